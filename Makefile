@@ -1,0 +1,103 @@
+# Everything a person or a CI needs. `make help` lists the targets.
+# Each target that needs Python packages makes its own .venv first, from the lock files and with their hashes.
+
+VENV    ?= .venv
+ARGS    ?=
+WORKERS ?= 2
+BIN      = $(VENV)/bin
+
+# Newest first; EVCHARGE needs 3.11. Choose another one with `make PYTHON=/path/to/python …`.
+PYTHONS  = python3.13 python3.12 python3.11 python3
+PYTHON  ?=
+
+# One line per lock: --require-hashes refuses any file whose hash is not in it.
+INSTALL  = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED   = $(INSTALL) --require-hashes
+COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check system-deps image-test lock clean
+
+help: ## What there is
+	@echo "make run ARGS='…'      the whole system on this machine, a simulated day; ARGS go to evcharge-demo (--help)"
+	@echo "make test ARGS='…'     the tests; ARGS go to pytest"
+	@echo "make check             ruff, mypy --strict, import contracts, tests with branch coverage in random order"
+	@echo "make system-deps       the Debian packages that some tests need (as root)"
+	@echo "make image-test        build the container image from nothing and run the demo in it (as root)"
+	@echo "make lock              new lock files from setup.cfg"
+	@echo "make clean             remove .venv and everything built"
+
+run: $(VENV)/.run
+	@$(BIN)/evcharge-demo $(ARGS)
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-config=setup.cfg --cov-report=term $(ARGS)
+
+system-deps: ## Network namespaces for the tests marked netns, and what Debian leaves out of Python
+	@if command -v ip >/dev/null && command -v iptables >/dev/null; then \
+	    echo "system-deps: iproute2 and iptables are there"; \
+	elif ! command -v apt-get >/dev/null; then \
+	    echo "system-deps: no apt-get here; install iproute2 and iptables with this system's tool" >&2; exit 1; \
+	elif [ "$$(id -u)" != 0 ]; then \
+	    echo "system-deps: not root; run: sudo apt-get install iproute2 iptables" >&2; exit 1; \
+	else \
+	    echo "system-deps: apt-get install iproute2 iptables (network namespaces for the tests)"; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    apt-get -o DPkg::Lock::Timeout=300 -qq update && \
+	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends iproute2 iptables >/dev/null; \
+	fi
+
+image-test:
+	@tests/containers/image.sh
+
+lock: $(VENV)/.dev
+	$(INSTALL) uv
+	$(COMPILE) setup.cfg --output-file requirements.lock
+	$(COMPILE) setup.cfg --extra dev --output-file requirements-dev.lock
+	echo 'setuptools>=77' | $(COMPILE) - --output-file requirements-build.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find evcharge protocol tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the virtual environment: made once, renewed when a lock or the metadata changes -------------------------------
+
+$(BIN)/python:
+	@found=; \
+	for python in $(if $(PYTHON),$(PYTHON),$(PYTHONS)); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "evcharge needs Python 3.11 or later and found none (tried $(if $(PYTHON),$(PYTHON),$(PYTHONS))). Debian, Ubuntu: apt install python3 python3-venv" >&2; exit 1; \
+	fi; \
+	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$$found has no venv module. Debian, Ubuntu: apt install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "making $(VENV) with $$("$$found" --version)" >&2; \
+	"$$found" -m venv --clear $(VENV)
+
+# setuptools, which Python 3.12 and later no longer put into a venv, comes from its own lock, so that evcharge itself is
+# installed (editable, with its commands) without fetching anything that is not pinned.
+define evcharge
+	@$(LOCKED) -r requirements-build.lock >&2
+	@$(INSTALL) --no-deps --no-build-isolation --editable . >&2
+endef
+
+$(VENV)/.run: $(BIN)/python requirements.lock requirements-build.lock setup.cfg pyproject.toml
+	@echo "installing what evcharge needs into $(VENV)" >&2
+	@$(LOCKED) -r requirements.lock >&2
+	$(evcharge)
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python requirements-dev.lock requirements-build.lock setup.cfg pyproject.toml
+	@echo "installing what evcharge and its tests need into $(VENV)" >&2
+	@$(LOCKED) -r requirements-dev.lock >&2
+	$(evcharge)
+	@touch $@ $(VENV)/.run

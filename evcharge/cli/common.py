@@ -1,0 +1,171 @@
+"""What every command shares: settings from flag > EVCHARGE_* variable > TOML file > default, logging, exit codes.
+
+Exit codes: 0 done, 1 failed (the sentence is on stderr), 2 misused. A traceback never reaches the user unless
+``--debug`` asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import msgspec
+import structlog
+
+from evcharge.net.clock import SystemClock
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
+
+
+class Failed(click.ClickException):
+    """Something did not work: one sentence that says what to do. Exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {self.message}", err=True, file=file)
+
+
+def load_toml(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Callback of ``--config``: the table named like the command (or the whole file) becomes the defaults."""
+    if path is None:
+        return None
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise click.BadParameter(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} is not TOML: {error}") from error
+    name = (context.info_name or "").removeprefix("evcharge-")
+    section = table.get(name, table)
+    flat = {str(key).replace("-", "_"): value for key, value in section.items() if not isinstance(value, dict)}
+    known = {parameter.name for parameter in context.command.params}
+    unknown = sorted(set(flat) - known) if not isinstance(context.command, click.Group) else []
+    if unknown:
+        raise click.BadParameter(f"{path} has unknown settings: {', '.join(unknown)}. See {name} --help.")
+    context.default_map = {**(context.default_map or {}), **flat}
+    if isinstance(context.command, click.Group):
+        tables = {key: value for key, value in section.items() if isinstance(value, dict)}
+        for verb in context.command.commands:
+            context.default_map[verb] = {**flat, **tables.get(verb, {})}
+    return path
+
+
+def config_option(function: F) -> F:
+    """Add ``--config FILE.toml``."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        is_eager=True,
+        expose_value=False,
+        callback=load_toml,
+        help="TOML file with settings; flags and EVCHARGE_* variables win over it.",
+    )(function)
+
+
+def log_options(function: F) -> F:
+    """Add ``--log-level`` and set up logging to stderr before the command runs."""
+    return click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default="info",
+        expose_value=False,
+        callback=lambda _context, _parameter, value: configure_logging(value),
+        help="How much to log on stderr.",
+    )(function)
+
+
+def clock_option(function: F) -> F:
+    """Add ``--clock FILE``, which the demo uses to run site time fast in all processes alike."""
+    return click.option(
+        "--clock",
+        "clock_file",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        default=None,
+        help="Site clock file (written by evcharge-demo); default: real time.",
+    )(function)
+
+
+def make_clock(clock_file: Path | None) -> SystemClock:
+    """The clock of this process."""
+    return SystemClock(clock_file)
+
+
+def configure_logging(level: str = "info") -> None:
+    """Structured logs on stderr: coloured text on a terminal, one JSON object a line otherwise."""
+    threshold = getattr(logging, level.upper())
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks if not terminal else structlog.processors.StackInfoRenderer(),
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=max(threshold, logging.WARNING), stream=sys.stderr, format="%(message)s")
+
+
+def ready(name: str, **fields: Any) -> None:
+    """The one line that says a daemon serves, with its real addresses: JSON unless stdout is a terminal."""
+    if sys.stdout.isatty():
+        shown = "  ".join(f"{key}={value}" for key, value in fields.items())
+        click.echo(f"{click.style('ready', fg='green', bold=True)}  {name}  {shown}")
+    else:
+        click.echo(msgspec.json.encode({"ready": name, **fields}).decode())
+    sys.stdout.flush()
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """A new file that only its owner reads (0600); an existing one is refused, never overwritten."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Failed(f"{path} exists already; move it away first, secrets are not overwritten.") from None
+    except OSError as error:
+        raise Failed(f"cannot write {path}: {error.strerror}") from error
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def parse_address(text: str, default_port: int) -> tuple[str, int]:
+    """``host``, ``host:port`` or ``[v6]:port``; a bad one is misuse."""
+    host, separator, port = text.rpartition(":")
+    if not separator or (host.count(":") and not host.startswith("[")):
+        host, port = text, str(default_port)
+    if not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise click.BadParameter(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def run_command(command: click.Command, variables: str) -> NoReturn:
+    """Run a command: environment variables start with ``variables``; errors leave one sentence, not a traceback."""
+    try:
+        command.main(auto_envvar_prefix=variables, standalone_mode=False, prog_name=command.name)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(0)

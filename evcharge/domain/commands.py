@@ -1,0 +1,246 @@
+"""What somebody wants: orders to the domain. ``decide`` answers each with events."""
+
+from __future__ import annotations
+
+import msgspec
+
+from evcharge.domain.state import Role, SiteConfig, StopCause
+from evcharge.ids import (
+    ChargePointId,
+    CommandId,
+    ConnectorNo,
+    DriverId,
+    Fence,
+    SessionId,
+    SubstationId,
+    TicketId,
+)
+from evcharge.units import Millis, WattHours, Watts
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all commands."""
+
+
+# --- Central's own ------------------------------------------------------------------------------------------------
+
+
+class StartCentral(Command, frozen=True):
+    """Central starts serving with this configuration."""
+
+    site: SiteConfig
+
+
+class PassDeadline(Command, frozen=True):
+    """Look at a session whose deadline has come."""
+
+    session_id: SessionId
+
+
+class Reallocate(Command, frozen=True):
+    """Share a substation's capacity anew."""
+
+    substation_id: SubstationId
+
+
+class StopCentral(Command, frozen=True):
+    """Central goes down on purpose."""
+
+
+# --- links --------------------------------------------------------------------------------------------------------
+
+
+class PeerReady(Command, frozen=True):
+    """A peer has proved itself on a new channel."""
+
+    role: Role
+    entity: str
+    username: str
+    fence: Fence
+    boot_id: bytes
+    outbox_epoch: int | None = None
+    stale_record: bool = False
+    """The registry was away and a kept record admitted the peer."""
+
+
+class PeerGone(Command, frozen=True):
+    """A peer's channel ended or went silent."""
+
+    role: Role
+    entity: str
+    fence: Fence
+    cause: str
+
+
+class PeerRejected(Command, frozen=True):
+    """Somebody was turned away before becoming a peer, ``count`` times since the last such record."""
+
+    code: str
+    username: str | None = None
+    authentication: bool = False
+    """The credentials were wrong (as opposed to garbage or silence)."""
+    count: int = 1
+
+
+class MonitorMissing(Command, frozen=True):
+    """After a restart the monitor did not come back in time."""
+
+    cp_id: ChargePointId
+
+
+class RevokePeer(Command, frozen=True):
+    """The registry revoked a credential."""
+
+    role: Role
+    entity: str
+    username: str
+
+
+# --- charge point -------------------------------------------------------------------------------------------------
+
+
+class ConnectorRating(msgspec.Struct, frozen=True):
+    """A connector as its engine describes it."""
+
+    connector: ConnectorNo
+    min_w: Watts
+    max_w: Watts
+
+
+class BootChargePoint(Command, frozen=True):
+    """The engine described itself; it now wants to know what is to be done."""
+
+    cp_id: ChargePointId
+    connectors: tuple[ConnectorRating, ...]
+    model: str = ""
+    firmware: str = ""
+
+
+class ReportStatus(Command, frozen=True):
+    """A connector's condition."""
+
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    occupied: bool
+    error: str | None = None
+    n: int | None = None
+
+
+class ReportPlug(Command, frozen=True):
+    """A vehicle came or went."""
+
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    plugged: bool
+
+
+class ReportStarted(Command, frozen=True):
+    """Supply began. ``n``: position in the outbox, None when sent directly."""
+
+    cp_id: ChargePointId
+    session_id: SessionId
+    meter_wh: WattHours
+    at_ms: Millis | None = None
+    n: int | None = None
+
+
+class ReportPaused(Command, frozen=True):
+    """Supply was suspended or taken up again."""
+
+    cp_id: ChargePointId
+    session_id: SessionId
+    paused: bool
+    meter_wh: WattHours | None = None
+    at_ms: Millis | None = None
+    n: int | None = None
+
+
+class ReportEnded(Command, frozen=True):
+    """Supply ended for good."""
+
+    cp_id: ChargePointId
+    session_id: SessionId
+    meter_wh: WattHours
+    reason: StopCause
+    at_ms: Millis | None = None
+    n: int | None = None
+
+
+class ReportMeter(Command, frozen=True):
+    """A meter value worth keeping."""
+
+    cp_id: ChargePointId
+    session_id: SessionId
+    meter_wh: WattHours
+    power_w: Watts
+
+
+class ReportResult(Command, frozen=True):
+    """What became of a command."""
+
+    cp_id: ChargePointId
+    command_id: CommandId
+    outcome: str
+    """done, rejected, expired or failed."""
+    detail: str = ""
+
+
+class ReportFault(Command, frozen=True):
+    """The monitor says that the engine is broken."""
+
+    cp_id: ChargePointId
+    code: str
+    detail: str = ""
+
+
+class ReportRecovery(Command, frozen=True):
+    """The monitor says that the engine is well again."""
+
+    cp_id: ChargePointId
+
+
+# --- driver and operator ------------------------------------------------------------------------------------------
+
+
+class RequestCharge(Command, frozen=True):
+    """A driver wants to charge. ``session_id`` is fresh, drawn by the shell."""
+
+    session_id: SessionId
+    driver_id: DriverId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    energy_wh: int | None
+    depart_by_ms: int | None
+
+
+class EndCharge(Command, frozen=True):
+    """A driver ends a session."""
+
+    driver_id: DriverId
+    session_id: SessionId
+
+
+class ConfirmTicket(Command, frozen=True):
+    """A driver has a ticket."""
+
+    driver_id: DriverId
+    ticket_id: TicketId
+
+
+class StopChargePoints(Command, frozen=True):
+    """An operator takes one charge point, or all, out of service."""
+
+    cp_id: ChargePointId | None
+
+
+class ResumeChargePoints(Command, frozen=True):
+    """An operator lifts that hold again."""
+
+    cp_id: ChargePointId | None
+
+
+class SetCapacity(Command, frozen=True):
+    """An operator changes a substation's capacity."""
+
+    substation_id: SubstationId
+    capacity_w: int

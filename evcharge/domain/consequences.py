@@ -1,0 +1,258 @@
+"""Which effects an event has. Called right after ``evolve``; what it returns waits until the event is durable."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+from evcharge.domain import commands as c
+from evcharge.domain import effects as fx
+from evcharge.domain import events as e
+from evcharge.domain.charge_points import open_sessions_at
+from evcharge.domain.decide import AnyCommand, OutboxCommand
+from evcharge.domain.sessions import wake_ms
+from evcharge.domain.state import Role, Session, SessionStatus, Stamp, State
+from evcharge.domain.views import view_expired, view_session
+from evcharge.energy.leases import Grant
+from evcharge.ids import ChargePointId, DriverId
+
+
+@singledispatch
+def effects_of(_event: e.Event, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+    """The effects of one event; most have none."""
+    return []
+
+
+def effects_without_event(command: AnyCommand, state: State) -> list[fx.Effect]:
+    """A repeated outbox item changes nothing and is acknowledged again (SPEC §6.3)."""
+    if isinstance(command, OutboxCommand) and command.n is not None:
+        charge_point = state.charge_points.get(command.cp_id)
+        if charge_point is not None and command.n < charge_point.next_n:
+            return [fx.OutboxAck(cp_id=command.cp_id, fence=charge_point.engine.fence, n=command.n)]
+    if isinstance(command, c.EndCharge):
+        session = state.sessions.get(command.session_id)
+        if session is not None:
+            return [fx.Granted(session=view_session(state, session))]
+    return []
+
+
+# --- links --------------------------------------------------------------------------------------------------------
+
+
+@effects_of.register
+def _central_started(_event: e.CentralStarted, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    found: list[fx.Effect] = []
+    for session in state.sessions.values():
+        found += _wake(state, session)
+    return found
+
+
+@effects_of.register
+def _peer_connected(event: e.PeerConnected, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    if event.role is not Role.DRIVER:
+        return []
+    return [fx.TicketNews(ticket=ticket) for ticket in state.drivers[DriverId(event.entity)].undelivered.values()]
+
+
+@effects_of.register
+def _peer_disconnected(event: e.PeerDisconnected, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    found: list[fx.Effect] = []
+    if event.role in (Role.ENGINE, Role.MONITOR):
+        for session in open_sessions_at(state, ChargePointId(event.entity)):
+            found += [_news(state, session), *_wake(state, session)]
+    return found
+
+
+@effects_of.register
+def _peer_revoked(event: e.PeerRevoked, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.CloseChannel(role=event.role, entity=event.entity, username=event.username)]
+
+
+@effects_of.register
+def _request_refused(event: e.RequestRefused, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Denied(reason=event.reason, subject=event.subject)]
+
+
+# --- charge point -------------------------------------------------------------------------------------------------
+
+
+@effects_of.register
+def _booted(event: e.ChargePointBooted, state: State, stamp: Stamp) -> list[fx.Effect]:
+    """Each connector's desired state once more: a command that was lost in a crash is made good (SPEC §6)."""
+    charge_point = state.charge_points[event.cp_id]
+    found: list[fx.Effect] = [fx.BootAck(cp_id=event.cp_id, fence=charge_point.engine.fence)]
+    for session in open_sessions_at(state, event.cp_id):
+        if session.stop_command is not None:
+            found.append(_stop(state, session))
+            continue
+        if session.status is SessionStatus.AUTHORIZED:
+            found.append(_authorize(state, session))
+        newest = session.lease.newest
+        if newest is not None and stamp.clock_ms < newest.expires_ms:
+            found.append(_set_point(state, session, newest))
+    found.append(fx.Dirty(substation_id=charge_point.substation_id))
+    return found
+
+
+@effects_of.register(e.ConnectorChanged)
+@effects_of.register(e.HoldLifted)
+def _readiness_changed(event: e.ConnectorChanged | e.HoldLifted, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    """Only a session that waits for its vehicle is touched by it."""
+    waiting = any(session.status is SessionStatus.AUTHORIZED for session in open_sessions_at(state, event.cp_id))
+    return [fx.Dirty(substation_id=state.charge_points[event.cp_id].substation_id)] if waiting else []
+
+
+@effects_of.register
+def _outbox_applied(event: e.OutboxApplied, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    fence = state.charge_points[event.cp_id].engine.fence
+    return [fx.OutboxAck(cp_id=event.cp_id, fence=fence, n=event.n)]
+
+
+@effects_of.register
+def _capacity_changed(event: e.CapacityChanged, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Dirty(substation_id=event.substation_id)]
+
+
+# --- session ------------------------------------------------------------------------------------------------------
+
+
+@effects_of.register
+def _charge_authorized(event: e.ChargeAuthorized, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    session = state.sessions[event.session_id]
+    found: list[fx.Effect] = [
+        _authorize(state, session),
+        fx.Granted(session=view_session(state, session)),
+        *_wake(state, session),
+    ]
+    if state.charge_points[event.cp_id].connectors[event.connector].occupied:
+        found.append(fx.Dirty(substation_id=event.substation_id))
+    return found
+
+
+@effects_of.register
+def _charge_refused(event: e.ChargeRefused, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Denied(reason=event.reason, subject=event.cp_id)]
+
+
+@effects_of.register
+def _authorization_expired(event: e.AuthorizationExpired, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    found: list[fx.Effect] = [
+        fx.StopSupply(
+            cp_id=event.cp_id,
+            fence=state.charge_points[event.cp_id].engine.fence,
+            command_id=event.command_id,
+            connector=event.connector,
+            session_id=event.session_id,
+            cause=event.cause,
+        ),
+        fx.SessionNews(session=view_expired(state, event)),
+        fx.Dirty(substation_id=event.substation_id),
+    ]
+    session = state.sessions.get(event.session_id)
+    return found if session is None else [*found, *_wake(state, session)]
+
+
+@effects_of.register
+def _set_point_issued(event: e.SetPointIssued, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    session = state.sessions[event.session_id]
+    return [_set_point(state, session, event.grant), _news(state, session)]
+
+
+@effects_of.register(e.SetPointAcknowledged)
+@effects_of.register(e.SetPointRejected)
+@effects_of.register(e.StopConfirmed)
+def _room_may_have_changed(
+    event: e.SetPointAcknowledged | e.SetPointRejected | e.StopConfirmed, state: State, _stamp: Stamp
+) -> list[fx.Effect]:
+    return [fx.Dirty(substation_id=state.sessions[event.session_id].substation_id)]
+
+
+@effects_of.register(e.SupplyStarted)
+@effects_of.register(e.SupplyPaused)
+@effects_of.register(e.SupplyResumed)
+@effects_of.register(e.SessionOnline)
+def _progress(
+    event: e.SupplyStarted | e.SupplyPaused | e.SupplyResumed | e.SessionOnline, state: State, _stamp: Stamp
+) -> list[fx.Effect]:
+    session = state.sessions[event.session_id]
+    return [_news(state, session), *_wake(state, session)]
+
+
+@effects_of.register
+def _stop_ordered(event: e.StopOrdered, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    session = state.sessions[event.session_id]
+    return [
+        _stop(state, session),
+        fx.Granted(session=view_session(state, session)),
+        _news(state, session),
+        *_wake(state, session),
+    ]
+
+
+@effects_of.register
+def _supply_ended(event: e.SupplyEnded, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Dirty(substation_id=state.sessions[event.session_id].substation_id)]
+
+
+@effects_of.register
+def _ticket_issued(event: e.TicketIssued, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.TicketNews(ticket=event.ticket)]
+
+
+@effects_of.register
+def _ticket_adjusted(event: e.TicketAdjusted, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.TicketNews(ticket=state.drivers[event.driver_id].undelivered[event.ticket_id])]
+
+
+# --- the parts ----------------------------------------------------------------------------------------------------
+
+
+def _authorize(state: State, session: Session) -> fx.Authorize:
+    return fx.Authorize(
+        cp_id=session.cp_id,
+        fence=state.charge_points[session.cp_id].engine.fence,
+        command_id=session.authorize_command,
+        session_id=session.session_id,
+        connector=session.connector,
+        energy_wh=session.requested_wh,
+        depart_by_ms=session.depart_by_ms,
+        expires_ms=session.expires_ms,
+    )
+
+
+def _set_point(state: State, session: Session, grant: Grant) -> fx.SetPoint:
+    assert session.limit_reason is not None
+    starting = session.status is SessionStatus.AUTHORIZED
+    return fx.SetPoint(
+        cp_id=session.cp_id,
+        fence=state.charge_points[session.cp_id].engine.fence,
+        command_id=grant.command_id,  # type: ignore[arg-type]
+        session_id=session.session_id,
+        connector=session.connector,
+        limit_w=grant.limit_w,
+        fallback_w=grant.fallback_w,
+        expires_ms=grant.expires_ms,
+        reason=session.limit_reason,
+        start_valid_ms=session.start_valid_ms if starting else None,
+    )
+
+
+def _stop(state: State, session: Session) -> fx.StopSupply:
+    assert session.stop is not None
+    assert session.stop_command is not None
+    return fx.StopSupply(
+        cp_id=session.cp_id,
+        fence=state.charge_points[session.cp_id].engine.fence,
+        command_id=session.stop_command,
+        connector=session.connector,
+        session_id=session.session_id,
+        cause=session.stop,
+    )
+
+
+def _news(state: State, session: Session) -> fx.SessionNews:
+    return fx.SessionNews(session=view_session(state, session))
+
+
+def _wake(state: State, session: Session) -> list[fx.Effect]:
+    at_ms = wake_ms(state, session)
+    return [] if at_ms is None else [fx.Wake(session_id=session.session_id, at_ms=at_ms)]

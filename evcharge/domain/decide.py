@@ -1,0 +1,116 @@
+"""The one question that the domain answers: given what is true, what happens because of this command?
+
+``decide`` reads and changes nothing; a no is an event too. The rules stand in the modules that it names.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from evcharge.domain import charge_points, grid, sessions
+from evcharge.domain import commands as c
+from evcharge.domain import events as e
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import Stamp, State
+
+AnyCommand = (
+    c.StartCentral
+    | c.StopCentral
+    | c.PassDeadline
+    | c.Reallocate
+    | c.PeerReady
+    | c.PeerGone
+    | c.PeerRejected
+    | c.MonitorMissing
+    | c.RevokePeer
+    | c.BootChargePoint
+    | c.ReportStatus
+    | c.ReportPlug
+    | c.ReportStarted
+    | c.ReportPaused
+    | c.ReportEnded
+    | c.ReportMeter
+    | c.ReportResult
+    | c.ReportFault
+    | c.ReportRecovery
+    | c.RequestCharge
+    | c.EndCharge
+    | c.ConfirmTicket
+    | c.StopChargePoints
+    | c.ResumeChargePoints
+    | c.SetCapacity
+)
+OutboxCommand = c.ReportStatus | c.ReportStarted | c.ReportPaused | c.ReportEnded
+
+
+def decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
+    """The events that follow; an empty list: nothing changes (a repeat, or too late)."""
+    if isinstance(command, OutboxCommand) and command.n is not None:
+        return _from_outbox(state, command, command.n, stamp)
+    return _decide(state, command, stamp)
+
+
+def _from_outbox(state: State, command: OutboxCommand, n: int, stamp: Stamp) -> list[e.Event]:
+    """Items are applied strictly in order, each once (SPEC §6.3)."""
+    position = charge_points.outbox_position(state, command.cp_id, n)
+    if position is False:
+        return []
+    if isinstance(position, RefusalReason):
+        return [e.RequestRefused(request="outbox", subject=str(n), reason=position)]
+    return [*_decide(state, command, stamp), e.OutboxApplied(cp_id=command.cp_id, n=n)]
+
+
+def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
+    match command:
+        case c.StartCentral():
+            return [e.CentralStarted(site=command.site)]
+        case c.StopCentral():
+            return [e.CentralStopped()]
+        case c.PassDeadline():
+            return sessions.pass_deadline(state, command, stamp)
+        case c.Reallocate():
+            return list(grid.reallocate(state, command, stamp))
+        case c.PeerReady():
+            return charge_points.peer_ready(state, command)
+        case c.PeerGone():
+            return charge_points.peer_gone(state, command)
+        case c.PeerRejected():
+            return charge_points.peer_rejected(state, command, stamp)
+        case c.MonitorMissing():
+            return charge_points.monitor_missing(state, command)
+        case c.RevokePeer():
+            return charge_points.revoke_peer(state, command)
+        case c.BootChargePoint():
+            return charge_points.boot(state, command)
+        case c.ReportStatus():
+            return charge_points.report_status(state, command)
+        case c.ReportPlug():
+            return charge_points.report_plug(state, command)
+        case c.ReportStarted():
+            return sessions.report_started(state, command, stamp)
+        case c.ReportPaused():
+            return sessions.report_paused(state, command)
+        case c.ReportEnded():
+            return sessions.report_ended(state, command, stamp)
+        case c.ReportMeter():
+            return sessions.report_meter(state, command)
+        case c.ReportResult():
+            return charge_points.report_result(state, command)
+        case c.ReportFault():
+            return charge_points.report_fault(state, command)
+        case c.ReportRecovery():
+            return charge_points.report_recovery(state, command)
+        case c.RequestCharge():
+            return sessions.request_charge(state, command, stamp)
+        case c.EndCharge():
+            return sessions.end_charge(state, command)
+        case c.ConfirmTicket():
+            return sessions.confirm_ticket(state, command)
+        case c.StopChargePoints():
+            return charge_points.stop_charge_points(state, command)
+        case c.ResumeChargePoints():
+            return charge_points.resume_charge_points(state, command)
+        case c.SetCapacity():
+            return grid.set_capacity(state, command)
+        case _:
+            assert_never(command)

@@ -1,0 +1,110 @@
+"""What has to be said to whom once an event is durable. The shell translates these to the wire."""
+
+from __future__ import annotations
+
+import msgspec
+
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import LimitReason, Role, StopCause, Ticket
+from evcharge.domain.views import SessionView
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, Fence, SessionId, SubstationId
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all effects."""
+
+
+class ToEngine(Effect, frozen=True):
+    """Base of what an engine is told. Dropped when its channel is no longer ``fence``: boot sends all anew."""
+
+    cp_id: ChargePointId
+    fence: Fence
+
+
+class Authorize(ToEngine, frozen=True):
+    """This session may start here."""
+
+    command_id: CommandId
+    session_id: SessionId
+    connector: ConnectorNo
+    energy_wh: int | None
+    depart_by_ms: int | None
+    expires_ms: int
+
+
+class SetPoint(ToEngine, frozen=True):
+    """A set-point; with ``start_valid_ms`` it starts the supply."""
+
+    command_id: CommandId
+    session_id: SessionId
+    connector: ConnectorNo
+    limit_w: int
+    fallback_w: int
+    expires_ms: int
+    reason: LimitReason
+    start_valid_ms: int | None
+
+
+class StopSupply(ToEngine, frozen=True):
+    """Open the contactor."""
+
+    command_id: CommandId
+    connector: ConnectorNo
+    session_id: SessionId | None
+    cause: StopCause
+
+
+class OutboxAck(ToEngine, frozen=True):
+    """Item ``n`` is durable."""
+
+    n: int
+
+
+class BootAck(ToEngine, frozen=True):
+    """The boot is known."""
+
+
+class SessionNews(Effect, frozen=True):
+    """Something about a session that its driver wants to see."""
+
+    session: SessionView
+
+
+class TicketNews(Effect, frozen=True):
+    """A ticket for its driver."""
+
+    ticket: Ticket
+
+
+class Granted(Effect, frozen=True):
+    """The answer to the requester: the session as it was then."""
+
+    session: SessionView
+
+
+class Denied(Effect, frozen=True):
+    """The answer to the requester: no."""
+
+    reason: RefusalReason
+    subject: str = ""
+
+
+class Dirty(Effect, frozen=True):
+    """A substation's power has to be shared anew."""
+
+    substation_id: SubstationId
+
+
+class Wake(Effect, frozen=True):
+    """Look at the session again at this site time."""
+
+    session_id: SessionId
+    at_ms: int
+
+
+class CloseChannel(Effect, frozen=True):
+    """End a peer's channel with REVOKED."""
+
+    role: Role
+    entity: str
+    username: str

@@ -1,0 +1,362 @@
+"""What happened: facts in the past tense, each one a record of the log. ``evolve`` applies them.
+
+The kind of a record is the class name in snake case; ``VERSION`` rises with each change of its fields, and the audit
+package then carries an upcaster for the old one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from evcharge.domain.commands import ConnectorRating
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import Hold, LimitReason, Role, SiteConfig, StopCause, Ticket
+from evcharge.energy.leases import Grant
+from evcharge.ids import (
+    ChargePointId,
+    CommandId,
+    ConnectorNo,
+    DriverId,
+    Fence,
+    SessionId,
+    SubstationId,
+    TicketId,
+)
+from evcharge.units import Millis, WattHours, Watts
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of all events."""
+
+    VERSION: ClassVar[int] = 1
+
+
+# --- Central, links -----------------------------------------------------------------------------------------------
+
+
+class CentralStarted(Event, frozen=True):
+    """Central serves; whoever was connected before is no longer."""
+
+    site: SiteConfig
+
+
+class CentralStopped(Event, frozen=True):
+    """Central goes down on purpose."""
+
+
+class PeerConnected(Event, frozen=True):
+    """A peer proved itself."""
+
+    role: Role
+    entity: str
+    username: str
+    fence: Fence
+    boot_id: bytes
+    outbox_epoch: int | None = None
+    stale_record: bool = False
+
+
+class PeerDisconnected(Event, frozen=True):
+    """A peer's channel ended, or the peer fell silent."""
+
+    role: Role
+    entity: str
+    fence: Fence
+    cause: str
+
+
+class PeerRefused(Event, frozen=True):
+    """Somebody was turned away: wrong credentials, garbage, silence …"""
+
+    code: str
+    username: str | None = None
+    authentication: bool = False
+    count: int = 1
+
+
+class IncidentRaised(Event, frozen=True):
+    """Something an operator has to look at."""
+
+    code: str
+    detail: str
+
+
+class AnomalySeen(Event, frozen=True):
+    """A report that does not fit what Central knows; kept, and acted on only where it is safe."""
+
+    code: str
+    cp_id: ChargePointId
+    detail: str
+
+
+class PeerRevoked(Event, frozen=True):
+    """The registry revoked a credential."""
+
+    role: Role
+    entity: str
+    username: str
+
+
+# --- charge point -------------------------------------------------------------------------------------------------
+
+
+class ChargePointBooted(Event, frozen=True):
+    """The engine described itself."""
+
+    cp_id: ChargePointId
+    connectors: tuple[ConnectorRating, ...]
+    model: str = ""
+    firmware: str = ""
+
+
+class ConnectorChanged(Event, frozen=True):
+    """A connector's condition changed."""
+
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    occupied: bool
+    error: str | None = None
+
+
+class HoldPlaced(Event, frozen=True):
+    """A charge point may not charge."""
+
+    cp_id: ChargePointId
+    hold: Hold
+    detail: str = ""
+
+
+class HoldLifted(Event, frozen=True):
+    """That reason is gone."""
+
+    cp_id: ChargePointId
+    hold: Hold
+
+
+class OutboxApplied(Event, frozen=True):
+    """Everything up to item ``n`` of the charge point's outbox is in the log."""
+
+    cp_id: ChargePointId
+    n: int
+
+
+# --- session ------------------------------------------------------------------------------------------------------
+
+
+class ChargeAuthorized(Event, frozen=True):
+    """A session exists and power is reserved for it."""
+
+    session_id: SessionId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    driver_id: DriverId
+    substation_id: SubstationId
+    min_w: Watts
+    max_w: Watts
+    energy_wh: WattHours | None
+    depart_by_ms: Millis | None
+    expires_ms: Millis
+    command_id: CommandId
+
+
+class ChargeRefused(Event, frozen=True):
+    """No, and why; the figures behind it."""
+
+    driver_id: DriverId
+    cp_id: ChargePointId
+    reason: RefusalReason
+    connector: ConnectorNo = ConnectorNo(0)
+    energy_wh: int | None = None
+    depart_by_ms: int | None = None
+    capacity_w: int | None = None
+    reserved_w: int | None = None
+
+
+class RequestRefused(Event, frozen=True):
+    """Any other request that was refused."""
+
+    request: str
+    subject: str
+    reason: RefusalReason
+
+
+class AuthorizationExpired(Event, frozen=True):
+    """The session ends before it began. ``start_pending``: a start may still be on its way."""
+
+    session_id: SessionId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    driver_id: DriverId
+    substation_id: SubstationId
+    cause: StopCause
+    command_id: CommandId
+    start_pending: bool = False
+
+
+class SessionForgotten(Event, frozen=True):
+    """No start can be on its way any more."""
+
+    session_id: SessionId
+
+
+class AuthorizationAcknowledged(Event, frozen=True):
+    """The charge point knows the authorization."""
+
+    session_id: SessionId
+
+
+class SetPointIssued(Event, frozen=True):
+    """A set-point was sent; ``start_valid_ms`` (channel clock) when it starts the supply."""
+
+    session_id: SessionId
+    grant: Grant
+    reason: LimitReason
+    start_valid_ms: int | None = None
+
+
+class SetPointAcknowledged(Event, frozen=True):
+    """The charge point applied a set-point."""
+
+    session_id: SessionId
+    command_id: CommandId
+
+
+class SetPointRejected(Event, frozen=True):
+    """The charge point did not apply it."""
+
+    session_id: SessionId
+    command_id: CommandId
+    outcome: str
+    detail: str = ""
+
+
+class SupplyStarted(Event, frozen=True):
+    """The contactor closed at this register."""
+
+    session_id: SessionId
+    meter_wh: WattHours
+    at_ms: Millis
+
+
+class MeterSampled(Event, frozen=True):
+    """A meter value on the way."""
+
+    session_id: SessionId
+    meter_wh: WattHours
+    power_w: Watts
+
+
+class SupplyPaused(Event, frozen=True):
+    """Suspended; the session goes on."""
+
+    session_id: SessionId
+    meter_wh: WattHours | None = None
+
+
+class SupplyResumed(Event, frozen=True):
+    """Taken up again."""
+
+    session_id: SessionId
+    meter_wh: WattHours | None = None
+
+
+class SessionOnline(Event, frozen=True):
+    """The link to the charge point of a running session is back."""
+
+    session_id: SessionId
+
+
+class StopOrdered(Event, frozen=True):
+    """Central ordered the end of a running session."""
+
+    session_id: SessionId
+    cause: StopCause
+    command_id: CommandId
+
+
+class StopConfirmed(Event, frozen=True):
+    """The charge point says that the contactor is open; the final meter may still be on its way."""
+
+    session_id: SessionId
+
+
+class SupplyEnded(Event, frozen=True):
+    """The contactor opened for good at this register."""
+
+    session_id: SessionId
+    meter_wh: WattHours
+    cause: StopCause
+    at_ms: Millis
+
+
+class TicketIssued(Event, frozen=True):
+    """The one ticket of a session."""
+
+    ticket: Ticket
+
+
+class TicketAdjusted(Event, frozen=True):
+    """Late data for a ticket that was settled without the final meter."""
+
+    ticket_id: TicketId
+    session_id: SessionId
+    driver_id: DriverId
+    energy_wh: int
+    amount_minor: int
+    co2_g: int
+    final_meter_wh: WattHours
+
+
+class TicketDelivered(Event, frozen=True):
+    """The driver has it."""
+
+    driver_id: DriverId
+    ticket_id: TicketId
+
+
+class CapacityChanged(Event, frozen=True):
+    """An operator changed a substation's capacity."""
+
+    substation_id: SubstationId
+    capacity_w: Watts
+
+
+EVENTS: tuple[type[Event], ...] = (
+    CentralStarted,
+    CentralStopped,
+    PeerConnected,
+    PeerDisconnected,
+    PeerRefused,
+    IncidentRaised,
+    AnomalySeen,
+    PeerRevoked,
+    ChargePointBooted,
+    ConnectorChanged,
+    HoldPlaced,
+    HoldLifted,
+    OutboxApplied,
+    ChargeAuthorized,
+    ChargeRefused,
+    RequestRefused,
+    AuthorizationExpired,
+    SessionForgotten,
+    AuthorizationAcknowledged,
+    SetPointIssued,
+    SetPointAcknowledged,
+    SetPointRejected,
+    SupplyStarted,
+    MeterSampled,
+    SupplyPaused,
+    SupplyResumed,
+    SessionOnline,
+    StopOrdered,
+    StopConfirmed,
+    SupplyEnded,
+    TicketIssued,
+    TicketAdjusted,
+    TicketDelivered,
+    CapacityChanged,
+)
+"""All kinds, for the codec of the log; ``evolve`` is proved total over them."""

@@ -1,0 +1,429 @@
+"""How an event changes what is true. No questions asked, no clock, no randomness: a replay gives the same state.
+
+``State`` is changed in place: Central owns one, and copies of ten thousand charge points per event would be its floor.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from functools import singledispatch
+
+import msgspec
+
+from evcharge.domain import events as e
+from evcharge.domain.charge_points import INCIDENT_WINDOW_MS, outbox_was_lost
+from evcharge.domain.state import (
+    RUNNING,
+    ChargePoint,
+    Connector,
+    Driver,
+    Hold,
+    Link,
+    LinkState,
+    Role,
+    Session,
+    SessionStatus,
+    SiteConfig,
+    Stamp,
+    State,
+    Substation,
+)
+from evcharge.energy.leases import Lease
+from evcharge.ids import ChargePointId, CommandId, DriverId, Fence, SessionId, SubstationId
+from evcharge.units import Millis, MinorUnits, WattHours, Watts
+
+# Tickets of one driver that `tickets` can show from memory; older ones are in the log. 100 pages of paper are enough.
+TICKETS_KEPT = 100
+# Tickets of one driver that wait for being confirmed; one that never confirms gets the older ones by asking.
+UNDELIVERED_KEPT = 100
+# Sources whose failed authentications are remembered at once; beyond it the one seen first is dropped.
+SOURCES_KEPT = 1_024
+# Failures remembered of one source: enough to see the fifth in ten minutes.
+FAILURES_KEPT = 8
+
+
+def evolve(state: State, event: e.Event, stamp: Stamp) -> None:
+    """Apply one event."""
+    state.last_clock_ms = max(state.last_clock_ms, stamp.clock_ms)
+    apply(event, state, stamp)
+
+
+@singledispatch
+def apply(event: e.Event, _state: State, _stamp: Stamp) -> None:
+    """One function per kind; tests check that none of ``EVENTS`` lands here."""
+    raise AssertionError(f"no rule for {type(event).__name__}")
+
+
+# --- Central, links -----------------------------------------------------------------------------------------------
+
+
+@apply.register
+def _central_started(event: e.CentralStarted, state: State, _stamp: Stamp) -> None:
+    _configure(state, event.site)
+    for charge_point in state.charge_points.values():
+        if charge_point.engine.state is LinkState.UP:
+            charge_point.engine.state = LinkState.LOST
+        if charge_point.monitor.state is LinkState.UP:
+            charge_point.monitor.state = LinkState.AWAITED
+    for session in state.sessions.values():
+        _go_offline(session)
+
+
+def _configure(state: State, site: SiteConfig) -> None:
+    """A capacity that an operator changed at run time holds until the configured one changes."""
+    before = state.site.capacities
+    for substation_id, capacity_w in site.capacities.items():
+        substation = state.substations.get(substation_id)
+        if substation is None:
+            state.substations[substation_id] = Substation(capacity_w=capacity_w)
+        elif before.get(substation_id) != capacity_w:
+            substation.capacity_w = capacity_w
+    for substation_id, substation in state.substations.items():
+        if substation_id not in site.capacities:
+            # Not deleted: sessions may still run there. Nothing new fits into 0 W.
+            substation.capacity_w = Watts(0)
+    state.site = site
+    for charge_point in state.charge_points.values():
+        if not any(connector.session_id for connector in charge_point.connectors.values()):
+            charge_point.substation_id = _substation_of(site, charge_point.cp_id)
+
+
+def _substation_of(site: SiteConfig, cp_id: ChargePointId) -> SubstationId:
+    return site.assignments.get(cp_id) or next(iter(site.capacities))
+
+
+@apply.register
+def _central_stopped(_event: e.CentralStopped, _state: State, _stamp: Stamp) -> None:
+    """Only said."""
+
+
+@apply.register
+def _peer_connected(event: e.PeerConnected, state: State, _stamp: Stamp) -> None:
+    state.last_fence = Fence(max(state.last_fence, event.fence))
+    if event.role is Role.DRIVER:
+        state.drivers.setdefault(DriverId(event.entity), Driver())
+    if event.role not in (Role.ENGINE, Role.MONITOR):
+        return
+    charge_point = _charge_point(state, ChargePointId(event.entity))
+    link = Link(state=LinkState.UP, fence=event.fence, boot_id=event.boot_id)
+    if event.role is Role.MONITOR:
+        charge_point.monitor = link
+        return
+    charge_point.engine = link
+    if outbox_was_lost(charge_point, event.outbox_epoch):
+        charge_point.next_n = 0
+    if event.outbox_epoch is not None:
+        charge_point.outbox_epoch = event.outbox_epoch
+
+
+def _charge_point(state: State, cp_id: ChargePointId) -> ChargePoint:
+    charge_point = state.charge_points.get(cp_id)
+    if charge_point is None:
+        charge_point = ChargePoint(cp_id=cp_id, substation_id=_substation_of(state.site, cp_id))
+        state.charge_points[cp_id] = charge_point
+        insort(state.cp_order, cp_id)
+    return charge_point
+
+
+@apply.register
+def _peer_disconnected(event: e.PeerDisconnected, state: State, _stamp: Stamp) -> None:
+    charge_point = state.charge_points.get(ChargePointId(event.entity))
+    if charge_point is None or event.role not in (Role.ENGINE, Role.MONITOR):
+        return
+    link = charge_point.engine if event.role is Role.ENGINE else charge_point.monitor
+    if link.fence != event.fence:
+        return
+    link.state = LinkState.LOST
+    if event.role is Role.ENGINE:
+        for connector in charge_point.connectors.values():
+            if connector.session_id is not None:
+                _go_offline(state.sessions[connector.session_id])
+
+
+def _go_offline(session: Session) -> None:
+    if session.status in RUNNING:
+        session.status = SessionStatus.OFFLINE
+
+
+@apply.register
+def _peer_refused(event: e.PeerRefused, state: State, stamp: Stamp) -> None:
+    if not event.authentication:
+        return
+    recent = [at for at in state.failures.get(stamp.source, ()) if at > stamp.clock_ms - INCIDENT_WINDOW_MS]
+    recent += [stamp.clock_ms] * min(event.count, FAILURES_KEPT)
+    if stamp.source not in state.failures and len(state.failures) >= SOURCES_KEPT:
+        del state.failures[next(iter(state.failures))]
+    state.failures[stamp.source] = recent[-FAILURES_KEPT:]
+
+
+@apply.register(e.IncidentRaised)
+@apply.register(e.AnomalySeen)
+@apply.register(e.PeerRevoked)
+@apply.register(e.RequestRefused)
+def _only_said(_event: e.Event, _state: State, _stamp: Stamp) -> None:
+    """Kept for people; changes nothing."""
+
+
+# --- charge point -------------------------------------------------------------------------------------------------
+
+
+@apply.register
+def _charge_point_booted(event: e.ChargePointBooted, state: State, _stamp: Stamp) -> None:
+    charge_point = _charge_point(state, event.cp_id)
+    charge_point.model, charge_point.firmware = event.model, event.firmware
+    described = {rating.connector: rating for rating in event.connectors}
+    for no, connector in list(charge_point.connectors.items()):
+        if no not in described and connector.session_id is None:
+            del charge_point.connectors[no]
+    for no, rating in sorted(described.items()):
+        known = charge_point.connectors.get(no)
+        if known is None:
+            charge_point.connectors[no] = Connector(min_w=rating.min_w, max_w=rating.max_w)
+        else:
+            known.min_w, known.max_w = rating.min_w, rating.max_w
+
+
+@apply.register
+def _connector_changed(event: e.ConnectorChanged, state: State, _stamp: Stamp) -> None:
+    connector = state.charge_points[event.cp_id].connectors[event.connector]
+    connector.occupied, connector.error = event.occupied, event.error
+
+
+@apply.register
+def _hold_placed(event: e.HoldPlaced, state: State, _stamp: Stamp) -> None:
+    state.charge_points[event.cp_id].holds.add(event.hold)
+
+
+@apply.register
+def _hold_lifted(event: e.HoldLifted, state: State, _stamp: Stamp) -> None:
+    state.charge_points[event.cp_id].holds.discard(Hold(event.hold))
+
+
+@apply.register
+def _outbox_applied(event: e.OutboxApplied, state: State, _stamp: Stamp) -> None:
+    state.charge_points[event.cp_id].next_n = event.n + 1
+
+
+# --- session ------------------------------------------------------------------------------------------------------
+
+
+@apply.register
+def _charge_authorized(event: e.ChargeAuthorized, state: State, stamp: Stamp) -> None:
+    state.last_command = CommandId(max(state.last_command, event.command_id))
+    session = Session(
+        session_id=event.session_id,
+        cp_id=event.cp_id,
+        connector=event.connector,
+        driver_id=event.driver_id,
+        substation_id=event.substation_id,
+        status=SessionStatus.AUTHORIZED,
+        min_w=event.min_w,
+        max_w=event.max_w,
+        requested_wh=event.energy_wh,
+        depart_by_ms=event.depart_by_ms,
+        authorized_ms=Millis(stamp.at_ms),
+        expires_ms=event.expires_ms,
+        authorize_command=event.command_id,
+        meter_ms=Millis(stamp.at_ms),
+    )
+    state.sessions[session.session_id] = session
+    _attach(state, session)
+    state.totals.authorized += 1
+
+
+@apply.register
+def _charge_refused(_event: e.ChargeRefused, state: State, _stamp: Stamp) -> None:
+    state.totals.refused += 1
+
+
+@apply.register
+def _authorization_acknowledged(event: e.AuthorizationAcknowledged, state: State, _stamp: Stamp) -> None:
+    state.sessions[event.session_id].authorize_acknowledged = True
+
+
+@apply.register
+def _authorization_expired(event: e.AuthorizationExpired, state: State, _stamp: Stamp) -> None:
+    state.last_command = CommandId(max(state.last_command, event.command_id))
+    state.totals.expired += 1
+    session = state.sessions[event.session_id]
+    state.drivers[session.driver_id].open_sessions.pop(session.session_id, None)
+    if not event.start_pending:
+        _forget(state, session)
+        return
+    session.status = SessionStatus.EXPIRED
+    session.stop, session.stop_command = event.cause, event.command_id
+
+
+@apply.register
+def _session_forgotten(event: e.SessionForgotten, state: State, _stamp: Stamp) -> None:
+    session = state.sessions.get(event.session_id)
+    if session is not None:
+        _forget(state, session)
+    state.provisional.pop(event.session_id, None)
+
+
+@apply.register
+def _set_point_issued(event: e.SetPointIssued, state: State, stamp: Stamp) -> None:
+    state.last_command = CommandId(max(state.last_command, event.grant.command_id))
+    session = state.sessions[event.session_id]
+    session.lease = session.lease.issue(event.grant, stamp.clock_ms)
+    session.limit_reason = event.reason
+    if event.start_valid_ms is not None:
+        session.start_valid_ms = event.start_valid_ms
+
+
+@apply.register
+def _set_point_acknowledged(event: e.SetPointAcknowledged, state: State, _stamp: Stamp) -> None:
+    session = state.sessions[event.session_id]
+    session.lease = session.lease.acknowledge(event.command_id)
+
+
+@apply.register
+def _set_point_rejected(event: e.SetPointRejected, state: State, _stamp: Stamp) -> None:
+    session = state.sessions[event.session_id]
+    session.lease = session.lease.reject(event.command_id)
+    if session.status is SessionStatus.AUTHORIZED and not session.lease.grants:
+        session.start_valid_ms = None
+
+
+@apply.register
+def _supply_started(event: e.SupplyStarted, state: State, _stamp: Stamp) -> None:
+    session = state.sessions[event.session_id]
+    if session.status is SessionStatus.EXPIRED:
+        # It had lapsed here while it began there: it is a session after all, with its end already ordered.
+        state.totals.expired -= 1
+    session.status = SessionStatus.SUPPLYING
+    session.start_ms = event.at_ms
+    session.start_meter_wh = session.meter_wh = event.meter_wh
+    session.meter_ms = event.at_ms
+    _attach(state, session)
+    state.totals.started += 1
+
+
+@apply.register
+def _meter_sampled(event: e.MeterSampled, state: State, stamp: Stamp) -> None:
+    _read_meter(state.sessions[event.session_id], event.meter_wh, stamp)
+
+
+@apply.register
+def _supply_paused(event: e.SupplyPaused, state: State, stamp: Stamp) -> None:
+    session = state.sessions[event.session_id]
+    session.status = SessionStatus.PAUSED
+    _read_meter(session, event.meter_wh, stamp)
+
+
+@apply.register
+def _supply_resumed(event: e.SupplyResumed, state: State, stamp: Stamp) -> None:
+    session = state.sessions[event.session_id]
+    session.status = SessionStatus.SUPPLYING
+    _read_meter(session, event.meter_wh, stamp)
+
+
+def _read_meter(session: Session, meter_wh: WattHours | None, stamp: Stamp) -> None:
+    if meter_wh is not None:
+        session.meter_wh = meter_wh
+        session.meter_ms = Millis(stamp.at_ms)
+
+
+@apply.register
+def _session_online(event: e.SessionOnline, state: State, _stamp: Stamp) -> None:
+    state.sessions[event.session_id].status = SessionStatus.SUPPLYING
+
+
+@apply.register
+def _stop_ordered(event: e.StopOrdered, state: State, _stamp: Stamp) -> None:
+    state.last_command = CommandId(max(state.last_command, event.command_id))
+    session = state.sessions[event.session_id]
+    session.stop, session.stop_command = event.cause, event.command_id
+
+
+@apply.register
+def _stop_confirmed(event: e.StopConfirmed, state: State, _stamp: Stamp) -> None:
+    session = state.sessions[event.session_id]
+    session.lease = Lease()
+    if session.status is SessionStatus.EXPIRED:
+        # Its connector is free again; the session is kept for a report that may still come (``wake_ms``).
+        _detach(state, session)
+
+
+@apply.register
+def _supply_ended(event: e.SupplyEnded, state: State, _stamp: Stamp) -> None:
+    session = state.sessions[event.session_id]
+    session.lease = Lease()
+    session.stop = event.cause
+    session.meter_wh, session.meter_ms = event.meter_wh, event.at_ms
+
+
+@apply.register
+def _ticket_issued(event: e.TicketIssued, state: State, _stamp: Stamp) -> None:
+    ticket = event.ticket
+    session = state.sessions[ticket.session_id]
+    driver = state.drivers.setdefault(ticket.driver_id, Driver())
+    driver.open_sessions.pop(ticket.session_id, None)
+    driver.tickets.append(ticket)
+    del driver.tickets[:-TICKETS_KEPT]
+    driver.undelivered[ticket.ticket_id] = ticket
+    if len(driver.undelivered) > UNDELIVERED_KEPT:
+        del driver.undelivered[next(iter(driver.undelivered))]
+    totals = state.totals
+    totals.tickets += 1
+    totals.energy_wh = WattHours(totals.energy_wh + ticket.energy_wh)
+    totals.amount_minor = MinorUnits(totals.amount_minor + ticket.amount_minor)
+    if ticket.provisional:
+        session.status = SessionStatus.INTERRUPTED
+        state.provisional[ticket.session_id] = ticket
+    else:
+        _forget(state, session)
+
+
+@apply.register
+def _ticket_adjusted(event: e.TicketAdjusted, state: State, _stamp: Stamp) -> None:
+    ticket = state.provisional.pop(event.session_id)
+    adjusted = msgspec.structs.replace(ticket, adjustments=[*ticket.adjustments, event.energy_wh], provisional=False)
+    driver = state.drivers[event.driver_id]
+    driver.tickets = [adjusted if old.ticket_id == ticket.ticket_id else old for old in driver.tickets]
+    driver.undelivered[ticket.ticket_id] = adjusted
+    state.totals.energy_wh = WattHours(state.totals.energy_wh + event.energy_wh)
+    state.totals.amount_minor = MinorUnits(state.totals.amount_minor + event.amount_minor)
+    _forget(state, state.sessions[event.session_id])
+
+
+@apply.register
+def _ticket_delivered(event: e.TicketDelivered, state: State, _stamp: Stamp) -> None:
+    state.drivers[event.driver_id].undelivered.pop(event.ticket_id, None)
+
+
+@apply.register
+def _capacity_changed(event: e.CapacityChanged, state: State, _stamp: Stamp) -> None:
+    state.substations[event.substation_id].capacity_w = event.capacity_w
+
+
+# --- binding a session to its connector, substation and driver ------------------------------------------------------
+
+
+def _attach(state: State, session: Session) -> None:
+    """Bind a session where it belongs; harmless when it is bound already."""
+    connector = state.charge_points[session.cp_id].connectors.get(session.connector)
+    if connector is not None and connector.session_id is None:
+        connector.session_id = session.session_id
+    substation = state.substations[session.substation_id]
+    if session.session_id not in substation.sessions:
+        substation.sessions[session.session_id] = None
+        substation.reserved_w = Watts(substation.reserved_w + session.min_w)
+    state.drivers.setdefault(session.driver_id, Driver()).open_sessions[session.session_id] = None
+
+
+def _detach(state: State, session: Session) -> None:
+    connector = state.charge_points[session.cp_id].connectors.get(session.connector)
+    if connector is not None and connector.session_id == session.session_id:
+        connector.session_id = None
+    substation = state.substations[session.substation_id]
+    if session.session_id in substation.sessions:
+        del substation.sessions[session.session_id]
+        substation.reserved_w = Watts(substation.reserved_w - session.min_w)
+
+
+def _forget(state: State, session: Session) -> None:
+    _detach(state, session)
+    state.drivers[session.driver_id].open_sessions.pop(session.session_id, None)
+    state.sessions.pop(SessionId(session.session_id), None)

@@ -1,0 +1,55 @@
+"""Why Central says no: a code for programs, a sentence for people, made when it is shown."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RefusalReason(StrEnum):
+    """Codes of ``refused`` (SPEC §7.5)."""
+
+    UNKNOWN_CHARGE_POINT = "unknown_charge_point"
+    UNKNOWN_CONNECTOR = "unknown_connector"
+    BUSY = "busy"
+    OUT_OF_ORDER = "out_of_order"
+    STOPPED = "stopped"
+    DISCONNECTED = "disconnected"
+    ENERGY_OUT_OF_RANGE = "energy_out_of_range"
+    DEPARTURE_IN_PAST = "departure_in_past"
+    TOO_MANY_SESSIONS = "too_many_sessions"
+    NO_CAPACITY = "no_capacity"
+    UNKNOWN_SESSION = "unknown_session"
+    NOT_YOUR_SESSION = "not_your_session"
+    UNKNOWN_SUBSTATION = "unknown_substation"
+    CAPACITY_OUT_OF_RANGE = "capacity_out_of_range"
+    OUTBOX_GAP = "outbox_gap"
+    OVERLOADED = "overloaded"
+    DRAINING = "draining"
+    LOG_ROLLBACK = "log_rollback"
+
+
+_SENTENCES = {
+    RefusalReason.UNKNOWN_CHARGE_POINT: "There is no charge point {subject}; `list` shows those there are.",
+    RefusalReason.UNKNOWN_CONNECTOR: "{subject} has no such connector; `list` shows its connectors.",
+    RefusalReason.BUSY: "{subject} is in use; try another one, or again when it is free.",
+    RefusalReason.OUT_OF_ORDER: "{subject} is out of order; try another one.",
+    RefusalReason.STOPPED: "{subject} was taken out of service by the operator; try another one.",
+    RefusalReason.DISCONNECTED: "{subject} is not connected at the moment; try another one, or again soon.",
+    RefusalReason.ENERGY_OUT_OF_RANGE: "Ask for more than 0 and at most 1,000 kWh.",
+    RefusalReason.DEPARTURE_IN_PAST: "The departure lies in the past; give a later one or leave it out.",
+    RefusalReason.TOO_MANY_SESSIONS: "This account has as many open sessions as it may have; end one first.",
+    RefusalReason.NO_CAPACITY: "The substation of {subject} cannot serve one more vehicle now; try again later.",
+    RefusalReason.UNKNOWN_SESSION: "There is no open session {subject}; `tickets` shows those that ended.",
+    RefusalReason.NOT_YOUR_SESSION: "Session {subject} belongs to someone else.",
+    RefusalReason.UNKNOWN_SUBSTATION: "There is no substation {subject}.",
+    RefusalReason.CAPACITY_OUT_OF_RANGE: "A capacity is between 0 and 1,000,000 kW.",
+    RefusalReason.OUTBOX_GAP: "Outbox item {subject} came out of order; send from the number that Central expects.",
+    RefusalReason.OVERLOADED: "Central has too much to do right now; try again in a second.",
+    RefusalReason.DRAINING: "Central is going down on purpose; try again in a minute.",
+    RefusalReason.LOG_ROLLBACK: "Central's log is older than a witness remembers; the operator has to look at it.",
+}
+
+
+def sentence(reason: RefusalReason, subject: str = "") -> str:
+    """One sentence that says what to do; ``subject`` is what was asked for."""
+    return _SENTENCES[reason].format(subject=subject or "it")

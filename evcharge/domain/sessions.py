@@ -1,0 +1,325 @@
+"""Decisions about sessions: from the charge request to the ticket."""
+
+from __future__ import annotations
+
+from evcharge.domain import events as e
+from evcharge.domain.commands import (
+    ConfirmTicket,
+    EndCharge,
+    PassDeadline,
+    ReportEnded,
+    ReportMeter,
+    ReportPaused,
+    ReportStarted,
+    RequestCharge,
+)
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import (
+    COMPLETING,
+    RUNNING,
+    ChargePoint,
+    Session,
+    SessionStatus,
+    Shown,
+    Stamp,
+    State,
+    StopCause,
+    Ticket,
+    shown_state,
+)
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, ticket_of
+from evcharge.units import Grams, Millis, WattHours, amount_of, average_power, co2_of
+
+# Most energy one session may ask for: 1 MWh, more than the battery of any road vehicle on sale holds.
+MAX_ENERGY_WH = 1_000_000
+# Open sessions of one account. A fleet may charge a depot's worth of vehicles, a runaway script must not take a site.
+MAX_OPEN_SESSIONS = 100
+
+_SHOWN_REFUSALS = {
+    Shown.DISCONNECTED: RefusalReason.DISCONNECTED,
+    Shown.OUT_OF_ORDER: RefusalReason.OUT_OF_ORDER,
+    Shown.STOPPED: RefusalReason.STOPPED,
+}
+
+
+def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e.Event]:
+    """Authorize, with power reserved for the connector's minimum, or refuse with the reason and its figures."""
+    verdict = _judge_request(state, command, stamp)
+    charge_point = state.charge_points.get(command.cp_id)
+    if isinstance(verdict, RefusalReason) or charge_point is None:
+        reason = verdict if isinstance(verdict, RefusalReason) else RefusalReason.UNKNOWN_CHARGE_POINT
+        substation = None if charge_point is None else state.substations[charge_point.substation_id]
+        figures = substation if reason is RefusalReason.NO_CAPACITY else None
+        return [
+            e.ChargeRefused(
+                driver_id=command.driver_id,
+                cp_id=command.cp_id,
+                reason=reason,
+                connector=command.connector,
+                energy_wh=command.energy_wh,
+                depart_by_ms=command.depart_by_ms,
+                capacity_w=None if figures is None else figures.capacity_w,
+                reserved_w=None if figures is None else figures.reserved_w,
+            )
+        ]
+    connector = charge_point.connectors[verdict]
+    return [
+        e.ChargeAuthorized(
+            session_id=command.session_id,
+            cp_id=command.cp_id,
+            connector=verdict,
+            driver_id=command.driver_id,
+            substation_id=charge_point.substation_id,
+            min_w=connector.min_w,
+            max_w=connector.max_w,
+            energy_wh=None if command.energy_wh is None else WattHours(command.energy_wh),
+            depart_by_ms=None if command.depart_by_ms is None else Millis(command.depart_by_ms),
+            expires_ms=Millis(stamp.at_ms + state.site.authorization_ms),
+            command_id=next_command(state),
+        )
+    ]
+
+
+def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> ConnectorNo | RefusalReason:
+    """The connector that will serve, or the first reason against it."""
+    charge_point = state.charge_points.get(command.cp_id)
+    if charge_point is None:
+        return RefusalReason.UNKNOWN_CHARGE_POINT
+    if command.energy_wh is not None and not 0 < command.energy_wh <= MAX_ENERGY_WH:
+        return RefusalReason.ENERGY_OUT_OF_RANGE
+    if command.depart_by_ms is not None and command.depart_by_ms <= stamp.at_ms:
+        return RefusalReason.DEPARTURE_IN_PAST
+    shown = shown_state(state, charge_point)
+    if shown in _SHOWN_REFUSALS:
+        return _SHOWN_REFUSALS[shown]
+    if charge_point.holds:
+        return RefusalReason.OUT_OF_ORDER
+    driver = state.drivers.get(command.driver_id)
+    if driver is not None and len(driver.open_sessions) >= MAX_OPEN_SESSIONS:
+        return RefusalReason.TOO_MANY_SESSIONS
+    choice = _choose_connector(charge_point, command.connector)
+    if isinstance(choice, RefusalReason):
+        return choice
+    substation = state.substations[charge_point.substation_id]
+    if substation.reserved_w + charge_point.connectors[choice].min_w > substation.capacity_w:
+        return RefusalReason.NO_CAPACITY
+    return choice
+
+
+def _choose_connector(charge_point: ChargePoint, wanted: ConnectorNo) -> ConnectorNo | RefusalReason:
+    if wanted != 0 and wanted not in charge_point.connectors:
+        return RefusalReason.UNKNOWN_CONNECTOR
+    candidates = [wanted] if wanted != 0 else sorted(charge_point.connectors)
+    if not candidates:
+        return RefusalReason.DISCONNECTED
+    free = [no for no in candidates if charge_point.connectors[no].session_id is None]
+    if not free:
+        return RefusalReason.BUSY
+    # A connector with a vehicle at it is preferred: it is the one the driver stands at.
+    well = [no for no in free if charge_point.connectors[no].error is None]
+    if not well:
+        return RefusalReason.OUT_OF_ORDER
+    return max(well, key=lambda no: (charge_point.connectors[no].occupied, -no))
+
+
+def end_charge(state: State, command: EndCharge) -> list[e.Event]:
+    """End one's own session; anybody else's is refused."""
+    session = state.sessions.get(command.session_id)
+    reason = None
+    if session is None or session.status in (SessionStatus.EXPIRED, SessionStatus.INTERRUPTED):
+        reason = RefusalReason.UNKNOWN_SESSION
+    elif session.driver_id != command.driver_id:
+        reason = RefusalReason.NOT_YOUR_SESSION
+    if reason is not None or session is None:
+        return [
+            e.RequestRefused(
+                request="end_charge",
+                subject=command.session_id,
+                reason=reason or RefusalReason.UNKNOWN_SESSION,
+            )
+        ]
+    return stop_session(session, StopCause.DRIVER_ENDED, next_command(state))
+
+
+def stop_session(session: Session, cause: StopCause, command_id: CommandId) -> list[e.Event]:
+    """The events that end a session from Central's side; none when that was ordered before."""
+    if session.status is SessionStatus.AUTHORIZED:
+        return [
+            e.AuthorizationExpired(
+                session_id=session.session_id,
+                cp_id=session.cp_id,
+                connector=session.connector,
+                driver_id=session.driver_id,
+                substation_id=session.substation_id,
+                cause=cause,
+                command_id=command_id,
+                start_pending=session.start_valid_ms is not None,
+            )
+        ]
+    if session.status in RUNNING and session.stop is None:
+        return [e.StopOrdered(session_id=session.session_id, cause=cause, command_id=command_id)]
+    return []
+
+
+def stop_all_at(state: State, charge_point: ChargePoint, cause: StopCause) -> list[e.Event]:
+    """Stop whatever runs or waits at a charge point."""
+    stops: list[e.Event] = []
+    command_id = next_command(state)
+    for connector in charge_point.connectors.values():
+        if connector.session_id is not None:
+            ended = stop_session(state.sessions[connector.session_id], cause, command_id)
+            stops += ended
+            command_id = CommandId(command_id + len(ended))
+    return stops
+
+
+def report_started(state: State, command: ReportStarted, stamp: Stamp) -> list[e.Event]:
+    """The contactor closed. A second report of a running session is a retry, not an error: SPEC §6.3."""
+    session = state.sessions.get(command.session_id)
+    if session is None or session.cp_id != command.cp_id:
+        return [_anomaly("started_unknown_session", command.cp_id, command.session_id, command.meter_wh)]
+    if session.status not in (SessionStatus.AUTHORIZED, SessionStatus.EXPIRED):
+        return []
+    at_ms = _clip(command.at_ms, session.authorized_ms, stamp.at_ms)
+    return [e.SupplyStarted(session_id=session.session_id, meter_wh=command.meter_wh, at_ms=at_ms)]
+
+
+def report_paused(state: State, command: ReportPaused) -> list[e.Event]:
+    """Supply was suspended or taken up again."""
+    session = state.sessions.get(command.session_id)
+    if session is None or session.cp_id != command.cp_id or session.status not in RUNNING:
+        return []
+    if command.paused == (session.status is SessionStatus.PAUSED):
+        return []
+    meter_wh = command.meter_wh if command.meter_wh is not None and command.meter_wh >= session.meter_wh else None
+    change = e.SupplyPaused if command.paused else e.SupplyResumed
+    return [change(session_id=session.session_id, meter_wh=meter_wh)]
+
+
+def report_meter(state: State, command: ReportMeter) -> list[e.Event]:
+    """A meter value on the way; one that runs backwards is telemetry's noise, the final one decides."""
+    session = state.sessions.get(command.session_id)
+    if session is None or session.cp_id != command.cp_id or session.status not in RUNNING:
+        return []
+    if command.meter_wh < session.meter_wh:
+        return []
+    return [e.MeterSampled(session_id=session.session_id, meter_wh=command.meter_wh, power_w=command.power_w)]
+
+
+def report_ended(state: State, command: ReportEnded, stamp: Stamp) -> list[e.Event]:
+    """The final meter is known: the ticket, or the adjustment of one that was settled without it."""
+    session = state.sessions.get(command.session_id)
+    if session is None or session.status is SessionStatus.INTERRUPTED:
+        return _adjust(state, command)
+    if session.cp_id != command.cp_id or session.status not in RUNNING:
+        return [_anomaly("ended_unknown_session", command.cp_id, command.session_id, command.meter_wh)]
+    happened: list[e.Event] = []
+    if command.meter_wh < session.meter_wh:
+        happened.append(_anomaly("meter_ran_backwards", command.cp_id, command.session_id, command.meter_wh))
+    end_ms = _clip(command.at_ms, session.start_ms or session.authorized_ms, stamp.at_ms)
+    cause = session.stop if session.stop is not None and command.reason not in COMPLETING else command.reason
+    happened.append(e.SupplyEnded(session_id=session.session_id, meter_wh=command.meter_wh, cause=cause, at_ms=end_ms))
+    happened.append(e.TicketIssued(ticket=_ticket(state, session, command.meter_wh, end_ms, cause)))
+    return happened
+
+
+def pass_deadline(state: State, command: PassDeadline, stamp: Stamp) -> list[e.Event]:
+    """Whatever is due for this session at this moment."""
+    session = state.sessions.get(command.session_id)
+    due_ms = None if session is None else wake_ms(state, session)
+    if session is None or due_ms is None or stamp.at_ms < due_ms:
+        return []
+    if session.status is SessionStatus.AUTHORIZED:
+        return stop_session(session, StopCause.EXPIRED, next_command(state))
+    if session.status is SessionStatus.EXPIRED:
+        return [e.SessionForgotten(session_id=session.session_id)]
+    return [settle(state, session, session.stop or StopCause.SILENT)]
+
+
+def wake_ms(state: State, session: Session) -> int | None:
+    """When a session has to be looked at again, site time; None: only a message moves it."""
+    if session.status is SessionStatus.AUTHORIZED:
+        return session.expires_ms
+    if session.status is SessionStatus.EXPIRED:
+        return session.expires_ms + state.site.settle_ms
+    if session.status is SessionStatus.OFFLINE or (session.stop is not None and session.status in RUNNING):
+        return session.meter_ms + state.site.settle_ms
+    return None
+
+
+def settle(state: State, session: Session, cause: StopCause) -> e.Event:
+    """The ticket from the last known meter, because the final one did not come."""
+    ticket = _ticket(state, session, session.meter_wh, session.meter_ms, cause, provisional=True)
+    return e.TicketIssued(ticket=ticket)
+
+
+def confirm_ticket(state: State, command: ConfirmTicket) -> list[e.Event]:
+    """The driver has it; it is not sent again."""
+    driver = state.drivers.get(command.driver_id)
+    if driver is None or command.ticket_id not in driver.undelivered:
+        return []
+    return [e.TicketDelivered(driver_id=command.driver_id, ticket_id=command.ticket_id)]
+
+
+def next_command(state: State) -> CommandId:
+    """The number of the next command to a charge point."""
+    return CommandId(state.last_command + 1)
+
+
+def _adjust(state: State, command: ReportEnded) -> list[e.Event]:
+    ticket = state.provisional.get(command.session_id)
+    if ticket is None or ticket.cp_id != command.cp_id:
+        return [_anomaly("ended_unknown_session", command.cp_id, command.session_id, command.meter_wh)]
+    late_wh = command.meter_wh - ticket.final_meter_wh
+    if late_wh < 0:
+        return [_anomaly("meter_ran_backwards", command.cp_id, command.session_id, command.meter_wh)]
+    tariff = state.site.tariff
+    whole_wh = WattHours(ticket.energy_wh + sum(ticket.adjustments) + late_wh)
+    return [
+        e.TicketAdjusted(
+            ticket_id=ticket.ticket_id,
+            session_id=ticket.session_id,
+            driver_id=ticket.driver_id,
+            energy_wh=late_wh,
+            amount_minor=amount_of(whole_wh, ticket.price_e4) - ticket.amount_minor,
+            co2_g=co2_of(whole_wh, tariff.co2_g_per_kwh) - ticket.co2_g,
+            final_meter_wh=command.meter_wh,
+        )
+    ]
+
+
+def _ticket(
+    state: State, session: Session, meter_wh: int, end_ms: int, cause: StopCause, *, provisional: bool = False
+) -> Ticket:
+    tariff = state.site.tariff
+    energy_wh = WattHours(max(0, meter_wh - session.start_meter_wh))
+    start_ms = session.start_ms if session.start_ms is not None else session.authorized_ms
+    grams: Grams = co2_of(energy_wh, tariff.co2_g_per_kwh)
+    return Ticket(
+        ticket_id=ticket_of(session.session_id),
+        session_id=session.session_id,
+        cp_id=session.cp_id,
+        driver_id=session.driver_id,
+        substation_id=session.substation_id,
+        start_ms=start_ms,
+        end_ms=Millis(max(start_ms, end_ms)),
+        energy_wh=energy_wh,
+        price_e4=tariff.price_e4,
+        amount_minor=amount_of(energy_wh, tariff.price_e4),
+        currency=tariff.currency,
+        status=SessionStatus.COMPLETED if cause in COMPLETING else SessionStatus.INTERRUPTED,
+        reason=cause,
+        average_w=average_power(energy_wh, end_ms - start_ms),
+        co2_g=grams,
+        final_meter_wh=WattHours(meter_wh),
+        provisional=provisional,
+    )
+
+
+def _anomaly(code: str, cp_id: ChargePointId, session_id: str, meter_wh: int) -> e.AnomalySeen:
+    return e.AnomalySeen(code=code, cp_id=cp_id, detail=f"session {session_id}, meter {meter_wh} Wh")
+
+
+def _clip(at_ms: int | None, earliest_ms: int, now_ms: int) -> Millis:
+    """The reported instant, kept between what it must follow and now."""
+    return Millis(now_ms if at_ms is None else max(earliest_ms, min(at_ms, now_ms)))

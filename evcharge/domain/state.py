@@ -1,0 +1,313 @@
+"""What is true: charge points, sessions, drivers, substations. Changed by ``evolve`` alone.
+
+Live telemetry is not here: it is neither hashed nor replayed (audit.md, "Writing").
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from evcharge.energy.leases import Lease
+from evcharge.ids import (
+    ChargePointId,
+    CommandId,
+    ConnectorNo,
+    DriverId,
+    Fence,
+    SessionId,
+    SubstationId,
+    TicketId,
+)
+from evcharge.units import Grams, Millis, MinorUnits, PriceE4, WattHours, Watts
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """When, by whom and from where: the part that every audit record shares."""
+
+    at_ms: int
+    """Site time."""
+    clock_ms: int
+    """Steady UTC: the channel clock, on which leases run."""
+    actor: str = "central"
+    """Role and entity, as in ``driver:anna``; ``central`` for what Central does by itself."""
+    source: str = ""
+    """Network address of the actor."""
+
+
+class Role(StrEnum):
+    """Who a peer is to the domain."""
+
+    ENGINE = "engine"
+    MONITOR = "monitor"
+    DRIVER = "driver"
+    OPERATOR = "operator"
+
+
+class Hold(StrEnum):
+    """An independent reason why a charge point may not charge; lifted by its own cause only."""
+
+    FAULT = "FAULT"
+    WEATHER = "WEATHER"
+    ADMIN = "ADMIN"
+    REVOKED = "REVOKED"
+
+
+class Shown(StrEnum):
+    """The state that people see; derived, never assigned."""
+
+    DISCONNECTED = "DISCONNECTED"
+    OUT_OF_ORDER = "OUT_OF_ORDER"
+    STOPPED = "STOPPED"
+    SUPPLYING = "SUPPLYING"
+    ACTIVATED = "ACTIVATED"
+
+
+class LinkState(StrEnum):
+    """One peer's link as the domain knows it."""
+
+    NEVER = "never"
+    UP = "up"
+    LOST = "lost"
+    AWAITED = "awaited"
+    """Was up when Central went down; not yet lost, not yet back."""
+
+
+class SessionStatus(StrEnum):
+    """A session's life (features.md). REQUESTED and DENIED are instants: a refusal is an event, not a session."""
+
+    AUTHORIZED = "AUTHORIZED"
+    SUPPLYING = "SUPPLYING"
+    PAUSED = "PAUSED"
+    OFFLINE = "OFFLINE"
+    EXPIRED = "EXPIRED"
+    """Lapsed without plug-in; kept only while a start may still be on its way."""
+    COMPLETED = "COMPLETED"
+    INTERRUPTED = "INTERRUPTED"
+    """As the status of an open session: settled without its final meter, which may still come."""
+
+
+RUNNING = frozenset({SessionStatus.SUPPLYING, SessionStatus.PAUSED, SessionStatus.OFFLINE})
+"""The contactor is closed, or may be."""
+
+
+class StopCause(StrEnum):
+    """Why a session ends. The engine echoes Central's cause; SPEC §7.4."""
+
+    TARGET_REACHED = "target_reached"
+    VEHICLE_FULL = "vehicle_full"
+    UNPLUGGED = "unplugged"
+    DRIVER_ENDED = "driver_ended"
+    STOPPED = "stopped"
+    FAULT = "fault"
+    MONITOR_LOST = "monitor_lost"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    ENGINE_RESTART = "engine_restart"
+    ENGINE_SHUTDOWN = "engine_shutdown"
+    OUTBOX_LOST = "outbox_lost"
+    SILENT = "silent"
+    OTHER = "other"
+
+
+COMPLETING = frozenset({StopCause.TARGET_REACHED, StopCause.VEHICLE_FULL, StopCause.UNPLUGGED, StopCause.DRIVER_ENDED})
+"""Causes after which a ticket says COMPLETED; after any other, INTERRUPTED."""
+
+
+class LimitReason(StrEnum):
+    """What binds a set-point."""
+
+    EQUAL_SHARE = "equal_share"
+    """The substation's capacity, shared equally."""
+    RATING = "connector_rating"
+    """The connector's own rating; there is power to spare."""
+    NO_CAPACITY = "no_capacity"
+    """The capacity was cut and the minimum no longer fits: paused."""
+
+
+class Tariff(msgspec.Struct, frozen=True):
+    """One price for the site and the carbon of its electricity."""
+
+    price_e4: PriceE4 = PriceE4(3000)
+    currency: str = "EUR"
+    co2_g_per_kwh: int = 300
+
+
+class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator decided; in the log, so that a replay needs no settings file."""
+
+    capacities: dict[SubstationId, Watts]
+    assignments: dict[ChargePointId, SubstationId] = {}
+    """Charge points that are not named belong to the first substation."""
+    tariff: Tariff = Tariff()
+    authorization_ms: int = 60_000
+    """How long an authorization waits for a vehicle, site time."""
+    settle_ms: int = 86_400_000
+    """How long a final meter is awaited before the last known one settles the session, site time."""
+    lease_ms: int = 30_000
+    """How long a set-point holds without renewal, channel clock."""
+    start_ms: int = 10_000
+    """How long a start is valid, channel clock (SPEC §6)."""
+
+
+class Link(msgspec.Struct):
+    """The domain's view of one peer process."""
+
+    state: LinkState = LinkState.NEVER
+    fence: Fence = Fence(0)
+    boot_id: bytes = b""
+
+
+class Connector(msgspec.Struct):
+    """One outlet."""
+
+    min_w: Watts
+    max_w: Watts
+    occupied: bool = False
+    error: str | None = None
+    session_id: SessionId | None = None
+
+
+class ChargePoint(msgspec.Struct):
+    """A charge point with its two processes and its outbox position."""
+
+    cp_id: ChargePointId
+    substation_id: SubstationId
+    connectors: dict[ConnectorNo, Connector] = {}
+    holds: set[Hold] = set()
+    engine: Link = msgspec.field(default_factory=Link)
+    monitor: Link = msgspec.field(default_factory=Link)
+    model: str = ""
+    firmware: str = ""
+    outbox_epoch: int | None = None
+    next_n: int = 0
+
+
+class Session(msgspec.Struct, kw_only=True):
+    """One charge, from its authorization until its ticket."""
+
+    session_id: SessionId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    driver_id: DriverId
+    substation_id: SubstationId
+    status: SessionStatus
+    min_w: Watts
+    max_w: Watts
+    requested_wh: WattHours | None
+    depart_by_ms: Millis | None
+    authorized_ms: Millis
+    expires_ms: Millis
+    authorize_command: CommandId
+    authorize_acknowledged: bool = False
+    start_ms: Millis | None = None
+    start_meter_wh: WattHours = WattHours(0)
+    meter_wh: WattHours = WattHours(0)
+    meter_ms: Millis = Millis(0)
+    lease: Lease = Lease()
+    start_valid_ms: int | None = None
+    """Until when the newest start is valid, channel clock; None: no start was sent."""
+    limit_reason: LimitReason | None = None
+    stop: StopCause | None = None
+    """Central ordered the stop for this cause."""
+    stop_command: CommandId | None = None
+
+    @property
+    def energy_wh(self) -> WattHours:
+        """Delivered so far, as far as the meter is known."""
+        return WattHours(max(0, self.meter_wh - self.start_meter_wh))
+
+
+class Ticket(msgspec.Struct, kw_only=True):
+    """The bill of one session; exactly one, from the meter. ``adjustments`` are linked later corrections in Wh."""
+
+    ticket_id: TicketId
+    session_id: SessionId
+    cp_id: ChargePointId
+    driver_id: DriverId
+    substation_id: SubstationId
+    start_ms: Millis
+    end_ms: Millis
+    energy_wh: WattHours
+    price_e4: PriceE4
+    amount_minor: MinorUnits
+    currency: str
+    status: SessionStatus
+    reason: StopCause
+    average_w: Watts
+    co2_g: Grams
+    final_meter_wh: WattHours
+    provisional: bool = False
+    """Settled with the last known meter; the final one may still come."""
+    adjustments: list[int] = []
+
+
+class Driver(msgspec.Struct):
+    """A driver's account."""
+
+    open_sessions: dict[SessionId, None] = {}
+    tickets: list[Ticket] = []
+    """The newest ``TICKETS_KEPT``, oldest first."""
+    undelivered: dict[TicketId, Ticket] = {}
+
+
+class Substation(msgspec.Struct):
+    """A node with a limit. ``reserved_w`` is the sum of the minima of its sessions."""
+
+    capacity_w: Watts
+    sessions: dict[SessionId, None] = {}
+    reserved_w: Watts = Watts(0)
+
+
+class Totals(msgspec.Struct):
+    """Sums since the log began."""
+
+    authorized: int = 0
+    refused: int = 0
+    started: int = 0
+    expired: int = 0
+    tickets: int = 0
+    energy_wh: WattHours = WattHours(0)
+    amount_minor: MinorUnits = MinorUnits(0)
+
+
+class State(msgspec.Struct):
+    """Everything Central knows."""
+
+    site: SiteConfig = SiteConfig(capacities={SubstationId("site"): Watts(0)})
+    charge_points: dict[ChargePointId, ChargePoint] = {}
+    cp_order: list[ChargePointId] = []
+    """Sorted, for paging."""
+    sessions: dict[SessionId, Session] = {}
+    drivers: dict[DriverId, Driver] = {}
+    substations: dict[SubstationId, Substation] = {}
+    provisional: dict[SessionId, Ticket] = {}
+    """Tickets whose final meter is still awaited; their sessions keep their share of power until then."""
+    last_fence: Fence = Fence(0)
+    last_command: CommandId = CommandId(0)
+    last_clock_ms: int = 0
+    """Newest channel clock in the log; a restarted Central never starts its clock below it."""
+    failures: dict[str, list[int]] = {}
+    """Failed authentications per source, steady time; see ``evolve`` for its bounds."""
+    totals: Totals = msgspec.field(default_factory=Totals)
+
+
+def shown_state(state: State, charge_point: ChargePoint) -> Shown:
+    """The derived state of a whole charge point: first that applies (features.md)."""
+    if charge_point.engine.state is not LinkState.UP:
+        return Shown.DISCONNECTED
+    if charge_point.monitor.state not in (LinkState.UP, LinkState.NEVER):
+        return Shown.DISCONNECTED
+    if Hold.FAULT in charge_point.holds or Hold.REVOKED in charge_point.holds:
+        return Shown.OUT_OF_ORDER
+    supplying = any(
+        connector.session_id is not None and state.sessions[connector.session_id].status in RUNNING
+        for connector in charge_point.connectors.values()
+    )
+    if Hold.WEATHER in charge_point.holds and not supplying:
+        return Shown.OUT_OF_ORDER
+    if Hold.ADMIN in charge_point.holds:
+        return Shown.STOPPED
+    return Shown.SUPPLYING if supplying else Shown.ACTIVATED

@@ -1,0 +1,209 @@
+"""What may be shown: copies taken from the state at one moment, so that nothing later leaks into an earlier answer."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import islice
+
+import msgspec
+
+from evcharge.domain.events import AuthorizationExpired
+from evcharge.domain.state import (
+    RUNNING,
+    ChargePoint,
+    Connector,
+    Hold,
+    LinkState,
+    Session,
+    SessionStatus,
+    Shown,
+    State,
+    Ticket,
+    Totals,
+    shown_state,
+)
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId, SubstationId, TicketId
+from evcharge.units import amount_of
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A session at one moment."""
+
+    session_id: SessionId
+    status: str
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    driver_id: DriverId
+    requested_wh: int | None
+    depart_by_ms: int | None
+    expires_ms: int | None
+    energy_wh: int
+    limit_w: int | None
+    reason: str | None
+    amount_minor: int
+    currency: str
+
+
+class ConnectorView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A connector at one moment."""
+
+    connector: ConnectorNo
+    state: str
+    occupied: bool
+    min_w: int
+    max_w: int
+    session: SessionView | None
+
+
+class ChargePointView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A charge point at one moment."""
+
+    cp_id: ChargePointId
+    state: str
+    substation_id: SubstationId
+    holds: tuple[str, ...]
+    engine: str
+    monitor: str
+    connectors: tuple[ConnectorView, ...]
+
+
+class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A substation at one moment; ``worst_case_w`` is what could flow if all messages were lost now."""
+
+    substation_id: SubstationId
+    capacity_w: int
+    reserved_w: int
+    worst_case_w: int
+    sessions: tuple[SessionId, ...]
+
+
+def view_session(state: State, session: Session) -> SessionView:
+    """A copy for its driver, the operator or an answer."""
+    tariff = state.site.tariff
+    grant = session.lease.newest
+    waiting = session.start_ms is None
+    return SessionView(
+        session_id=session.session_id,
+        status=session.status.value,
+        cp_id=session.cp_id,
+        connector=session.connector,
+        driver_id=session.driver_id,
+        requested_wh=session.requested_wh,
+        depart_by_ms=session.depart_by_ms,
+        expires_ms=session.expires_ms if waiting else None,
+        energy_wh=session.energy_wh,
+        limit_w=None if grant is None else grant.limit_w,
+        reason=_reason(session),
+        amount_minor=amount_of(session.energy_wh, tariff.price_e4),
+        currency=tariff.currency,
+    )
+
+
+def view_expired(state: State, event: AuthorizationExpired) -> SessionView:
+    """A session that lapsed before it began."""
+    return SessionView(
+        session_id=event.session_id,
+        status=SessionStatus.EXPIRED.value,
+        cp_id=event.cp_id,
+        connector=event.connector,
+        driver_id=event.driver_id,
+        requested_wh=None,
+        depart_by_ms=None,
+        expires_ms=None,
+        energy_wh=0,
+        limit_w=None,
+        reason=event.cause.value,
+        amount_minor=0,
+        currency=state.site.tariff.currency,
+    )
+
+
+def _reason(session: Session) -> str | None:
+    if session.stop is not None:
+        return session.stop.value
+    return None if session.limit_reason is None else session.limit_reason.value
+
+
+def view_charge_point(state: State, charge_point: ChargePoint) -> ChargePointView:
+    """A charge point with its connectors and their sessions."""
+    shown = shown_state(state, charge_point)
+    return ChargePointView(
+        cp_id=charge_point.cp_id,
+        state=shown.value,
+        substation_id=charge_point.substation_id,
+        holds=tuple(sorted(hold.value for hold in charge_point.holds)),
+        engine=charge_point.engine.state.value,
+        monitor=charge_point.monitor.state.value,
+        connectors=tuple(
+            _view_connector(state, shown, no, connector) for no, connector in sorted(charge_point.connectors.items())
+        ),
+    )
+
+
+def _view_connector(state: State, shown: Shown, no: ConnectorNo, connector: Connector) -> ConnectorView:
+    session = None if connector.session_id is None else state.sessions.get(connector.session_id)
+    own = shown
+    if shown in (Shown.SUPPLYING, Shown.ACTIVATED):
+        running = session is not None and session.status in RUNNING
+        own = Shown.SUPPLYING if running else Shown.ACTIVATED
+        if connector.error is not None:
+            own = Shown.OUT_OF_ORDER
+    return ConnectorView(
+        connector=no,
+        state=own.value,
+        occupied=connector.occupied,
+        min_w=connector.min_w,
+        max_w=connector.max_w,
+        session=None if session is None else view_session(state, session),
+    )
+
+
+def page_of_charge_points(state: State, after: str, count: int) -> list[ChargePointView]:
+    """Charge points in the order of their ids, beginning behind ``after``."""
+    start = bisect_right(state.cp_order, after)
+    return [view_charge_point(state, state.charge_points[cp_id]) for cp_id in state.cp_order[start : start + count]]
+
+
+def page_of_sessions(state: State, after: str, count: int) -> list[SessionView]:
+    """Open sessions in the order of their ids, beginning behind ``after``."""
+    ids = sorted(session_id for session_id in state.sessions if session_id > after)
+    return [view_session(state, state.sessions[session_id]) for session_id in ids[:count]]
+
+
+def page_of_tickets(state: State, driver_id: DriverId, after: str, count: int) -> list[Ticket]:
+    """A driver's tickets, newest first, beginning behind the ticket ``after``."""
+    driver = state.drivers.get(driver_id)
+    newest_first = [] if driver is None else driver.tickets[::-1]
+    if after:
+        ids = [ticket.ticket_id for ticket in newest_first]
+        newest_first = newest_first[ids.index(TicketId(after)) + 1 :] if after in ids else []
+    return newest_first[:count]
+
+
+def view_substations(state: State, clock_ms: int, count: int) -> list[SubstationView]:
+    """Substations with their limit, their reservations and what could flow at worst."""
+    return [
+        SubstationView(
+            substation_id=substation_id,
+            capacity_w=substation.capacity_w,
+            reserved_w=substation.reserved_w,
+            worst_case_w=sum(state.sessions[sid].lease.worst_w(clock_ms) for sid in substation.sessions),
+            sessions=tuple(substation.sessions),
+        )
+        for substation_id, substation in islice(sorted(state.substations.items()), count)
+    ]
+
+
+def view_totals(state: State) -> Totals:
+    """Sums since the log began."""
+    return msgspec.structs.replace(state.totals)
+
+
+def may_start(charge_point: ChargePoint, connector: Connector) -> bool:
+    """Whether supply may begin here now: nothing holds it and both processes are there."""
+    return (
+        charge_point.engine.state is LinkState.UP
+        and charge_point.monitor.state in (LinkState.UP, LinkState.NEVER)
+        and not charge_point.holds & set(Hold)
+        and connector.error is None
+    )

@@ -1,0 +1,306 @@
+"""The registry's data directory: making it (``init``) and opening it (``run``), without a circle (SPEC §2).
+
+``init`` makes the database, the registry's signing key, the operator's token and the three first credentials;
+a program that knows ``central.json`` can then be Central, and whoever holds ``operator.token`` can register
+everybody else::
+
+    registry.sqlite   public keys, revisions, hashes of the tokens
+    registry.key      Ed25519 seed that signs every record
+    operator.token    bearer token for /register, /list, /get
+    central.json      for Central: its credential, the registry's URL, public key and service token
+    sidecar.json      the sidecar's own credential, role gateway
+
+The directory is 0700 and every file 0600.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from yarl import URL
+
+from evcharge.net.clock import Clock
+from evcharge.sidecar.auth import Scope, Tokens, new_token, token_hash
+from evcharge.sidecar.registry import SECRET_BYTES, Registry, credential_json
+from evcharge.sidecar.settings import SidecarSettings
+from evcharge.sidecar.store import Store, StoreError
+from protocol.credentials import (
+    Credential,
+    CredentialError,
+    Role,
+    b64url,
+    b64url_decode,
+    public_key,
+    static_private_key,
+)
+from protocol.records import RegistryRecord
+
+DATABASE = "registry.sqlite"
+SIGNING_KEY = "registry.key"
+OPERATOR_TOKEN = "operator.token"  # noqa: S105  # a file name
+CENTRAL = "central.json"
+SIDECAR = "sidecar.json"
+FILES = (DATABASE, SIGNING_KEY, OPERATOR_TOKEN, CENTRAL, SIDECAR)
+# Username and entity of the two credentials that init makes.
+CENTRAL_NAME = "central"
+SIDECAR_NAME = "sidecar"
+# Seed of an Ed25519 key, in bytes.
+SEED_BYTES = 32
+# Permission bits of group and others.
+_OPEN_BITS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class BootstrapError(Exception):
+    """The data directory cannot be made or used; the text is one sentence that says what to do."""
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """Where ``init`` put things; paths only, no secret."""
+
+    data_dir: str
+    operator_token: str
+    central: str
+    sidecar: str
+    registry_public_key: str
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A registry that is ready to serve."""
+
+    store: Store
+    registry: Registry
+    tokens: Tokens
+    credential: Credential
+    """The sidecar's own."""
+
+
+async def initialise(data_dir: Path, url: str, *, clock: Clock, entropy: Callable[[int], bytes]) -> Made:
+    """Make a new registry in ``data_dir``.
+
+    Raises:
+        BootstrapError: there is one already, the directory is open to others, or it cannot be written.
+    """
+    address = check_url(url)
+    try:
+        _prepare(data_dir)
+    except OSError as error:
+        raise BootstrapError(f"Cannot make {data_dir}: {error.strerror}.") from error
+    try:
+        return await _make(data_dir, address, clock=clock, entropy=entropy)
+    except OSError as error:
+        for name in FILES:
+            with contextlib.suppress(OSError):
+                (data_dir / name).unlink(missing_ok=True)
+        raise BootstrapError(f"Cannot write the registry in {data_dir}: {error.strerror}.") from error
+
+
+async def _make(data_dir: Path, url: str, *, clock: Clock, entropy: Callable[[int], bytes]) -> Made:
+    seed = entropy(SEED_BYTES)
+    signer = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    operator, service = new_token(Scope.OPERATOR, entropy), new_token(Scope.SERVICE, entropy)
+    secret = entropy(SECRET_BYTES)
+    pinned = public_key(static_private_key(secret, CENTRAL_NAME, Role.CENTRAL, 1))
+    # SQLite keeps the mode of a file that exists and gives it to the journal beside it.
+    write_private(data_dir / DATABASE, b"")
+    store = Store.open(data_dir / DATABASE)
+    try:
+        await store.create()
+        async with store.writing() as writer:
+            await writer.set_meta(
+                {
+                    "central_public_key": pinned,
+                    "registry_public_key": signer,
+                    "operator_token_sha256": token_hash(operator),
+                    "service_token_sha256": token_hash(service),
+                }
+            )
+            central = await writer.add(
+                RegistryRecord(
+                    username=CENTRAL_NAME,
+                    role=Role.CENTRAL,
+                    entity=CENTRAL_NAME,
+                    keys={1: pinned},
+                    status="active",
+                    rev=0,
+                )
+            )
+        registry = Registry(
+            store, signing_key=seed, central=pinned, rev=central.rev, clock=clock, entropy=entropy
+        )
+        sidecar = await registry.register(Role.GATEWAY, SIDECAR_NAME, SIDECAR_NAME)
+    finally:
+        await store.close()
+    about = {"url": url, "public_key": b64url(signer), "service_token": service}
+    own = msgspec.Raw(credential_json(CENTRAL_NAME, secret, central, 1, pinned))
+    write_private(data_dir / SIGNING_KEY, b64url(seed).encode() + b"\n")
+    write_private(data_dir / OPERATOR_TOKEN, operator.encode() + b"\n")
+    write_private(data_dir / CENTRAL, msgspec.json.encode({"credential": own, "registry": about}))
+    write_private(data_dir / SIDECAR, sidecar)
+    return Made(
+        data_dir=str(data_dir),
+        operator_token=str(data_dir / OPERATOR_TOKEN),
+        central=str(data_dir / CENTRAL),
+        sidecar=str(data_dir / SIDECAR),
+        registry_public_key=b64url(signer),
+    )
+
+
+async def open_registry(
+    data_dir: Path,
+    *,
+    clock: Clock,
+    entropy: Callable[[int], bytes],
+    settings: SidecarSettings | None = None,
+) -> Opened:
+    """The registry that ``initialise`` made.
+
+    Raises:
+        BootstrapError: it is not there, open to others, damaged, or its parts do not belong together.
+    """
+    if not (data_dir / DATABASE).is_file():
+        raise BootstrapError(
+            f"There is no registry in {data_dir}; make one with evcharge-sidecar init first."
+        )
+    check_private(data_dir / DATABASE)
+    seed = _read_seed(data_dir / SIGNING_KEY)
+    try:
+        credential = Credential.from_json(read_private(data_dir / SIDECAR))
+    except CredentialError as error:
+        raise BootstrapError(f"{data_dir / SIDECAR} is damaged: {error}") from error
+    store = Store.open(data_dir / DATABASE)
+    try:
+        meta = await store.check()
+        async with store.reading() as reader:
+            rev = await reader.rev()
+    except StoreError as error:
+        await store.close()
+        raise BootstrapError(f"{data_dir / DATABASE}: {error}") from error
+    if (
+        meta.get("registry_public_key")
+        != Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    ):
+        await store.close()
+        raise BootstrapError(
+            f"{data_dir / SIGNING_KEY} is not the key of {data_dir / DATABASE}; restore both from one backup."
+        )
+    registry = Registry(
+        store,
+        signing_key=seed,
+        central=meta["central_public_key"],
+        rev=rev,
+        clock=clock,
+        entropy=entropy,
+        settings=settings,
+    )
+    tokens = Tokens(
+        {
+            Scope.OPERATOR: meta["operator_token_sha256"],
+            Scope.SERVICE: meta["service_token_sha256"],
+        }
+    )
+    return Opened(store=store, registry=registry, tokens=tokens, credential=credential)
+
+
+@contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory: two registries on one database would not hear of each other's revocations.
+
+    Raises:
+        BootstrapError: another process holds it.
+    """
+    try:
+        handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise BootstrapError(
+            f"Cannot open {data_dir}: {error.strerror}; run evcharge-sidecar init first."
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BootstrapError(f"Another evcharge-sidecar serves {data_dir}; stop it first.") from None
+    finally:
+        os.close(handle)
+
+
+def check_url(url: str) -> str:
+    """The registry's URL without a trailing slash.
+
+    Raises:
+        BootstrapError: it is none.
+    """
+    try:
+        parsed = URL(url)
+        usable = parsed.scheme in ("http", "https") and bool(parsed.host) and not parsed.query_string
+    except ValueError:
+        usable = False
+    if not usable:
+        raise BootstrapError(f"{url!r} is not a URL like http://127.0.0.1:8080.")
+    return url.rstrip("/")
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """A new file that only its owner reads, on disk when this returns. Raises OSError, also when it exists.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_private(path: Path) -> bytes:
+    """A file that only its owner reads.
+
+    Raises:
+        BootstrapError: it is missing or others can read it.
+    """
+    check_private(path)
+    return path.read_bytes()
+
+
+def check_private(path: Path) -> None:
+    """Refuse a file that group or others may touch.
+
+    Raises:
+        BootstrapError
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise BootstrapError(f"Cannot read {path}: {error.strerror}; restore it from your backup.") from error
+    if mode & _OPEN_BITS:
+        raise BootstrapError(f"{path} can be read by others; run chmod 600 {path}.")
+
+
+def _prepare(data_dir: Path) -> None:
+    """A directory of our own: new, or empty, or already private and without a registry."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    present = sorted(entry.name for entry in data_dir.iterdir())
+    taken = [name for name in FILES if name in present]
+    if taken:
+        raise BootstrapError(
+            f"{data_dir} holds a registry already ({', '.join(taken)}); run it, or choose another directory."
+        )
+    if data_dir.stat().st_mode & _OPEN_BITS:
+        if present:
+            raise BootstrapError(f"{data_dir} is in use and open to others; choose a new directory.")
+        data_dir.chmod(0o700)
+
+
+def _read_seed(path: Path) -> bytes:
+    try:
+        seed = b64url_decode(read_private(path).decode().strip())
+    except ValueError:
+        seed = b""
+    if len(seed) != SEED_BYTES:
+        raise BootstrapError(f"{path} is damaged; restore it from your backup.")
+    return seed

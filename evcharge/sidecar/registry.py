@@ -1,0 +1,404 @@
+"""The registry: who may connect, as which role, with which public key (SPEC §2).
+
+A registration makes a 32-byte secret, derives the public key from it, stores the key and answers the secret
+once. After that nobody can read the secret again, this registry included.
+
+Names. A username belongs to one (role, entity) for ever. Registering an entity again after its credential was
+revoked (or, for role debug, has expired) keeps the username and takes the next epoch: the record becomes
+active again with the new key only and a higher revision, the old key is retired and never valid again. A
+charge point keeps its ``station_id`` through all of this. So a follower of the change feed must end a channel
+when its record is revoked *or* no longer holds the key that the channel used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import uuid
+from collections.abc import Callable, Mapping
+
+import msgspec
+from msgspec.structs import replace
+
+from evcharge.net.clock import Clock
+from evcharge.sidecar.settings import CHANGES_ROWS, LIST_ROWS, SidecarSettings
+from evcharge.sidecar.store import Conflict, Reader, Store, Writer
+from protocol.credentials import (
+    Credential,
+    CredentialError,
+    Role,
+    b64url,
+    decode_password,
+    encode_password,
+    public_key,
+    static_private_key,
+)
+from protocol.records import RegistryRecord, SignedRecord, sign_record
+
+# Bytes of a secret. SPEC §2
+SECRET_BYTES = 32
+# Epochs of one username that may be active at once. SPEC §2, rotation
+MAX_EPOCHS = 2
+# Longest username and entity: the wire's identifiers have 64 characters. SPEC §7.1
+MAX_NAME = 64
+# Usernames are lower case, so that no two differ by case alone; no blank and no slash: they stand in paths
+# and files.
+USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")
+# Characters of the hash that stands in for the rest of an entity too long for a default username.
+DIGEST_CHARS = 10
+# Roles that anybody's credential can have; Central's is made by ``init`` alone, because its peers pin its
+# key.
+REGISTERED = (Role.CP, Role.MONITOR, Role.DRIVER, Role.DEBUG, Role.GATEWAY)
+
+
+class RegistryRefused(Exception):
+    """The registry says no; ``sentence`` is for a person, ``code`` for a program."""
+
+    code = "refused"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+class Invalid(RegistryRefused):
+    """The request is not one; ``fields`` names every bad field."""
+
+    code = "bad_request"
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__(" ".join(f"{name}: {why}" for name, why in fields.items()))
+        self.fields = dict(fields)
+
+
+class Exists(RegistryRefused):
+    """The (role, entity) or the username is taken."""
+
+    code = "exists"
+
+
+class Unknown(RegistryRefused):
+    """Nobody has this username or entity."""
+
+    code = "unknown"
+
+
+class Ambiguous(RegistryRefused):
+    """The entity has several credentials; the sentence names their usernames."""
+
+    code = "ambiguous"
+
+
+class Pinned(RegistryRefused):
+    """Central's own credential is pinned by its peers; it is not revoked here."""
+
+    code = "pinned"
+
+
+class RevisionAhead(RegistryRefused):
+    """The follower knows a revision that this registry has never made: the file is an older copy."""
+
+    code = "rev_ahead"
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A credential as /list and /get show it: public parts only. ``keys`` are epoch → base64url public key.
+    """
+
+    username: str
+    role: str
+    entity: str
+    status: str
+    rev: int
+    keys: dict[str, str]
+    not_after_ms: int | None = None
+    station_id: str | None = None
+
+
+class Registry:
+    """The registry's rules over a store. All methods are safe to call at once from one loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        signing_key: bytes,
+        central: bytes,
+        rev: int,
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        settings: SidecarSettings | None = None,
+    ) -> None:
+        self._store = store
+        self._signing_key = signing_key
+        self._central = central
+        self._clock = clock
+        self._entropy = entropy
+        self._settings = settings or SidecarSettings()
+        self._rev = rev
+        self._changed = asyncio.Event()
+        self._closing = False
+
+    def __repr__(self) -> str:
+        return f"Registry(rev={self._rev})"
+
+    @property
+    def rev(self) -> int:
+        """Newest revision."""
+        return self._rev
+
+    async def register(self, role: Role, entity: str, username: str | None = None) -> bytes:
+        """A new credential, as the JSON that is answered once and never again.
+
+        Raises:
+            Invalid: a bad role, entity or username.
+            Exists: the (role, entity) has a live credential, or the username belongs to someone else.
+        """
+        bad = bad_names(role, entity, username)
+        if bad:
+            raise Invalid(bad)
+        username = username or default_username(role, entity)
+        secret = self._entropy(SECRET_BYTES)
+        try:
+            async with self._store.writing() as writer:
+                record = await self._admit(writer, role, entity, username, secret)
+        except Conflict:
+            raise _taken(role, entity) from None
+        self._announce(record.rev)
+        epoch = max(record.keys)
+        return credential_json(username, secret, record, epoch, self._central)
+
+    async def _admit(
+        self, writer: Writer, role: Role, entity: str, username: str, secret: bytes
+    ) -> RegistryRecord:
+        now_ms = self._clock.steady_ms()
+        same_name = await writer.find(username)
+        if same_name is not None and (same_name.role, same_name.entity) != (role, entity):
+            raise Exists(f"The username {username} is taken; choose another one.")
+        earlier = [record for record in await writer.find_entity(entity) if record.role is role]
+        for record in earlier:
+            if record.status != "active":
+                continue
+            if not expired(record, now_ms):
+                raise _taken(role, entity, record.username)
+            if record.username != username:
+                await writer.replace(replace(record, status="revoked"))
+        epoch = await writer.next_epoch(username)
+        private = static_private_key(secret, username, role, epoch)
+        lifetime_ms = self._settings.debug_lifetime_s * 1000
+        fresh = RegistryRecord(
+            username=username,
+            role=role,
+            entity=entity,
+            keys={epoch: public_key(private)},
+            status="active",
+            not_after_ms=now_ms + lifetime_ms if role is Role.DEBUG else None,
+            rev=0,
+            station_id=self._station_id(role, earlier),
+        )
+        if same_name is None:
+            return await writer.add(fresh)
+        return await writer.replace(fresh, new_keys=True)
+
+    def _station_id(self, role: Role, earlier: list[RegistryRecord]) -> str | None:
+        if role is not Role.CP:
+            return None
+        known = [record.station_id for record in earlier if record.station_id is not None]
+        return known[0] if known else str(uuid.UUID(bytes=self._entropy(16), version=4))
+
+    async def verify_password(self, username: str, password: str) -> RegistryRecord | None:
+        """The live record that this password belongs to, or None.
+
+        An unknown name, a malformed password and a wrong one cost the same derivations and comparisons.
+        """
+        try:
+            secret, well_formed = decode_password(password), True
+        except CredentialError:
+            secret, well_formed = bytes(SECRET_BYTES), False
+        async with self._store.reading() as reader:
+            record = await reader.find(username)
+        role = Role.CP if record is None else record.role
+        known = [] if record is None else list(record.keys.items())[:MAX_EPOCHS]
+        fits = False
+        for epoch, stored in known + [(1, bytes(SECRET_BYTES))] * (MAX_EPOCHS - len(known)):
+            derived = public_key(static_private_key(secret, username, role, epoch))
+            fits |= hmac.compare_digest(derived, stored)
+        if record is None or not (fits and well_formed) or not self._live(record):
+            return None
+        return record
+
+    async def look_up(self, username: str, key: bytes) -> SignedRecord | None:
+        """Central's look-up: the signed record of the name that owns this key, revoked or not; None: unknown.
+
+        A key that was retired finds the name's present record, which does not hold it any more.
+        """
+        async with self._store.reading() as reader:
+            if not await reader.owns_key(username, key):
+                return None
+            record = await reader.find(username)
+        return None if record is None else sign_record(record, self._signing_key)
+
+    async def page(self, after: str, limit: int, role: Role | None) -> tuple[list[View], str | None]:
+        """One page by username, and the ``after`` of the next one (None: that was all)."""
+        limit = min(limit, LIST_ROWS)
+        async with self._store.reading() as reader:
+            records = await reader.page(after, limit + 1, role)
+        rows = [view(record) for record in records[:limit]]
+        return rows, rows[-1].username if len(records) > limit else None
+
+    async def get(self, name: str) -> View:
+        """The credential with this username, else the only one of this entity.
+
+        Raises:
+            Unknown, Ambiguous
+        """
+        async with self._store.reading() as reader:
+            return view(await _resolve(reader, name))
+
+    async def revoke(self, name: str) -> View:
+        """Revoke a credential; the change feed tells Central. Revoking again changes nothing.
+
+        Raises:
+            Unknown, Ambiguous, Pinned
+        """
+        async with self._store.writing() as writer:
+            record = await _resolve(writer, name)
+            if record.role is Role.CENTRAL:
+                raise Pinned(
+                    "Central's own key is pinned by its peers; make a new registry with init instead."
+                )
+            if record.status == "active":
+                record = await writer.replace(replace(record, status="revoked"))
+        self._announce(record.rev)
+        return view(record)
+
+    async def changes(self, after: int, wait_s: float = 0.0) -> tuple[int, list[SignedRecord]]:
+        """The ``after`` to go on with, and up to 500 signed records above ``after``, oldest change first.
+
+        Without a record it waits up to ``wait_s`` seconds and answers the moment that something changes.
+
+        Raises:
+            RevisionAhead: ``after`` is above every revision that was ever made here.
+        """
+        if after > self._rev:
+            raise RevisionAhead(
+                f"This registry's newest revision is {self._rev}, you know {after}: its database is an older "
+                "copy; restore the newest one."
+            )
+        if after == self._rev and wait_s > 0 and not self._closing:
+            # No await lies between the comparison and taking the event, so no change can slip between them.
+            await _wait(self._changed, min(wait_s, self._settings.wait_s))
+        async with self._store.reading() as reader:
+            records = await reader.changes(after, CHANGES_ROWS)
+        rev = records[-1].rev if records else after
+        return rev, [sign_record(record, self._signing_key) for record in records]
+
+    def close(self) -> None:
+        """Wake every waiting feed; none waits any more."""
+        self._closing = True
+        self._changed.set()
+
+    def _announce(self, rev: int) -> None:
+        if rev > self._rev:
+            self._rev = rev
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    def _live(self, record: RegistryRecord) -> bool:
+        return record.status == "active" and not expired(record, self._clock.steady_ms())
+
+
+def bad_names(role: Role, entity: str, username: str | None) -> dict[str, str]:
+    """Every bad one of the three with what it should be; empty: they can be registered."""
+    bad: dict[str, str] = {}
+    if role not in REGISTERED:
+        bad["role"] = f"is one of {', '.join(item.label for item in REGISTERED)}."
+    if ENTITY.fullmatch(entity) is None:
+        bad["entity"] = (
+            f"is 1 to {MAX_NAME} letters, digits or . _ : @ + - and starts with a letter or digit."
+        )
+    if username is not None and USERNAME.fullmatch(username) is None:
+        bad["username"] = f"is 1 to {MAX_NAME} of a-z 0-9 . _ - and starts with a letter or digit."
+    return bad
+
+
+def default_username(role: Role, entity: str) -> str:
+    """``role-entity`` in lower case; other characters become "-", a long one ends in a hash of the entity."""
+    name = re.sub(r"[^a-z0-9._-]", "-", f"{role.label}-{entity}".lower())
+    if len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(entity.encode()).hexdigest()[:DIGEST_CHARS]
+    return f"{name[: MAX_NAME - DIGEST_CHARS - 1]}-{digest}"
+
+
+def expired(record: RegistryRecord, now_ms: int) -> bool:
+    """Whether the record's time is over."""
+    return record.not_after_ms is not None and now_ms >= record.not_after_ms
+
+
+def credential_json(
+    username: str, secret: bytes, record: RegistryRecord, epoch: int, central: bytes
+) -> bytes:
+    """The answer to a registration, exactly as a client keeps it; a charge point's also has its
+    ``station_id``.
+    """
+    credential = Credential(
+        username=username,
+        password=encode_password(secret),
+        role=record.role,
+        entity=record.entity,
+        epoch=epoch,
+        central_public_key=central,
+        central_next=None,
+    )
+    answer = msgspec.json.decode(credential.to_json(), type=dict[str, object])
+    # The epoch always stands in the answer: another implementation must not have to know our default.
+    answer["epoch"] = epoch
+    if record.station_id is not None:
+        answer["station_id"] = record.station_id
+    return msgspec.json.encode(answer)
+
+
+def view(record: RegistryRecord) -> View:
+    """What anyone with a token may see of a record."""
+    return View(
+        username=record.username,
+        role=record.role.label,
+        entity=record.entity,
+        status=record.status,
+        rev=record.rev,
+        keys={str(epoch): b64url(key) for epoch, key in record.keys.items()},
+        not_after_ms=record.not_after_ms,
+        station_id=record.station_id,
+    )
+
+
+async def _resolve(reader: Reader, name: str) -> RegistryRecord:
+    """A username wins over an entity; a live credential of an entity wins over its revoked ones."""
+    record = await reader.find(name)
+    if record is not None:
+        return record
+    records = await reader.find_entity(name)
+    chosen = [record for record in records if record.status == "active"] or records
+    if not chosen:
+        raise Unknown("Nobody is registered under this username or entity.")
+    if len(chosen) > 1:
+        names = ", ".join(record.username for record in chosen)
+        raise Ambiguous(f"This entity has several credentials; name one by its username: {names}.")
+    return chosen[0]
+
+
+def _taken(role: Role, entity: str, username: str | None = None) -> Exists:
+    name = f" as {username}" if username else ""
+    return Exists(f"The {role.label} {entity} is registered already{name}; revoke that credential first.")
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,44 @@
+"""Every number of the registry's HTTP side that an operator may set, with its default, unit and reason."""
+
+from __future__ import annotations
+
+import msgspec
+
+# Life of a credential of role debug, in seconds: a console session, not a standing door. SPEC §8
+DEBUG_LIFETIME_S = 3600
+# Largest request body in bytes. The largest legal one, a registration, is under 300. SPEC §2
+BODY_BYTES = 16 * 1024
+# Most rows of one page of /list.
+LIST_ROWS = 100
+# Most records of one answer of /changes: 500 signed records are about 250 kB. SPEC §2
+CHANGES_ROWS = 500
+# Longest wait of a long poll, in seconds: below the 30 s at which common proxies cut an idle answer.
+WAIT_S = 25.0
+# Long polls open at once. Central keeps one; a few more for restarts and a standby.
+WAITERS = 16
+# Checks of a person's password from one source: this many at once, then one per second. Each costs two X25519
+# products.
+VERIFY_BURST = 10
+VERIFY_PER_S = 1.0
+# Failed authentications from one source: five in ten minutes, then 429 and an incident (features.md, audit
+# record).
+FAILURE_BURST = 5
+FAILURE_PER_S = 5 / 600
+# Sources that a throttle remembers; the one unseen for longest is forgotten first, so memory stays bounded.
+SOURCES = 4096
+# How long open answers may take after SIGTERM before they are cut, in seconds.
+DRAIN_S = 5.0
+
+
+class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of the HTTP side; tests make their own."""
+
+    debug_lifetime_s: int = DEBUG_LIFETIME_S
+    body_bytes: int = BODY_BYTES
+    wait_s: float = WAIT_S
+    waiters: int = WAITERS
+    verify_burst: int = VERIFY_BURST
+    verify_per_s: float = VERIFY_PER_S
+    failure_burst: int = FAILURE_BURST
+    failure_per_s: float = FAILURE_PER_S
+    sources: int = SOURCES

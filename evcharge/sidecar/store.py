@@ -1,0 +1,311 @@
+"""The registry's tables on SQLite through SQLAlchemy 2 async: public keys and hashes, never a secret.
+
+Three tables. ``credentials`` has one row per username with the newest revision of it; ``keys`` has every
+public key that was ever handed out, retired ones too, so that no key comes back under another name; ``meta``
+holds what the whole registry needs once (token hashes, pinned key of Central, schema). Who steals this file
+can impersonate nobody: the key that signs records lives in a file of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    UniqueConstraint,
+    event,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from protocol.credentials import Role
+from protocol.records import RegistryRecord
+
+# Layout of the tables; a registry of another layout is refused, not guessed at.
+SCHEMA = b"1"
+# How long a writer waits for another process's lock, in seconds; one process owns the file, so it never
+# should.
+BUSY_S = 5.0
+# Most records of one entity that are looked at: five roles, and the revoked ones that other usernames left
+# behind.
+ENTITY_ROWS = 200
+# Pragmas of every connection. FULL: a credential that was answered survives a power cut.
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+
+metadata = MetaData()
+
+meta_table = Table(
+    "meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+credentials_table = Table(
+    "credentials",
+    metadata,
+    Column("username", String(64), primary_key=True),
+    Column("role", Integer, nullable=False),
+    Column("entity", String(64), nullable=False, index=True),
+    Column("status", String(16), nullable=False),
+    Column("station_id", String(36)),
+    Column("not_after_ms", BigInteger),
+    Column("rev", BigInteger, nullable=False, unique=True),
+)
+
+# One live credential per (role, entity); revoked ones may pile up beside it.
+Index(
+    "one_active_credential",
+    credentials_table.c.role,
+    credentials_table.c.entity,
+    unique=True,
+    sqlite_where=text("status = 'active'"),
+    postgresql_where=text("status = 'active'"),
+)
+
+keys_table = Table(
+    "keys",
+    metadata,
+    Column("public_key", LargeBinary(32), primary_key=True),
+    Column("username", ForeignKey("credentials.username"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("retired", Boolean, nullable=False),
+    UniqueConstraint("username", "epoch"),
+)
+
+
+class StoreError(Exception):
+    """The file is not a registry that this version can serve; the text is one sentence for a person."""
+
+
+class Conflict(Exception):
+    """A unique rule of the tables said no: username, live (role, entity), public key or revision."""
+
+
+class Reader:
+    """Read access within one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def meta(self) -> dict[str, bytes]:
+        """All of the registry's own settings."""
+        rows = await self._connection.execute(select(meta_table.c.name, meta_table.c.value))
+        return {row.name: row.value for row in rows}
+
+    async def rev(self) -> int:
+        """Newest revision; 0 in an empty registry."""
+        return int((await self._connection.execute(select(func.max(credentials_table.c.rev)))).scalar() or 0)
+
+    async def find(self, username: str) -> RegistryRecord | None:
+        """The record of ``username``, revoked or not."""
+        rows = await self._records(credentials_table.c.username == username, limit=1)
+        return rows[0] if rows else None
+
+    async def find_entity(self, entity: str) -> list[RegistryRecord]:
+        """Every record of an entity, all roles, revoked ones too; ordered by username."""
+        return await self._records(credentials_table.c.entity == entity)
+
+    async def page(self, after: str, limit: int, role: Role | None) -> list[RegistryRecord]:
+        """Records whose username comes after ``after``, by username, all roles or one."""
+        condition = credentials_table.c.username > after
+        if role is not None:
+            condition &= credentials_table.c.role == int(role)
+        return await self._records(condition, limit=limit)
+
+    async def changes(self, after: int, limit: int) -> list[RegistryRecord]:
+        """Records whose newest revision is above ``after``, by revision."""
+        return await self._records(credentials_table.c.rev > after, limit=limit, by_rev=True)
+
+    async def owns_key(self, username: str, public_key: bytes) -> bool:
+        """Whether this key is or was one of ``username``'s."""
+        query = select(keys_table.c.epoch).where(
+            keys_table.c.username == username, keys_table.c.public_key == public_key
+        )
+        return (await self._connection.execute(query)).first() is not None
+
+    async def next_epoch(self, username: str) -> int:
+        """The epoch of ``username``'s next key: one above all that it ever had, 1 for a new name."""
+        query = select(func.max(keys_table.c.epoch)).where(keys_table.c.username == username)
+        return int((await self._connection.execute(query)).scalar() or 0) + 1
+
+    async def _records(
+        self, condition: ColumnElement[bool], *, limit: int = ENTITY_ROWS, by_rev: bool = False
+    ) -> list[RegistryRecord]:
+        order = "rev" if by_rev else "username"
+        chosen = select(credentials_table).where(condition).order_by(credentials_table.c[order]).limit(limit)
+        base = chosen.subquery()
+        live = (keys_table.c.username == base.c.username) & keys_table.c.retired.is_(False)
+        # One statement, so that a record and its keys are always of one revision.
+        query = (
+            select(base, keys_table.c.epoch, keys_table.c.public_key)
+            .outerjoin(keys_table, live)
+            .order_by(base.c[order], keys_table.c.epoch)
+        )
+        records: dict[str, RegistryRecord] = {}
+        for row in (await self._connection.execute(query)).mappings():
+            record = records.setdefault(row["username"], _record(row))
+            if row["epoch"] is not None:
+                record.keys[row["epoch"]] = row["public_key"]
+        return list(records.values())
+
+
+class Writer(Reader):
+    """Write access within one transaction; there is one writer at a time."""
+
+    async def set_meta(self, values: Mapping[str, bytes]) -> None:
+        """Store settings of the registry that are not there yet."""
+        await self._connection.execute(
+            insert(meta_table), [{"name": name, "value": value} for name, value in values.items()]
+        )
+
+    async def add(self, record: RegistryRecord) -> RegistryRecord:
+        """Store a new username with its first key, under the next revision."""
+        record = await self._stamp(record)
+        await self._connection.execute(insert(credentials_table), [_row(record)])
+        await self._add_keys(record)
+        return record
+
+    async def replace(self, record: RegistryRecord, *, new_keys: bool = False) -> RegistryRecord:
+        """Store a changed record under the next revision; with ``new_keys`` all earlier keys of it are
+        retired.
+        """
+        record = await self._stamp(record)
+        row = _row(record)
+        condition = credentials_table.c.username == row.pop("username")
+        await self._connection.execute(update(credentials_table).where(condition).values(row))
+        if new_keys:
+            owned = keys_table.c.username == record.username
+            await self._connection.execute(update(keys_table).where(owned).values(retired=True))
+            await self._add_keys(record)
+        return record
+
+    async def _stamp(self, record: RegistryRecord) -> RegistryRecord:
+        """The record under the next revision: revisions rise by one with each change and never come back."""
+        return replace(record, rev=await self.rev() + 1)
+
+    async def _add_keys(self, record: RegistryRecord) -> None:
+        rows = [
+            {"public_key": key, "username": record.username, "epoch": epoch, "retired": False}
+            for epoch, key in record.keys.items()
+        ]
+        await self._connection.execute(insert(keys_table), rows)
+
+
+class Store:
+    """The registry's database file; ``create`` once, then ``check``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """The store in ``path``; nothing is read yet. The file must be there already, so that its mode is
+        ours.
+        """
+        url = URL.create("sqlite+aiosqlite", database=str(path))
+        engine = create_async_engine(url, connect_args={"timeout": BUSY_S})
+        event.listen(engine.sync_engine, "connect", _on_connect)
+        return cls(engine)
+
+    async def create(self) -> None:
+        """Make the tables in an empty file."""
+        async with self._engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
+            await connection.execute(insert(meta_table), [{"name": "schema", "value": SCHEMA}])
+
+    async def check(self) -> dict[str, bytes]:
+        """The registry's settings.
+
+        Raises:
+            StoreError: the file is no registry, or one of another version.
+        """
+        try:
+            async with self.reading() as reader:
+                meta = await reader.meta()
+        except DatabaseError as error:
+            raise StoreError(f"the registry's database cannot be read: {error.orig}") from error
+        if meta.get("schema") != SCHEMA:
+            raise StoreError("the registry's database belongs to another version of evcharge.")
+        return meta
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Reader]:
+        """One consistent view."""
+        async with self._engine.connect() as connection:
+            yield Reader(connection)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Writer]:
+        """One transaction: durable when the block ends, undone when it raises.
+
+        Raises:
+            Conflict: a unique rule said no; nothing was changed.
+        """
+        async with self._writing:
+            try:
+                async with self._engine.begin() as connection:
+                    yield Writer(connection)
+            except IntegrityError as error:
+                raise Conflict(str(error.orig)) from None
+
+    async def close(self) -> None:
+        """Give the file back."""
+        await self._engine.dispose()
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    """Set the pragmas on each new connection of the pool."""
+    cursor = connection.cursor()
+    for pragma in PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _record(row: RowMapping) -> RegistryRecord:
+    """A record without its keys."""
+    return RegistryRecord(
+        username=row["username"],
+        role=Role(row["role"]),
+        entity=row["entity"],
+        keys={},
+        status=row["status"],
+        not_after_ms=row["not_after_ms"],
+        rev=row["rev"],
+        station_id=row["station_id"],
+    )
+
+
+def _row(record: RegistryRecord) -> dict[str, Any]:
+    return {
+        "username": record.username,
+        "role": int(record.role),
+        "entity": record.entity,
+        "status": record.status,
+        "station_id": record.station_id,
+        "not_after_ms": record.not_after_ms,
+        "rev": record.rev,
+    }

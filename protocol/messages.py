@@ -1,0 +1,481 @@
+"""Every application message of the wire as a typed, range-checked struct (SPEC §7).
+
+A message is a msgpack map with ``type`` and snake_case fields; the class name in snake case is the type. Units stand
+in the names: ``_w`` watts, ``_wh`` watt-hours, ``_ms`` UTC milliseconds, ``_s`` seconds, ``_minor`` minor units of the
+currency. Ranges here keep nonsense out of the process; whether a *sensible* value may be acted on is the domain's
+question, so a charge request for minus five watt-hours is legal on the wire and is refused with a reason.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+# Longest identifier on the wire. A UUID with a prefix is 40 characters; the registry allows 64. SPEC §7.1
+MAX_ID = 64
+# Longest sentence for a person. SPEC §7.1
+MAX_TEXT = 512
+# Largest power anyone may state: 10 MW, a truck depot. SPEC §7.1
+MAX_W = 10_000_000
+# Largest register: 2^53 − 1, the largest integer that JSON readers keep exact. SPEC §7.1
+MAX_COUNT = 2**53 - 1
+# Connectors of one charge point. OCPP devices in the field have 1 to 4. SPEC §7.1
+MAX_CONNECTORS = 32
+# Rows in one reply; a longer answer is paged with `after`. SPEC §7.1
+MAX_ROWS = 100
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Watts = Annotated[int, Meta(ge=0, le=MAX_W)]
+WattHours = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Millis = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+ConnectorNo = Annotated[int, Meta(ge=0, le=MAX_CONNECTORS)]
+"""1 and up; 0 means the whole charge point, as in OCPP."""
+RequestId = Annotated[int, Meta(ge=0, le=MAX_COUNT)] | Id
+Asked = Annotated[int, Meta(ge=-MAX_COUNT, le=MAX_COUNT)]
+"""A quantity that a person asks for: any integer that JSON keeps exact; the domain judges it."""
+
+
+class Message(msgspec.Struct, tag_field="type", kw_only=True, frozen=True, omit_defaults=True, gc=False):
+    """Base of all messages; unknown fields are ignored (SPEC §7.1)."""
+
+
+class Part(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, gc=False):
+    """Base of the maps inside messages."""
+
+
+# --- engine → Central ---------------------------------------------------------------------------------------------
+
+
+class ConnectorInfo(Part, frozen=True):
+    """One connector: below ``min_w`` it pauses (6 A in IEC 61851), ``max_w`` is its rating."""
+
+    connector: Annotated[int, Meta(ge=1, le=MAX_CONNECTORS)]
+    min_w: Watts
+    max_w: Watts
+
+
+class Boot(Message, tag="boot", frozen=True):
+    """First message of an engine on a channel. Answered by ``ack``."""
+
+    connectors: Annotated[list[ConnectorInfo], Meta(min_length=1, max_length=MAX_CONNECTORS)]
+    model: Text = ""
+    firmware: Text = ""
+    id: RequestId | None = None
+
+
+class Heartbeat(Message, tag="heartbeat", frozen=True):
+    """Once a second from engine and monitor. Answered by ``ack`` with Central's time."""
+
+    id: RequestId | None = None
+
+
+class Status(Message, tag="status", frozen=True):
+    """A connector's condition. ``error`` is a code for people, None when well."""
+
+    connector: ConnectorNo
+    occupied: bool = False
+    error: Text | None = None
+
+
+class Plugged(Message, tag="plugged", frozen=True):
+    """A vehicle was plugged in."""
+
+    connector: ConnectorNo
+
+
+class Unplugged(Message, tag="unplugged", frozen=True):
+    """The vehicle has gone."""
+
+    connector: ConnectorNo
+
+
+class SupplyStarted(Message, tag="supply_started", frozen=True):
+    """The contactor closed. ``meter_wh`` is the connector's cumulative register at that moment."""
+
+    session_id: Id
+    meter_wh: WattHours
+    connector: ConnectorNo = 1
+    at_ms: Millis | None = None
+    """When it happened, in site time; None: now."""
+
+
+class SupplyUpdate(Message, tag="supply_update", frozen=True):
+    """Telemetry once a second while supplying; never answered. The newest per connector wins."""
+
+    session_id: Id
+    meter_wh: WattHours
+    power_w: Watts
+    soc: Annotated[int, Meta(ge=0, le=100)] | None = None
+    """State of charge in percent, where the vehicle tells."""
+
+
+class SupplyPaused(Message, tag="supply_paused", frozen=True):
+    """The vehicle or a 0 W limit suspended the supply; the session goes on."""
+
+    session_id: Id
+    meter_wh: WattHours | None = None
+    at_ms: Millis | None = None
+
+
+class SupplyResumed(Message, tag="supply_resumed", frozen=True):
+    """Supply flows again."""
+
+    session_id: Id
+    meter_wh: WattHours | None = None
+    at_ms: Millis | None = None
+
+
+class SupplyEnded(Message, tag="supply_ended", frozen=True):
+    """The contactor opened for good. ``meter_wh`` is the final register, ``reason`` one of SPEC §7.4."""
+
+    session_id: Id
+    meter_wh: WattHours
+    reason: Text
+    at_ms: Millis | None = None
+
+
+OutboxPayload = SupplyStarted | SupplyPaused | SupplyResumed | SupplyEnded | Status
+
+
+class Outbox(Message, tag="outbox", frozen=True):
+    """Item ``n`` of the charge point's durable outbox (SPEC §6.3). Answered by ``ack(n)`` when durable."""
+
+    n: Count
+    payload: OutboxPayload
+
+
+class Result(Message, tag="result", frozen=True):
+    """What became of a command. ``outcome``: done, rejected, expired or failed."""
+
+    command_id: Count
+    outcome: Literal["done", "rejected", "expired", "failed"]
+    fence: Count | None = None
+    detail: Text = ""
+
+
+# --- monitor → Central --------------------------------------------------------------------------------------------
+
+
+class Health(Message, tag="health", frozen=True):
+    """One check of the engine; never answered."""
+
+    engine_ok: bool
+    latency_ms: Count = 0
+
+
+class Fault(Message, tag="fault", frozen=True):
+    """The engine failed three checks, or says itself that it is broken. Stops charging at once."""
+
+    code: Text
+    detail: Text = ""
+
+
+class Recovery(Message, tag="recovery", frozen=True):
+    """The engine is well again."""
+
+
+# --- driver → Central ---------------------------------------------------------------------------------------------
+
+
+class List(Message, tag="list", frozen=True):
+    """Which charge points are there? At most 100 rows a reply, then ``reply.next``."""
+
+    id: RequestId
+    after: Text | None = None
+
+
+class ChargeRequest(Message, tag="charge_request", frozen=True):
+    """May I charge at ``cp_id``? Answered by ``reply`` with the session or ``refused``."""
+
+    id: RequestId
+    cp_id: Id
+    connector: ConnectorNo = 0
+    """0: any free one."""
+    energy_wh: Asked | None = None
+    """None: until the vehicle is full or unplugged."""
+    depart_by_ms: Asked | None = None
+    """In site time; None: not declared."""
+
+
+class EndCharge(Message, tag="end_charge", frozen=True):
+    """End my session. The ticket follows when the final meter is known."""
+
+    id: RequestId
+    session_id: Id
+
+
+class Tickets(Message, tag="tickets", frozen=True):
+    """My tickets, newest first."""
+
+    id: RequestId
+    after: Text | None = None
+
+
+class TicketReceived(Message, tag="ticket_received", frozen=True):
+    """The driver has this ticket; it is not sent again."""
+
+    ticket_id: Id
+
+
+# --- gateway, operator → Central ----------------------------------------------------------------------------------
+
+
+class Stop(Message, tag="stop", frozen=True):
+    """Take a charge point (None: all) out of service; running sessions end INTERRUPTED."""
+
+    id: RequestId
+    cp_id: Id | None = None
+
+
+class Resume(Message, tag="resume", frozen=True):
+    """Lift the operator's own hold, and no other."""
+
+    id: RequestId
+    cp_id: Id | None = None
+
+
+class SetCapacity(Message, tag="set_capacity", frozen=True):
+    """New capacity of a substation, from now on."""
+
+    id: RequestId
+    substation_id: Id
+    capacity_w: Asked
+
+
+class Query(Message, tag="query", frozen=True):
+    """Read a table, 100 rows a reply, then ``reply.next``."""
+
+    id: RequestId
+    what: Literal["charge_points", "sessions", "tickets", "substations", "totals"]
+    after: Text | None = None
+
+
+# --- Central → anyone ---------------------------------------------------------------------------------------------
+
+
+class ConnectorView(Part, frozen=True):
+    """A connector as Central shows it."""
+
+    connector: int
+    state: str
+    occupied: bool = False
+    session_id: str | None = None
+    driver: str | None = None
+    """Masked for drivers, whole for operators."""
+    min_w: int = 0
+    max_w: int = 0
+    limit_w: int | None = None
+    power_w: int = 0
+    energy_wh: int = 0
+    reason: str | None = None
+
+
+class ChargePointView(Part, frozen=True):
+    """A charge point as Central shows it; ``state`` is derived (features.md): ACTIVATED, SUPPLYING …"""
+
+    cp_id: str
+    state: str
+    substation_id: str = ""
+    holds: list[str] = []
+    engine: str = ""
+    monitor: str = ""
+    last_seen_ms: int | None = None
+    connectors: list[ConnectorView] = []
+
+
+class SessionView(Part, frozen=True):
+    """A session as Central shows it to its driver or an operator."""
+
+    session_id: str
+    state: str
+    cp_id: str
+    connector: int = 1
+    driver_id: str = ""
+    requested_wh: int | None = None
+    depart_by_ms: int | None = None
+    expires_ms: int | None = None
+    energy_wh: int = 0
+    power_w: int = 0
+    limit_w: int | None = None
+    reason: str | None = None
+    amount_minor: int = 0
+    currency: str = ""
+
+
+class TicketView(Part, frozen=True):
+    """A ticket: exactly one per session that started."""
+
+    ticket_id: str
+    session_id: str
+    cp_id: str
+    driver_id: str
+    substation_id: str
+    start_ms: int
+    end_ms: int
+    duration_s: int
+    energy_wh: int
+    price_e4: int
+    """Price per kWh in ten-thousandths of the currency."""
+    amount_minor: int
+    currency: str
+    status: str
+    """COMPLETED or INTERRUPTED."""
+    reason: str
+    average_w: int
+    co2_g: int
+    adjustments: list[int] = []
+    """Watt-hours of linked adjustments, in order."""
+
+
+class SubstationView(Part, frozen=True):
+    """A substation: what it may carry and what it could carry at worst right now."""
+
+    substation_id: str
+    capacity_w: int
+    worst_case_w: int
+    load_w: int
+    sessions: int
+
+
+class TotalsView(Part, frozen=True):
+    """Sums since the log began."""
+
+    sessions: int = 0
+    authorized: int = 0
+    refused: int = 0
+    started: int = 0
+    expired: int = 0
+    tickets: int = 0
+    energy_wh: int = 0
+    amount_minor: int = 0
+
+
+class Authorize(Message, tag="authorize", frozen=True):
+    """This session may start here once a vehicle is plugged in."""
+
+    command_id: int
+    fence: int
+    session_id: str
+    connector: int
+    energy_wh: int | None = None
+    depart_by_ms: int | None = None
+    expires_ms: int | None = None
+    """Site time after which the reservation lapses."""
+
+
+class StartSupply(Message, tag="start_supply", frozen=True):
+    """Close the contactor, with the first set-point. Refuse it after ``valid_until_ms`` (channel clock)."""
+
+    command_id: int
+    fence: int
+    session_id: str
+    connector: int
+    limit_w: int
+    expires_ms: int
+    fallback_w: int
+    reason: str
+    valid_until_ms: int
+
+
+class StopSupply(Message, tag="stop_supply", frozen=True):
+    """Open the contactor; valid always."""
+
+    command_id: int
+    fence: int
+    connector: int
+    reason: str
+    session_id: str | None = None
+
+
+class SetLimit(Message, tag="set_limit", frozen=True):
+    """A set-point: ``limit_w`` until ``expires_ms`` (channel clock), then ``fallback_w``."""
+
+    command_id: int
+    fence: int
+    connector: int
+    limit_w: int
+    expires_ms: int
+    fallback_w: int
+    reason: str
+    session_id: str | None = None
+
+
+class Ack(Message, tag="ack", frozen=True):
+    """Short answer: ``re`` a request, or ``n`` of the outbox; with Central's site time."""
+
+    re: RequestId | None = None
+    n: int | None = None
+    time_ms: int | None = None
+    """Site time at Central."""
+    clock_ms: int | None = None
+    """Channel clock at Central."""
+
+
+class Reply(Message, tag="reply", frozen=True):
+    """The answer to a request; the field that fits the request is filled."""
+
+    re: RequestId
+    session_id: str | None = None
+    session: SessionView | None = None
+    sessions: list[SessionView] | None = None
+    charge_points: list[ChargePointView] | None = None
+    tickets: list[TicketView] | None = None
+    substations: list[SubstationView] | None = None
+    totals: TotalsView | None = None
+    next: str | None = None
+    """Pass as ``after`` to get the next page; None: that was all."""
+
+
+class Refused(Message, tag="refused", frozen=True):
+    """No, with a coded reason and one sentence that says what to do."""
+
+    reason: str
+    sentence: str
+    re: RequestId | None = None
+
+
+class Ticket(TicketView, Message, tag="ticket", frozen=True):
+    """A ticket for its driver. Confirm with ``ticket_received``; else it comes again at the next connection."""
+
+
+class Update(SessionView, Message, tag="update", frozen=True):
+    """News about a session for its driver."""
+
+
+class Drain(Message, tag="drain", frozen=True):
+    """Central is going down on purpose; come back after ``retry_after_s``."""
+
+    retry_after_s: float
+
+
+class Error(Message, tag="error", frozen=True):
+    """A mistake in the protocol. ``re`` when it answers a request."""
+
+    code: str
+    sentence: str
+    re: RequestId | None = None
+
+
+FromEngine = (
+    Boot
+    | Heartbeat
+    | Status
+    | Plugged
+    | Unplugged
+    | SupplyStarted
+    | SupplyUpdate
+    | SupplyPaused
+    | SupplyResumed
+    | SupplyEnded
+    | Outbox
+    | Result
+)
+FromMonitor = Heartbeat | Health | Fault | Recovery
+FromDriver = List | ChargeRequest | EndCharge | Tickets | TicketReceived
+FromOperator = Stop | Resume | SetCapacity | Query | List
+FromCentral = Authorize | StartSupply | StopSupply | SetLimit | Ack | Reply | Refused | Ticket | Update | Drain | Error
+FromPeer = FromEngine | FromMonitor | FromDriver | FromOperator
