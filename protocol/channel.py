@@ -6,7 +6,7 @@ from typing import Final
 
 from protocol.cipher import Entropy, Opener, Sealer
 from protocol.errors import CloseCode, UnexpectedMessage
-from protocol.events import Limits
+from protocol.events import ChannelClosed, Limits
 from protocol.frames import DATA, encode_frame
 
 # Kinds of token. SPEC §4.8
@@ -42,11 +42,6 @@ class Channel:
         """How many tokens were opened since READY, of every kind."""
         return self._opener.seq
 
-    @property
-    def expires(self) -> float:
-        """Monotonic second at which the channel has to give way to a fresh one."""
-        return self._t0_s + self._limits.channel_s
-
     def clock_ms(self, now: float) -> int:
         """The channel clock in UTC milliseconds."""
         return self._t0_ms + int((now - self._t0_s) * 1000)
@@ -74,3 +69,15 @@ class Channel:
         if opened[0] == KEY_UPDATE:
             opener.next_epoch()
         return opened
+
+
+def close_body(code: CloseCode) -> bytes:
+    """Body of a CLOSE; the map after the code is empty in this version (SPEC §4.9)."""
+    return bytes([code]) + b"\x80"
+
+
+def closed_by(body: bytes) -> ChannelClosed:
+    """The event for the peer's CLOSE. A code of a later version is None."""
+    number = body[0] if body else CloseCode.NORMAL
+    code = CloseCode(number) if number in CloseCode._value2member_map_ else None
+    return ChannelClosed(code, True, f"the peer closed: {number if code is None else code.name}")

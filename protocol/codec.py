@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from operator import or_
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 
@@ -22,22 +22,11 @@ _MAX_DETAIL = 160
 Decode = Callable[[bytes], Message]
 
 
-class UnknownType(ProtocolError):  # noqa: N818 - reads as what happened
-    """A well-formed message of a type that this version does not know; answered, not fatal (SPEC §7.1)."""
+class UnknownType(ProtocolError):
+    """A well-formed message of a type that this version does not know: answered and survived (SPEC §7.1)."""
 
     def __init__(self, name: str, re: int | str | None) -> None:
         super().__init__(name)
-        self.name = name
-        self.re = re
-        """The request's id, where it has a legal one."""
-
-
-class Undecodable(ProtocolError):  # noqa: N818 - reads as what happened
-    """A message of a known type that is malformed or not for this peer to send; ``error`` is fatal."""
-
-    def __init__(self, error: MalformedMessage | UnexpectedMessage, re: int | str | None) -> None:
-        super().__init__(str(error))
-        self.error = error
         self.re = re
 
 
@@ -65,12 +54,13 @@ def _decoder(messages: Messages) -> Decode:
     return decode
 
 
-def _of_role(role: Role) -> Messages:
+def of_role(role: Role) -> Messages:
+    """Everything that a peer of this role may ever send to Central."""
     return frozenset().union(*(legal for (who, _), legal in ALLOWED.items() if who is role))
 
 
 # Decoder of what a peer of this role sends to Central, and of what Central sends to it.
-FROM_PEER: Final[dict[Role, Decode]] = {role: _decoder(_of_role(role)) for role in FROM_CENTRAL}
+FROM_PEER: Final[dict[Role, Decode]] = {role: _decoder(of_role(role)) for role in FROM_CENTRAL}
 FROM_SERVER: Final[dict[Role, Decode]] = {role: _decoder(legal) for role, legal in FROM_CENTRAL.items()}
 
 # Every type of this version, whoever may send it.
@@ -86,27 +76,28 @@ def encode(message: Message) -> bytes:
         raise LocalProtocolError(f"A field of `{name}` cannot be written: {error.__class__.__name__}.") from None
 
 
-def explain(data: bytes, error: Exception, legal: Messages) -> NoReturn:
-    """Say why ``data`` could not be decoded; ``error`` is what the decoder raised (one of UNDECODABLE).
+def explain(data: bytes, error: Exception, legal: Messages) -> ProtocolError:
+    """The exception for ``data`` that could not be decoded; ``error`` is the decoder's (one of UNDECODABLE).
 
-    Raises UnknownType for a type that nobody knows, Undecodable for all else.
+    UnknownType for a type that nobody knows, UnexpectedMessage for one that is not in ``legal``, else
+    MalformedMessage.
     """
     try:
         head = _HEAD(data)
     except UNDECODABLE:
-        raise Undecodable(_malformed("it is no map with a type", error), None) from None
+        return _malformed("it is no map with a type", error, None)
     re = request_id(head.id)
     kind = KNOWN.get(head.type)
     if kind is None:
-        raise UnknownType(head.type[:MAX_ID], re) from None
-    if not any(kind is one for one in legal):
-        raise Undecodable(unexpected(head.type), re) from None
-    raise Undecodable(_malformed(f"`{head.type}`", error), re) from None
+        return UnknownType(head.type[:MAX_ID], re)
+    if kind not in legal:
+        return unexpected(head.type, re)
+    return _malformed(f"`{head.type}`", error, re)
 
 
-def unexpected(name: str) -> UnexpectedMessage:
+def unexpected(name: str, re: int | str | None) -> UnexpectedMessage:
     """The error for a legal message at the wrong time or from the wrong role."""
-    return UnexpectedMessage(CloseCode.PROTOCOL, f"`{name}` is not legal from this peer now.")
+    return UnexpectedMessage(CloseCode.PROTOCOL, f"`{name}` is not legal from this peer now.", re)
 
 
 def request_id(value: object) -> int | str | None:
@@ -118,6 +109,6 @@ def request_id(value: object) -> int | str | None:
     return None
 
 
-def _malformed(what: str, error: Exception) -> MalformedMessage:
+def _malformed(what: str, error: Exception, re: int | str | None) -> MalformedMessage:
     detail = "nested too deep" if isinstance(error, RecursionError) else str(error)[:_MAX_DETAIL]
-    return MalformedMessage(CloseCode.PROTOCOL, f"A message is malformed, {what}: {detail}")
+    return MalformedMessage(CloseCode.PROTOCOL, f"A message is malformed, {what}: {detail}", re)

@@ -50,42 +50,44 @@ class LocalProtocolError(ProtocolError):
 class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol; the connection is over. ``code`` is what a CLOSE would say."""
 
-    def __init__(self, code: CloseCode, message: str) -> None:
+    def __init__(self, code: CloseCode, message: str, re: int | str | None = None) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
+        self.re = re
+        """The ``id`` of the request that was at fault, where there is one."""
 
     def __str__(self) -> str:
         return self.message
 
 
-class FrameTooLarge(RemoteProtocolError):  # noqa: N818 - reads as what happened
+class FrameTooLarge(RemoteProtocolError):
     """A frame's length is 0 or above the limit (SPEC §3.1)."""
 
 
-class UnreadableToken(RemoteProtocolError):  # noqa: N818 - reads as what happened
+class UnreadableToken(RemoteProtocolError):
     """A token is not canonical, not authentic, or too old or too new (SPEC §4.8)."""
 
 
-class ReplayedMessage(RemoteProtocolError):  # noqa: N818 - reads as what happened
+class ReplayedMessage(RemoteProtocolError):
     """An authentic token has the wrong sequence number: repeated, reordered or missing (SPEC §4.8)."""
 
 
-class MalformedMessage(RemoteProtocolError):  # noqa: N818 - reads as what happened
+class MalformedMessage(RemoteProtocolError):
     """The bytes are authentic but are no legal value: bad msgpack, a missing field, a value out of range."""
 
 
-class UnexpectedMessage(RemoteProtocolError):  # noqa: N818 - reads as what happened
+class UnexpectedMessage(RemoteProtocolError):
     """A legal frame or message at the wrong time or from the wrong role (SPEC §7.2)."""
 
 
-class UnsupportedVersion(RemoteProtocolError):  # noqa: N818 - reads as what happened
+class UnsupportedVersion(RemoteProtocolError):
     """The two sides have no version in common, or Central chose one that was not offered (SPEC §4.2)."""
 
 
-class AuthenticationFailed(RemoteProtocolError):  # noqa: N818 - reads as what happened
+class AuthenticationFailed(RemoteProtocolError):
     """A handshake message does not verify: wrong key, or changed on the way (SPEC §4)."""
 
 
-class TimedOut(RemoteProtocolError):  # noqa: N818 - reads as what happened
+class TimedOut(RemoteProtocolError):
     """The peer was silent for too long (SPEC §5.1)."""

@@ -20,8 +20,9 @@ ALERT: Final = 0x7F
 MAX_FRAME = 65_536
 # Longest frame before authentication: AUTH with every field full has 760 bytes. SPEC §3.1
 MAX_HANDSHAKE_FRAME = 1024
-# Bytes of the length field.
+# Bytes of the length field, and of length and type.
 LENGTH_SIZE = 4
+HEAD_SIZE = 5
 
 _HEAD = Struct(">IB")
 _LENGTH = Struct(">I")

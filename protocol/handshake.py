@@ -7,9 +7,10 @@ RemoteProtocolError for anything else; neither knows a socket, a clock or a regi
 from __future__ import annotations
 
 import hmac
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 
 from protocol.cipher import traffic_secret
@@ -74,12 +75,14 @@ class Hello(NamedTuple):
 
     clear: bytes
     offered: tuple[int, ...]
-    kid: bytes
     noise: bytes
 
 
-def parse_hello(body: bytes) -> Hello:
-    """Take a HELLO apart (SPEC §4.2). Raises MalformedMessage, UnsupportedVersion."""
+def parse_hello(body: bytes, kid: bytes) -> Hello:
+    """Take a HELLO to the key ``kid`` apart; no key is computed (SPEC §4.2).
+
+    Raises MalformedMessage, UnsupportedVersion, AuthenticationFailed.
+    """
     if len(body) < 6 or body[:4] != _MAGIC:
         raise MalformedMessage(CloseCode.PROTOCOL, "The peer does not speak this protocol.")
     if body[4] != _HELLO_LAYOUT:
@@ -87,13 +90,15 @@ def parse_hello(body: bytes) -> Hello:
     count = body[5]
     end = 6 + count
     offered = tuple(body[6:end])
-    descending = all(a > b for a, b in zip(offered, offered[1:], strict=False))
+    descending = all(a > b for a, b in pairwise(offered))
     if not 1 <= count <= MAX_OFFERED or not descending:
         raise MalformedMessage(CloseCode.PROTOCOL, "HELLO does not offer 1 to 8 versions in falling order.")
     if len(body) != end + KEY_ID_SIZE + DH_SIZE + TAG_SIZE:
         raise MalformedMessage(CloseCode.PROTOCOL, "HELLO has a wrong length.")
     clear, noise = body[: end + KEY_ID_SIZE], body[end + KEY_ID_SIZE :]
-    return Hello(clear, offered, clear[end:], noise)
+    if clear[end:] != kid:
+        raise AuthenticationFailed(CloseCode.PROTOCOL, "The peer pins another key of Central.")
+    return Hello(clear, offered, noise)
 
 
 def prologue(hello_clear: bytes, binding: bytes) -> bytes:
@@ -202,8 +207,8 @@ class ClientHandshake:
 class ServerHandshake:
     """The accepting side: ``reply``, then ``auth`` with AUTH's body, then ``session`` or ``refuse``.
 
-    Constructing it computes nothing but the prologue; the expensive part of HELLO is done in ``reply``, when
-    Central has a handshake slot for it. Raises AuthenticationFailed for a HELLO to another key.
+    The expensive part of HELLO is done in here, and not in ``parse_hello``, because Central first has to have a
+    handshake slot for it.
     """
 
     __slots__ = ("_hello", "_noise", "_supported", "_transport")
@@ -217,8 +222,6 @@ class ServerHandshake:
         binding: bytes = b"",
         supported: tuple[int, ...] = SUPPORTED,
     ) -> None:
-        if hello.kid != key_id(credential.public_key()):
-            raise AuthenticationFailed(CloseCode.PROTOCOL, "The peer pins another key of Central.")
         self._hello = hello
         self._supported = supported
         self._noise = HandshakeState(

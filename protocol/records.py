@@ -35,7 +35,7 @@ MAX_KEYS = 2
 _MAX_INT = 2**53 - 1
 
 
-class BadRecord(ValueError):  # noqa: N818 - reads as what happened
+class BadRecord(ValueError):
     """A record that is not signed by the pinned registry, or is not well-formed."""
 
 

@@ -44,9 +44,7 @@ def kind_of(event_type: type[Event]) -> str:
 
 
 _KINDS: dict[type[Event], str] = {event_type: kind_of(event_type) for event_type in EVENTS}
-_DECODERS = {
-    (kind, event_type.VERSION): msgspec.msgpack.Decoder(event_type) for event_type, kind in _KINDS.items()
-}
+_DECODERS = {(kind, event_type.VERSION): msgspec.msgpack.Decoder(event_type) for event_type, kind in _KINDS.items()}
 # Deterministic: sets and maps in one order, so that the same event gives the same bytes in every process.
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 _HEAD = msgspec.msgpack.Decoder(tuple[str, int, msgspec.Raw])
@@ -55,9 +53,7 @@ _BODY = msgspec.msgpack.Decoder(_Read)
 
 def encode(event: Event, stamp: Stamp) -> bytes:
     """The body of the record of ``event``."""
-    written = _Written(
-        at_ms=stamp.at_ms, clock_ms=stamp.clock_ms, actor=stamp.actor, source=stamp.source, data=event
-    )
+    written = _Written(at_ms=stamp.at_ms, clock_ms=stamp.clock_ms, actor=stamp.actor, source=stamp.source, data=event)
     return _ENCODER.encode((_KINDS[type(event)], event.VERSION, written))
 
 

@@ -31,7 +31,7 @@ from evcharge.sidecar.serve import CannotListen, serve
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 # Port of Central when --central names a host only.
-CENTRAL_PORT = 7400
+CENTRAL_PORT = 7411
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from evcharge.cp.ledger import STORAGE_FAILED, Ledger, restart_items
 from evcharge.cp.model import PowerSink
 from evcharge.cp.orders import Answer, Order, check_set_limit, countable
-from evcharge.cp.sessions import Sessions
+from evcharge.cp.sessions import SHUTDOWN, Sessions
 from evcharge.cp.slot import Now, Slot
 from evcharge.cp.store import KEPT_RESULTS, Batch, KeptResult, Store
 from evcharge.cp.vehicle import Vehicle
@@ -149,10 +149,11 @@ class EngineCore:
         return self.fail("emergency_stop", now, reason="emergency_stop")
 
     def shutdown(self, now: Now) -> list[Message]:
-        """A planned end of this process: running sessions end with their final meter."""
+        """A planned end of this process: running sessions end with their final meter, none starts any more."""
         self._sessions.advance(now)
+        self._sessions.closing = True
         for slot in self._sessions.slots.values():
-            self._sessions.end_if_running(slot, "engine_shutdown")
+            self._sessions.end_if_running(slot, SHUTDOWN)
         return self._take()
 
     def tick(self, now: Now) -> list[Message]:

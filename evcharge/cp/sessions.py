@@ -25,6 +25,9 @@ from protocol.messages import (
     SupplyStarted,
 )
 
+# Why a session ends, and why none starts, when the process is ended on purpose. SPEC §7.4
+SHUTDOWN = "engine_shutdown"
+
 Results = tuple[KeptResult, ...]
 """The kept answer of the order that caused a change, written with it."""
 
@@ -39,6 +42,8 @@ class Sessions:
         self.slots: dict[int, Slot] = {}
         # Registers as they are on disk.
         self.kept_mj = dict(saved.meters)
+        # The process is about to end: nothing new starts.
+        self.closing = False
         self._last = now
         for rating in ratings:
             number = rating.connector
@@ -207,4 +212,8 @@ class Sessions:
 
     def trouble(self, slot: Slot) -> str | None:
         """Why the connector must not supply; None: it may."""
-        return slot.error or (STORAGE_FAILED if self.ledger.broken else None)
+        if slot.error is not None:
+            return slot.error
+        if self.ledger.broken is not None:
+            return STORAGE_FAILED
+        return SHUTDOWN if self.closing else None

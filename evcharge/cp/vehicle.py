@@ -30,6 +30,8 @@ FLOOR_SHARE = 20
 DEFAULT_CAPACITY_WH = 60_000
 # Charge at which the taper begins.
 DEFAULT_TAPER_FROM = 0.8
+# Lowest begin of the taper for which a battery is sized so that a need stays below it.
+LEAST_TAPER_FROM = 0.5
 # Largest battery that a script may state, in Wh: ten times the largest lorry's. Keeps registers far inside 2^53.
 MAX_CAPACITY_WH = 10_000_000
 
@@ -83,9 +85,9 @@ class Vehicle:
         need_wh = spec.need_wh or 0
         capacity_wh = spec.capacity_wh
         if capacity_wh is None:
-            capacity_wh = DEFAULT_CAPACITY_WH
-            if spec.taper_from > 0:
-                capacity_wh = max(capacity_wh, -int(-need_wh // spec.taper_from))
+            # A taper that begins almost at empty cannot be kept out of the way; no battery is made huge for it.
+            below = max(spec.taper_from, LEAST_TAPER_FROM)
+            capacity_wh = max(DEFAULT_CAPACITY_WH, -int(-need_wh // below))
         if spec.soc is not None:
             energy_wh = int(capacity_wh * spec.soc)
         else:

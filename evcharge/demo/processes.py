@@ -32,7 +32,7 @@ MAX_LINE = 4 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 
 
-class ChildFailed(Exception):  # noqa: N818 - it reads better where it is raised
+class ChildFailed(Exception):
     """A child did not start or died; the sentence names it and ends with the last lines of its log."""
 
 

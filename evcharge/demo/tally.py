@@ -1,9 +1,9 @@
 """What the day came to: the exact peak of power, meters against tickets, and the verdict.
 
 The peak is computed from the charge points' own traces of *true* power, not from what Central believed. A
-trace is a file of JSON lines ``{"at_ms", "cp_id", "connector", "power_w"}``, one at each change; between
-two lines the power of a connector is constant. A connector's lines are in order of time, those of different
-ones may not be.
+trace (``evcharge-cp run --trace``) is a file of JSON lines ``{"t": site_ms, "cp", "c": connector, "w": watts}``,
+one at each change; between two lines the power of a connector is constant. A connector's lines are in order of
+time, those of different ones may not be.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class TallyError(ValueError):
 class TracePoint(msgspec.Struct, frozen=True, kw_only=True):
     """From ``at_ms`` (site time) on, this connector takes ``power_w``."""
 
-    at_ms: int
-    cp_id: str
-    connector: int
-    power_w: int
+    at_ms: int = msgspec.field(name="t")
+    cp_id: str = msgspec.field(name="cp")
+    connector: int = msgspec.field(name="c")
+    power_w: int = msgspec.field(name="w")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +113,22 @@ def sum_meters(outputs: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> in
         if not tables:
             raise TallyError(f"{name} ended without its final meters; see its log.")
         total += _sum_table(name, tables[-1])
+    return total
+
+
+def sum_refused(outputs: Iterable[tuple[str, Iterable[Mapping[str, Any]]]], *, finished: bool) -> int:
+    """Sessions that were refused for good, from the summaries of the driver processes.
+
+    A car that was refused because its bay was still taken, and authorized later, is not among them. Raises
+    TallyError when a process printed no summary, unless the day was not ``finished``.
+    """
+    total = 0
+    for name, lines in outputs:
+        summaries = [line["refused"] for line in lines if "refused" in line and "sessions" in line]
+        if summaries:
+            total += int(summaries[-1])
+        elif finished:
+            raise TallyError(f"{name} ended without its summary; see its log.")
     return total
 
 

@@ -43,6 +43,8 @@ class Role(StrEnum):
     MONITOR = "monitor"
     DRIVER = "driver"
     OPERATOR = "operator"
+    CONSOLE = "console"
+    """Looks at the protocol; changes nothing."""
 
 
 class Hold(StrEnum):

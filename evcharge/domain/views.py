@@ -23,7 +23,7 @@ from evcharge.domain.state import (
     shown_state,
 )
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId, SubstationId, TicketId
-from evcharge.units import amount_of
+from evcharge.units import PriceE4
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -40,7 +40,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     energy_wh: int
     limit_w: int | None
     reason: str | None
-    amount_minor: int
+    price_e4: PriceE4
     currency: str
 
 
@@ -94,7 +94,7 @@ def view_session(state: State, session: Session) -> SessionView:
         energy_wh=session.energy_wh,
         limit_w=None if grant is None else grant.limit_w,
         reason=_reason(session),
-        amount_minor=amount_of(session.energy_wh, tariff.price_e4),
+        price_e4=tariff.price_e4,
         currency=tariff.currency,
     )
 
@@ -113,7 +113,7 @@ def view_expired(state: State, event: AuthorizationExpired) -> SessionView:
         energy_wh=0,
         limit_w=None,
         reason=event.cause.value,
-        amount_minor=0,
+        price_e4=state.site.tariff.price_e4,
         currency=state.site.tariff.currency,
     )
 

@@ -60,9 +60,7 @@ async def register(
             status = response.status
             answer = await _read(response)
     except aiohttp.ClientConnectorCertificateError as error:
-        raise RegistryCallFailed(
-            f"The certificate of {base} cannot be verified; check the URL or the CA."
-        ) from error
+        raise RegistryCallFailed(f"The certificate of {base} cannot be verified; check the URL or the CA.") from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise RegistryCallFailed(
             f"The registry at {base} does not answer; is evcharge-sidecar running, and is the URL right?"

@@ -68,9 +68,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ApiError(Exception):
     """An answer that is an error."""
 
-    def __init__(
-        self, status: HTTPStatus, code: str, sentence: str, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: HTTPStatus, code: str, sentence: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(sentence)
         self.status = status
         self.code = code
@@ -307,9 +305,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             headers={"Allow": allowed},
         )
     except web.HTTPException as error:
-        return _error(
-            HTTPStatus(error.status), "http", f"{error.reason}; see /health and the manual's routes."
-        )
+        return _error(HTTPStatus(error.status), "http", f"{error.reason}; see /health and the manual's routes.")
     except (SQLAlchemyError, OSError) as error:
         # The text of a database error may quote what was being stored: its class is enough here.
         log.error("registry.database_failed", kind=type(error).__name__)  # noqa: TRY400

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -20,6 +21,8 @@ TOKEN_BYTES = 32
 HEADER_CHARS = 256
 # An IPv6 customer gets a /64: one source, however many addresses it shows. SPEC §5
 V6_PREFIX = 64
+# What floating-point sums of a bucket may lack: a source that waited as long as it was told must pass.
+_ROUNDING = 1e-6
 
 
 class Scope(Enum):
@@ -89,8 +92,8 @@ class Throttle:
         so.
         """
         level = self._level(source, now)
-        allowed = level >= 1.0
-        self._buckets[source] = (level - 1.0 if allowed else level, now)
+        allowed = level >= 1.0 - _ROUNDING
+        self._buckets[source] = (max(0.0, level - 1.0) if allowed else level, now)
         self._buckets.move_to_end(source)
         while len(self._buckets) > self._sources:
             self._buckets.popitem(last=False)
@@ -98,8 +101,8 @@ class Throttle:
 
     def wait_s(self, source: str, now: float) -> int:
         """Whole seconds until ``source`` may again, at least 1; for ``Retry-After``."""
-        missing = 1.0 - self._level(source, now)
-        return max(1, -int(-missing // self._per_s)) if missing > 0 else 1
+        missing = 1.0 - self._level(source, now) - _ROUNDING
+        return max(1, math.ceil(missing / self._per_s))
 
     def _level(self, source: str, now: float) -> float:
         level, then = self._buckets.get(source, (self._burst, now))

@@ -132,9 +132,7 @@ async def _make(data_dir: Path, url: str, *, clock: Clock, entropy: Callable[[in
                     rev=0,
                 )
             )
-        registry = Registry(
-            store, signing_key=seed, central=pinned, rev=central.rev, clock=clock, entropy=entropy
-        )
+        registry = Registry(store, signing_key=seed, central=pinned, rev=central.rev, clock=clock, entropy=entropy)
         sidecar = await registry.register(Role.GATEWAY, SIDECAR_NAME, SIDECAR_NAME)
     finally:
         await store.close()
@@ -166,9 +164,7 @@ async def open_registry(
         BootstrapError: it is not there, open to others, damaged, or its parts do not belong together.
     """
     if not (data_dir / DATABASE).is_file():
-        raise BootstrapError(
-            f"There is no registry in {data_dir}; make one with evcharge-sidecar init first."
-        )
+        raise BootstrapError(f"There is no registry in {data_dir}; make one with evcharge-sidecar init first.")
     check_private(data_dir / DATABASE)
     seed = _read_seed(data_dir / SIGNING_KEY)
     try:
@@ -183,10 +179,7 @@ async def open_registry(
     except StoreError as error:
         await store.close()
         raise BootstrapError(f"{data_dir / DATABASE}: {error}") from error
-    if (
-        meta.get("registry_public_key")
-        != Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-    ):
+    if meta.get("registry_public_key") != Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw():
         await store.close()
         raise BootstrapError(
             f"{data_dir / SIGNING_KEY} is not the key of {data_dir / DATABASE}; restore both from one backup."
@@ -219,14 +212,13 @@ def locked(data_dir: Path) -> Iterator[None]:
     try:
         handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise BootstrapError(
-            f"Cannot open {data_dir}: {error.strerror}; run evcharge-sidecar init first."
-        ) from error
+        raise BootstrapError(f"Cannot open {data_dir}: {error.strerror}; run evcharge-sidecar init first.") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BootstrapError(f"Another evcharge-sidecar serves {data_dir}; stop it first.") from None
         yield
-    except BlockingIOError:
-        raise BootstrapError(f"Another evcharge-sidecar serves {data_dir}; stop it first.") from None
     finally:
         os.close(handle)
 
@@ -248,8 +240,7 @@ def check_url(url: str) -> str:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """A new file that only its owner reads, on disk when this returns. Raises OSError, also when it exists.
-    """
+    """A new file that only its owner reads, on disk when this returns. Raises OSError, also when it exists."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as stream:
         stream.write(content)

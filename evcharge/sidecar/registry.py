@@ -46,6 +46,8 @@ MAX_NAME = 64
 # Usernames are lower case, so that no two differ by case alone; no blank and no slash: they stand in paths
 # and files.
 USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# No username, because it does not start with a letter or digit.
+NOBODY = "-"
 ENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")
 # Characters of the hash that stands in for the rest of an entity too long for a default username.
 DIGEST_CHARS = 10
@@ -105,8 +107,7 @@ class RevisionAhead(RegistryRefused):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """A credential as /list and /get show it: public parts only. ``keys`` are epoch → base64url public key.
-    """
+    """A credential as /list and /get show it: public parts only. ``keys`` are epoch → base64url public key."""
 
     username: str
     role: str
@@ -171,9 +172,7 @@ class Registry:
         epoch = max(record.keys)
         return credential_json(username, secret, record, epoch, self._central)
 
-    async def _admit(
-        self, writer: Writer, role: Role, entity: str, username: str, secret: bytes
-    ) -> RegistryRecord:
+    async def _admit(self, writer: Writer, role: Role, entity: str, username: str, secret: bytes) -> RegistryRecord:
         now_ms = self._clock.steady_ms()
         same_name = await writer.find(username)
         if same_name is not None and (same_name.role, same_name.entity) != (role, entity):
@@ -218,6 +217,8 @@ class Registry:
             secret, well_formed = decode_password(password), True
         except CredentialError:
             secret, well_formed = bytes(SECRET_BYTES), False
+        # A name that nobody can have is looked up and derived like any other.
+        username = username if USERNAME.fullmatch(username) else NOBODY
         async with self._store.reading() as reader:
             record = await reader.find(username)
         role = Role.CP if record is None else record.role
@@ -235,6 +236,8 @@ class Registry:
 
         A key that was retired finds the name's present record, which does not hold it any more.
         """
+        if USERNAME.fullmatch(username) is None:
+            return None
         async with self._store.reading() as reader:
             if not await reader.owns_key(username, key):
                 return None
@@ -267,9 +270,7 @@ class Registry:
         async with self._store.writing() as writer:
             record = await _resolve(writer, name)
             if record.role is Role.CENTRAL:
-                raise Pinned(
-                    "Central's own key is pinned by its peers; make a new registry with init instead."
-                )
+                raise Pinned("Central's own key is pinned by its peers; make a new registry with init instead.")
             if record.status == "active":
                 record = await writer.replace(replace(record, status="revoked"))
         self._announce(record.rev)
@@ -317,9 +318,7 @@ def bad_names(role: Role, entity: str, username: str | None) -> dict[str, str]:
     if role not in REGISTERED:
         bad["role"] = f"is one of {', '.join(item.label for item in REGISTERED)}."
     if ENTITY.fullmatch(entity) is None:
-        bad["entity"] = (
-            f"is 1 to {MAX_NAME} letters, digits or . _ : @ + - and starts with a letter or digit."
-        )
+        bad["entity"] = f"is 1 to {MAX_NAME} letters, digits or . _ : @ + - and starts with a letter or digit."
     if username is not None and USERNAME.fullmatch(username) is None:
         bad["username"] = f"is 1 to {MAX_NAME} of a-z 0-9 . _ - and starts with a letter or digit."
     return bad
@@ -339,9 +338,7 @@ def expired(record: RegistryRecord, now_ms: int) -> bool:
     return record.not_after_ms is not None and now_ms >= record.not_after_ms
 
 
-def credential_json(
-    username: str, secret: bytes, record: RegistryRecord, epoch: int, central: bytes
-) -> bytes:
+def credential_json(username: str, secret: bytes, record: RegistryRecord, epoch: int, central: bytes) -> bytes:
     """The answer to a registration, exactly as a client keeps it; a charge point's also has its
     ``station_id``.
     """
@@ -378,10 +375,10 @@ def view(record: RegistryRecord) -> View:
 
 async def _resolve(reader: Reader, name: str) -> RegistryRecord:
     """A username wins over an entity; a live credential of an entity wins over its revoked ones."""
-    record = await reader.find(name)
+    record = await reader.find(name) if USERNAME.fullmatch(name) else None
     if record is not None:
         return record
-    records = await reader.find_entity(name)
+    records = await reader.find_entity(name) if ENTITY.fullmatch(name) else []
     chosen = [record for record in records if record.status == "active"] or records
     if not chosen:
         raise Unknown("Nobody is registered under this username or entity.")

@@ -26,7 +26,8 @@ if kind == "crash":
     print("first line", file=sys.stderr)
     sys.exit("error: the port 1 is in use")
 print("not json")
-print(json.dumps({"ready": "daemon", "pid": os.getpid(), "mine": os.environ.get("EVCHARGE_X"), "home": "HOME" in os.environ}), flush=True)
+seen = {"mine": os.environ.get("EVCHARGE_X"), "home": "HOME" in os.environ}
+print(json.dumps({"ready": "daemon", "pid": os.getpid(), **seen}), flush=True)
 if kind == "dies":
     print("it hurts", file=sys.stderr)
     sys.exit(3)

@@ -30,7 +30,7 @@ GOOD = Outcome(
 def trace(path: Path, *points: tuple[int, str, int, int]) -> Path:
     path.write_bytes(
         b"".join(
-            msgspec.json.encode({"at_ms": at, "cp_id": cp, "connector": connector, "power_w": power}) + b"\n"
+            msgspec.json.encode({"t": at, "cp": cp, "c": connector, "w": power}) + b"\n"
             for at, cp, connector, power in points
         )
     )
@@ -82,7 +82,7 @@ def test_the_peak_equals_the_largest_sum_looked_at_in_every_millisecond(
 
 def test_a_damaged_trace_is_named_with_its_line(tmp_path: Path) -> None:
     path = trace(tmp_path / "t", (1, "A", 1, 5))
-    path.write_bytes(path.read_bytes() + b'{"at_ms": 2')
+    path.write_bytes(path.read_bytes() + b'{"t": 2')
     with pytest.raises(TallyError, match="t:2: not a line"):
         peak_w([path])
     with pytest.raises(TallyError, match="t:2: the time of A/1 runs backwards"):

@@ -9,6 +9,7 @@ import pytest
 from evcharge.sidecar import registry as registry_module
 from evcharge.sidecar.auth import Scope
 from protocol.credentials import Role
+from protocol.records import BadRecord, SignedRecord, open_record, sign_record
 from tests.sidecar.conftest import MakeSite, Site
 
 
@@ -106,8 +107,6 @@ async def test_a_drain_wakes_every_follower(site: Site) -> None:
 
 
 async def test_a_tampered_or_foreign_record_does_not_open(site: Site) -> None:
-    from protocol.records import BadRecord, SignedRecord, open_record, sign_record
-
     await site.register("CP-1")
     _, answer, _ = await site.ask("GET", "/changes", token=site.service)
     record = site.open(answer["records"][0])

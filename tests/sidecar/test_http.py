@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from evcharge.sidecar import registry as module
 from evcharge.sidecar.settings import BODY_BYTES
 from protocol.credentials import Credential, Role, b64url, decode_password, key_id
 from tests.sidecar.conftest import HandClock, MakeSite, Site
 
-HARD = ["sqlite-wal", "sqlite"]
-
 
 def read(answer: dict[str, Any]) -> Credential:
-    import msgspec
-
     return Credential.from_json(msgspec.json.encode(answer))
 
 
@@ -32,7 +31,7 @@ async def test_a_credential_lives_from_registration_to_revocation(site: Site) ->
     credential = read(answer)
     assert set(answer) == {"username", "password", "role", "entity", "epoch", "central", "station_id"}
     assert (credential.username, credential.role, credential.entity, credential.epoch) == ("cp-cp-1", 1, "CP-1", 1)
-    central = Credential.from_json(encode(site.central["credential"]))
+    central = Credential.from_json(msgspec.json.encode(site.central["credential"]))
     assert credential.central_public_key == central.public_key()
     assert answer["central"]["kid"] == b64url(key_id(central.public_key()))
 
@@ -59,12 +58,6 @@ async def test_a_credential_lives_from_registration_to_revocation(site: Site) ->
     assert (status, site.open(found["record"]).status) == (200, "revoked")
     status, said, _ = await site.ask("POST", "/verify", body=person)
     assert (status, said["error"]) == (401, "invalid")
-
-
-def encode(value: object) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(value)
 
 
 async def test_registering_again_after_a_revocation_takes_the_next_epoch_and_keeps_the_station(site: Site) -> None:
@@ -289,8 +282,6 @@ async def test_a_wrong_password_and_an_unknown_name_get_one_answer(make_site: Ma
 async def test_an_unknown_name_costs_the_derivations_of_a_known_one(
     make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evcharge.sidecar import registry as module
-
     site: Site = await make_site(failure_burst=100)
     answer = await site.register("CP-1")
     calls: list[str] = []
@@ -333,9 +324,7 @@ async def test_look_ups_need_the_service_token_and_a_key(site: Site) -> None:
     assert (status, said["error"]) == (404, "unknown")
     assert (await look_up(site, "cp-cp-1", bytes(32)))[0] == 404
     for bad in ("x", 5, b64url(key)[:-2], b64url(key) + "=", None):
-        status, said, _ = await site.ask(
-            "POST", "/verify", token=site.service, body={"username": 7, "public_key": bad}
-        )
+        status, said, _ = await site.ask("POST", "/verify", token=site.service, body={"username": 7, "public_key": bad})
         assert (status, set(said["fields"])) == (400, {"username", "public_key"})
 
 
@@ -408,8 +397,8 @@ async def test_health_is_open(site: Site) -> None:
 
 
 async def test_a_database_that_fails_is_a_503(site: Site) -> None:
-    await site.opened.store.close()
-    (site.directory / "registry.sqlite").rename(site.directory / "gone")
-    (site.directory / "registry.sqlite").mkdir()
+    with sqlite3.connect(site.directory / "registry.sqlite") as damaged:
+        damaged.execute("DROP TABLE keys")
+    damaged.close()
     status, said, headers = await site.ask("GET", "/list", token=site.operator)
     assert (status, said["error"], headers["Retry-After"]) == (503, "database", "5")

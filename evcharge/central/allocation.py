@@ -1,0 +1,47 @@
+"""When substations' power is shared anew: soon after something changed, and regularly so that leases are renewed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from evcharge.ids import SubstationId
+
+# How long changes are gathered before power is shared anew, seconds. Many vehicles come and go together, and each
+# set-point is a record; a tenth of a second is far below what a person or a breaker notices.
+GATHER_S = 0.1
+# How often every substation is looked at even without a change, seconds: a third of the shortest useful lease's half.
+REGULAR_S = 3.0
+
+
+class Allocation:
+    """Gathers dirty substations and calls ``reallocate`` for each."""
+
+    def __init__(
+        self,
+        reallocate: Callable[[SubstationId], None],
+        substations: Callable[[], Iterable[SubstationId]],
+    ) -> None:
+        self._reallocate = reallocate
+        self._substations = substations
+        self._dirty: dict[SubstationId, None] = {}
+        self._changed = asyncio.Event()
+
+    def dirty(self, substation_id: SubstationId) -> None:
+        """Something changed there."""
+        self._dirty[substation_id] = None
+        self._changed.set()
+
+    async def run(self) -> None:
+        """For ever; the owner cancels it."""
+        while True:
+            try:
+                async with asyncio.timeout(REGULAR_S):
+                    await self._changed.wait()
+                await asyncio.sleep(GATHER_S)
+            except TimeoutError:
+                self._dirty.update(dict.fromkeys(self._substations()))
+            self._changed.clear()
+            todo, self._dirty = self._dirty, {}
+            for substation_id in todo:
+                self._reallocate(substation_id)

@@ -1,0 +1,45 @@
+"""When to look at a session again: one heap in site time, one timer for its head.
+
+Entries are never removed: the domain's ``wake_ms`` decides anew when one fires, and a stale one does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+
+from evcharge.ids import SessionId
+from evcharge.net.clock import Clock
+
+# Longest sleep of the timer, seconds: site time may be frozen or run faster than it did when the timer was set.
+_MAX_SLEEP_S = 1.0
+
+
+class Deadlines:
+    """Calls ``due(session_id)`` at or shortly after each entry's site time."""
+
+    def __init__(self, clock: Clock, due: Callable[[SessionId], None]) -> None:
+        self._clock = clock
+        self._due = due
+        self._heap: list[tuple[int, SessionId]] = []
+
+    def add(self, at_ms: int, session_id: SessionId) -> None:
+        """Wake ``session_id`` at ``at_ms`` site time."""
+        heapq.heappush(self._heap, (at_ms, session_id))
+
+    def fire(self) -> float:
+        """Handle what is due; returns the seconds until it is worth calling again."""
+        now_ms = self._clock.site_ms()
+        while self._heap and self._heap[0][0] <= now_ms:
+            _, session_id = heapq.heappop(self._heap)
+            self._due(session_id)
+        if not self._heap:
+            return _MAX_SLEEP_S
+        return min(_MAX_SLEEP_S, max(0.01, (self._heap[0][0] - now_ms) / 1000 / self._clock.speed))
+
+    async def run(self) -> None:
+        """For ever; the owner cancels it."""
+        while True:  # noqa: ASYNC110
+            # Site time is not the loop's time, so the loop cannot wait for it: look, sleep, look again.
+            await asyncio.sleep(self.fire())

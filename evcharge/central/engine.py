@@ -1,0 +1,151 @@
+"""The one owner of all state: decide → evolve → append → once the log is durable → release the effects.
+
+It lives on the event loop and awaits nothing between a command and its records, so the loop itself is the single
+writer and no queue stands before it. What waits is behind it: effects wait in ``_held`` until the writer thread has
+synced the record that caused them. When that backlog grows above ``HIGH_MARK`` the server stops reading, above
+``FULL_MARK`` new requests are refused; nothing is unbounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from evcharge.audit.event_codec import encode
+from evcharge.domain.commands import EndCharge, RequestCharge
+from evcharge.domain.consequences import effects_of, effects_without_event
+from evcharge.domain.decide import AnyCommand, decide
+from evcharge.domain.effects import Denied, Effect
+from evcharge.domain.evolve import evolve
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import Stamp, State
+from evcharge.net.clock import Clock
+
+# Effects waiting for the disk above which reading is paused: a tenth of a second of the log's full speed.
+HIGH_MARK = 4_096
+# … and above which new charge requests are refused with `overloaded`: a disk that hangs for seconds.
+FULL_MARK = 65_536
+
+T = TypeVar("T")
+
+
+class Log(Protocol):
+    """What the engine needs of the journal."""
+
+    durable: int
+
+    def append(self, body: bytes) -> int: ...
+
+
+class Origin(NamedTuple):
+    """Who gave a command, and to whom its answer goes."""
+
+    actor: str = "central"
+    source: str = ""
+    reply_to: Any = None
+    """The peer, opaque here; None for Central's own commands."""
+    request_id: int | str | None = None
+
+
+CENTRAL = Origin()
+
+
+class Engine:
+    """Owns ``state``. All calls belong to the loop's thread."""
+
+    def __init__(
+        self,
+        state: State,
+        log: Log,
+        clock: Clock,
+        release: Callable[[Origin, list[Effect]], None],
+        failed: Callable[[BaseException], None],
+        *,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.state = state
+        self._log = log
+        self._clock = clock
+        self._release_to = release
+        self._failed = failed
+        self._loop = loop
+        # The machine's clock may have been set back while Central was down; a lease must not live longer by that.
+        self._ahead_ms = max(0, state.last_clock_ms - clock.steady_ms())
+        self._last_seq = log.durable
+        self._held: deque[tuple[int, Callable[[], None]]] = deque()
+        self._durable = log.durable
+        self.on_relief: Callable[[], None] | None = None
+        """Called when a backlog above ``HIGH_MARK`` has drained."""
+
+    @property
+    def backlog(self) -> int:
+        """Answers that wait for the disk."""
+        return len(self._held)
+
+    @property
+    def congested(self) -> bool:
+        """Whether reading should pause."""
+        return len(self._held) > HIGH_MARK
+
+    def execute(self, command: AnyCommand, origin: Origin = CENTRAL) -> None:
+        """Carry out a command. Its effects follow when its records are durable.
+
+        An exception here is a bug in the domain or a dead log. Either way the state can no longer be trusted:
+        ``failed`` hears of it, and Central stops.
+        """
+        try:
+            self._execute(command, origin)
+        except Exception as error:
+            self._failed(error)
+            raise
+
+    def _execute(self, command: AnyCommand, origin: Origin) -> None:
+        if len(self._held) > FULL_MARK and isinstance(command, RequestCharge | EndCharge):
+            self._release_to(origin, [Denied(reason=RefusalReason.OVERLOADED)])
+            return
+        stamp = self.stamp(origin)
+        effects: list[Effect] = []
+        events = decide(self.state, command, stamp)
+        for event in events:
+            evolve(self.state, event, stamp)
+            effects += effects_of(event, self.state, stamp)
+            self._last_seq = self._log.append(encode(event, stamp))
+        if not events:
+            effects = effects_without_event(command, self.state)
+        if effects or origin.request_id is not None:
+            self._hold(partial(self._release_to, origin, effects))
+
+    def ask(self, question: Callable[[State, Stamp], T], deliver: Callable[[T], None]) -> None:
+        """Answer a question in the order of the commands; ``deliver`` is called once all it shows is durable."""
+        self._hold(partial(deliver, question(self.state, self.stamp(CENTRAL))))
+
+    def clock_ms(self) -> int:
+        """Central's channel clock: never below what the log has seen."""
+        return self._clock.steady_ms() + self._ahead_ms
+
+    def stamp(self, origin: Origin) -> Stamp:
+        """When and by whom."""
+        return Stamp(at_ms=self._clock.site_ms(), clock_ms=self.clock_ms(), actor=origin.actor, source=origin.source)
+
+    def _hold(self, release: Callable[[], None]) -> None:
+        if self._last_seq <= self._durable and not self._held:
+            release()
+        else:
+            self._held.append((self._last_seq, release))
+
+    def durable_from_thread(self, seq: int) -> None:
+        """The journal's writer thread says that everything up to ``seq`` is durable."""
+        self._loop.call_soon_threadsafe(self._became_durable, seq)
+
+    def _became_durable(self, seq: int) -> None:
+        self._durable = max(self._durable, seq)
+        was_congested = self.congested
+        held = self._held
+        while held and held[0][0] <= self._durable:
+            _, release = held.popleft()
+            release()
+        if was_congested and not self.congested and self.on_relief is not None:
+            self.on_relief()

@@ -1,0 +1,102 @@
+"""What Central says once it is durable: effects of the domain to the channels of those they concern."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from evcharge.central import translate
+from evcharge.central.engine import Engine, Origin
+from evcharge.central.peers import Directory, Peer
+from evcharge.central.telemetry import Telemetry
+from evcharge.domain import effects as fx
+from evcharge.domain.state import Role
+from evcharge.domain.views import SessionView
+from evcharge.ids import SessionId, SubstationId
+from evcharge.net.clock import Clock
+from protocol import messages as m
+from protocol.errors import CloseCode
+
+
+class Outbound:
+    """``release`` is the engine's door to the outside."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        telemetry: Telemetry,
+        clock: Clock,
+        *,
+        dirty: Callable[[SubstationId], None],
+        wake: Callable[[int, SessionId], None],
+    ) -> None:
+        self._directory = directory
+        self._telemetry = telemetry
+        self._clock = clock
+        self._dirty = dirty
+        self._wake = wake
+        self._clock_ms: Callable[[], int] = clock.steady_ms
+
+    def attach(self, engine: Engine) -> None:
+        """Use the engine's channel clock (the engine itself is made with ``release``)."""
+        self._clock_ms = engine.clock_ms
+
+    def release(self, origin: Origin, effects: list[fx.Effect]) -> None:
+        """Say what became durable, to whom it concerns; each request gets exactly one answer."""
+        answered = origin.reply_to is None
+        for effect in effects:
+            if isinstance(effect, fx.Granted | fx.Denied):
+                if not answered:
+                    _answer(origin, effect, self._telemetry)
+                answered = True
+            else:
+                self._tell(effect)
+        if not answered and origin.request_id is not None:
+            self._done(origin.reply_to, origin.request_id)
+
+    def tell_driver(self, driver: Peer, view: SessionView) -> None:
+        """How a session goes, with the newest telemetry."""
+        live = self._telemetry.live_of(view.session_id)
+        driver.send(m.Update(**translate.session_fields(view, live)))
+
+    def _tell(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.BootAck():
+                """The answer to boot is given by ``_done``."""
+            case fx.ToEngine():
+                engine = self._directory.current(Role.ENGINE, effect.cp_id)
+                # For an older channel it is void: boot sends the desired state anew (SPEC §6.1).
+                if engine is not None and engine.fence == effect.fence:
+                    engine.send(translate.order_of(effect, self._clock_ms(), self._clock.site_ms()))
+            case fx.SessionNews():
+                driver = self._directory.current(Role.DRIVER, effect.session.driver_id)
+                if driver is not None:
+                    self.tell_driver(driver, effect.session)
+            case fx.TicketNews():
+                self._telemetry.forget(effect.ticket.session_id)
+                driver = self._directory.current(Role.DRIVER, effect.ticket.driver_id)
+                if driver is not None:
+                    driver.send(translate.ticket_message(effect.ticket))
+            case fx.Dirty():
+                self._dirty(effect.substation_id)
+            case fx.Wake():
+                self._wake(effect.at_ms, effect.session_id)
+            case fx.CloseChannel():
+                peer = self._directory.current(effect.role, effect.entity)
+                if peer is not None and peer.username == effect.username:
+                    peer.adapter.close(CloseCode.REVOKED)
+
+    def _done(self, peer: Peer, request_id: m.RequestId) -> None:
+        if peer.role in (Role.ENGINE, Role.MONITOR):
+            peer.send(m.Ack(re=request_id, time_ms=self._clock.site_ms(), clock_ms=self._clock_ms()))
+        else:
+            peer.send(m.Reply(re=request_id))
+
+
+def _answer(origin: Origin, effect: fx.Granted | fx.Denied, telemetry: Telemetry) -> None:
+    peer: Peer = origin.reply_to
+    if isinstance(effect, fx.Denied):
+        peer.send(translate.refusal(effect, origin.request_id))
+    elif origin.request_id is not None:
+        session_id = effect.session.session_id
+        fields = translate.session_fields(effect.session, telemetry.live_of(session_id))
+        peer.send(m.Reply(re=origin.request_id, session_id=session_id, session=m.SessionView(**fields)))

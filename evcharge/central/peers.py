@@ -1,0 +1,95 @@
+"""Who is connected: one entry per authenticated channel, and the newest one of each role and entity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from evcharge.central.engine import Origin
+from evcharge.domain.state import Role
+from evcharge.ids import Fence
+from evcharge.net.adapter import Adapter
+from protocol.messages import Message
+
+
+class Peer:
+    """One authenticated channel. Its identity comes from the registry's record, never from a message."""
+
+    __slots__ = (
+        "adapter",
+        "boot_id",
+        "entity",
+        "fence",
+        "origin",
+        "outbox_epoch",
+        "ready",
+        "role",
+        "stale",
+        "username",
+        "warned",
+    )
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        *,
+        role: Role,
+        entity: str,
+        username: str,
+        fence: Fence,
+        boot_id: bytes,
+        outbox_epoch: int | None,
+        stale: bool,
+    ) -> None:
+        self.adapter = adapter
+        self.role = role
+        self.entity = entity
+        self.username = username
+        self.fence = fence
+        self.boot_id = boot_id
+        self.outbox_epoch = outbox_epoch
+        self.stale = stale
+        """Admitted by a kept record while the registry was away."""
+        self.ready = False
+        self.warned = False
+        self.origin = Origin(f"{role.value}:{entity}", adapter.address, self)
+
+    def asking(self, request_id: int | str | None) -> Origin:
+        """The origin of a message that may want an answer."""
+        return self.origin._replace(request_id=request_id)
+
+    def silent_s(self, now_s: float) -> float:
+        """How long nothing authentic came; 0 while this side itself does not read."""
+        return now_s - self.adapter.conn.last_received if self.adapter.reading else 0.0
+
+    def send(self, message: Message) -> None:
+        """Say something; nothing happens when the channel is gone."""
+        self.adapter.send(message)
+
+
+class Directory:
+    """The current peer of each role and entity. An adapter itself knows its own ``peer``."""
+
+    def __init__(self) -> None:
+        self._current: dict[tuple[Role, str], Peer] = {}
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(list(self._current.values()))
+
+    def __len__(self) -> int:
+        return len(self._current)
+
+    def take_over(self, peer: Peer) -> Peer | None:
+        """The newest READY wins; returns the one that it replaces."""
+        key = (peer.role, peer.entity)
+        older = self._current.get(key)
+        self._current[key] = peer
+        return older
+
+    def remove(self, peer: Peer) -> None:
+        """The channel ended."""
+        if self._current.get((peer.role, peer.entity)) is peer:
+            del self._current[peer.role, peer.entity]
+
+    def current(self, role: Role, entity: str) -> Peer | None:
+        """The peer that speaks for ``entity`` now."""
+        return self._current.get((role, entity))

@@ -1,0 +1,84 @@
+"""Questions: lists and tables, answered in the order of the commands and released like effects."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from evcharge.central import translate
+from evcharge.central.engine import Engine
+from evcharge.central.peers import Directory, Peer
+from evcharge.central.telemetry import Telemetry
+from evcharge.domain import views
+from evcharge.domain.state import Role, Stamp, State
+from evcharge.ids import DriverId
+from evcharge.net.clock import Clock
+from protocol import messages as m
+
+
+class Questions:
+    """Answers ``list``, ``tickets`` and ``query``."""
+
+    def __init__(self, engine: Engine, directory: Directory, telemetry: Telemetry, clock: Clock) -> None:
+        self._engine = engine
+        self._directory = directory
+        self._telemetry = telemetry
+        self._clock = clock
+
+    def answer(self, peer: Peer, message: m.List | m.Tickets | m.Query) -> None:
+        """Send the answer once all that it shows is durable."""
+        after = message.after or ""
+        match message:
+            case m.Tickets():
+                question = partial(self._tickets, message.id, DriverId(peer.entity), after)
+            case m.List():
+                viewer = peer.entity if peer.role is Role.DRIVER else None
+                question = partial(self._charge_points, message.id, viewer, after)
+            case m.Query():
+                match message.what:
+                    case "charge_points":
+                        question = partial(self._charge_points, message.id, None, after)
+                    case "sessions":
+                        question = partial(self._sessions, message.id, after)
+                    case "substations":
+                        question = partial(self._substations, message.id)
+                    case "totals":
+                        question = partial(_totals, message.id)
+        self._engine.ask(question, peer.send)
+
+    def _charge_points(self, re: m.RequestId, viewer: str | None, after: str, state: State, _stamp: Stamp) -> m.Reply:
+        page = views.page_of_charge_points(state, after, m.MAX_ROWS)
+        rows = [
+            translate.charge_point_view(view, self._telemetry.live_of, self._last_seen_ms(view.cp_id), viewer=viewer)
+            for view in page
+        ]
+        return m.Reply(re=re, charge_points=rows, next=rows[-1].cp_id if len(rows) == m.MAX_ROWS else None)
+
+    def _last_seen_ms(self, cp_id: str) -> int | None:
+        """When the engine was last heard, on the channel clock; None when it is not connected."""
+        engine = self._directory.current(Role.ENGINE, cp_id)
+        if engine is None:
+            return None
+        return self._engine.clock_ms() - int(engine.silent_s(self._clock.monotonic()) * 1000)
+
+    def _sessions(self, re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
+        rows = [
+            m.SessionView(**translate.session_fields(view, self._telemetry.live_of(view.session_id)))
+            for view in views.page_of_sessions(state, after, m.MAX_ROWS)
+        ]
+        return m.Reply(re=re, sessions=rows, next=rows[-1].session_id if len(rows) == m.MAX_ROWS else None)
+
+    def _tickets(self, re: m.RequestId, driver_id: DriverId, after: str, state: State, _stamp: Stamp) -> m.Reply:
+        page = views.page_of_tickets(state, driver_id, after, m.MAX_ROWS)
+        rows = [translate.ticket_view(ticket) for ticket in page]
+        return m.Reply(re=re, tickets=rows, next=rows[-1].ticket_id if len(rows) == m.MAX_ROWS else None)
+
+    def _substations(self, re: m.RequestId, state: State, stamp: Stamp) -> m.Reply:
+        rows = [
+            translate.substation_view(view, self._telemetry.load_w(state, view.substation_id))
+            for view in views.view_substations(state, stamp.clock_ms, m.MAX_ROWS)
+        ]
+        return m.Reply(re=re, substations=rows)
+
+
+def _totals(re: m.RequestId, state: State, _stamp: Stamp) -> m.Reply:
+    return m.Reply(re=re, totals=translate.totals_view(views.view_totals(state)))

@@ -1,0 +1,76 @@
+"""Registry records that Central has seen, kept on disk so that known peers get in while the registry is away.
+
+SQLite in the data directory. Every record is stored as it was signed and is verified again when it is read, so a
+changed file admits nobody.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from protocol.records import BadRecord, RegistryRecord, SignedRecord, open_record
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    username TEXT PRIMARY KEY, signed TEXT NOT NULL, signature TEXT NOT NULL, rev INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS feed (id INTEGER PRIMARY KEY CHECK (id = 1), rev INTEGER NOT NULL, seen_ms INTEGER NOT NULL);
+"""
+
+
+class Kept(NamedTuple):
+    """How far the change feed was followed: ``rev``, and when the registry last answered (steady UTC ms)."""
+
+    rev: int
+    seen_ms: int
+
+
+class KeptRecords:
+    """A table of signed records, one per username."""
+
+    def __init__(self, path: Path, registry_public_key: bytes) -> None:
+        self._registry_public_key = registry_public_key
+        path.touch(mode=0o600, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        # A record that is lost in a crash is asked for again; WAL without a sync per record is enough.
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._db.close()
+
+    def get(self, username: str) -> RegistryRecord | None:
+        """The kept record, verified; None when there is none or it does not verify."""
+        row = self._db.execute("SELECT signed, signature FROM records WHERE username = ?", (username,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return open_record(SignedRecord(*row), self._registry_public_key)
+        except BadRecord:
+            return None
+
+    def put(self, signed: SignedRecord) -> RegistryRecord | None:
+        """Verify and keep a record; an older revision never replaces a newer one. None: nothing new.
+
+        Raises BadRecord when the pinned registry did not sign it.
+        """
+        record = open_record(signed, self._registry_public_key)
+        cursor = self._db.execute(
+            "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET"
+            " signed = excluded.signed, signature = excluded.signature, rev = excluded.rev"
+            " WHERE excluded.rev > records.rev",
+            (record.username, signed.signed, signed.signature, record.rev),
+        )
+        return record if cursor.rowcount else None
+
+    def followed(self) -> Kept:
+        """The position in the change feed."""
+        row = self._db.execute("SELECT rev, seen_ms FROM feed").fetchone()
+        return Kept(0, 0) if row is None else Kept(*row)
+
+    def follow(self, kept: Kept) -> None:
+        """Remember the position."""
+        self._db.execute("INSERT OR REPLACE INTO feed VALUES (1, ?, ?)", kept)

@@ -1,0 +1,220 @@
+"""Central's view of the registry: look-ups for newcomers, and the change feed that brings revocations.
+
+One path for changes: the feed (``GET /changes``) is followed all the time, so while it is live the kept records are the
+registry's own and a handshake costs no HTTP. While the registry is away kept records admit peers for a day, marked as
+stale in the audit log; known revocations always hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import msgspec
+import structlog
+from yarl import URL
+
+from evcharge.central.records import Kept, KeptRecords
+from evcharge.net.clock import Clock
+from protocol.credentials import Credential, b64url, b64url_decode
+from protocol.records import BadRecord, RegistryRecord, SignedRecord
+
+log = structlog.get_logger()
+
+# Longest look-up of a newcomer, seconds (SPEC §5.1: lookup).
+LOOKUP_S = 2.0
+# How long one poll of the change feed may wait at the registry, seconds.
+POLL_S = 20.0
+# Pause after a failed poll, seconds; short, because revocations wait for it.
+RETRY_S = 1.0
+# A feed that answered within this time is live, seconds: one poll and some slack.
+LIVE_S = POLL_S + 5.0
+# Largest answer of the registry, bytes: 500 records of 2 KiB.
+MAX_ANSWER = 2 * 1024 * 1024
+
+
+class RegistryAway(Exception):
+    """The registry did not answer and nothing kept decides."""
+
+
+class BadBootstrap(ValueError):
+    """``central.json`` cannot be used: one sentence."""
+
+
+class RegistryAccess(NamedTuple):
+    """Where the registry is and how Central proves itself to it."""
+
+    url: URL
+    public_key: bytes
+    service_token: str
+
+
+class Bootstrap(NamedTuple):
+    """The content of ``central.json``."""
+
+    credential: Credential
+    registry: RegistryAccess
+
+
+class _RegistryPart(msgspec.Struct):
+    url: str
+    public_key: str
+    service_token: str
+
+
+class _File(msgspec.Struct):
+    credential: msgspec.Raw
+    registry: _RegistryPart
+
+
+class _Answer(msgspec.Struct):
+    record: SignedRecord
+
+
+class _Changes(msgspec.Struct):
+    rev: int
+    records: list[SignedRecord]
+
+
+class Found(NamedTuple):
+    """A record, and whether it was admitted without the registry's word of today."""
+
+    record: RegistryRecord | None
+    stale: bool
+
+
+def read_bootstrap(path: Path, registry_url: str | None, *, allow_plain: bool) -> Bootstrap:
+    """Read ``central.json`` (made by ``evcharge-sidecar init``). Raises BadBootstrap."""
+    try:
+        content = msgspec.json.decode(path.read_bytes(), type=_File)
+        credential = Credential.from_json(bytes(content.credential))
+        public_key = b64url_decode(content.registry.public_key)
+    except OSError as error:
+        raise BadBootstrap(f"cannot read {path}: {error.strerror}; `evcharge-sidecar init` makes it.") from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadBootstrap(f"{path} is not a central.json of `evcharge-sidecar init`: {error}.") from error
+    url = URL(registry_url or content.registry.url)
+    if url.scheme not in ("http", "https") or url.host is None:
+        raise BadBootstrap(f"the registry's URL {url} has to begin with http:// or https://.")
+    if url.scheme == "http" and not allow_plain and not _is_loopback(url.host):
+        raise BadBootstrap(
+            f"the registry {url} is reached without TLS beyond this machine; use https://, or --allow-plain-registry "
+            "on a network that you trust with the look-up token."
+        )
+    return Bootstrap(credential, RegistryAccess(url, public_key, content.registry.service_token))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class RegistryClient:
+    """Looks records up and follows the change feed. ``changed`` is called for every new record."""
+
+    def __init__(
+        self,
+        access: RegistryAccess,
+        kept: KeptRecords,
+        clock: Clock,
+        changed: Callable[[RegistryRecord], None],
+        *,
+        records_s: float,
+    ) -> None:
+        self._access = access
+        self._kept = kept
+        self._clock = clock
+        self._changed = changed
+        self._records_ms = records_s * 1000
+        self._live_at_s = float("-inf")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def find(self, username: str, public_key: bytes) -> Found:
+        """The record that decides about a newcomer. Raises RegistryAway when nothing does."""
+        kept = self._kept.get(username)
+        if kept is not None:
+            known = self.live and public_key in kept.keys.values()
+            if known or kept.status == "revoked":
+                return Found(kept, stale=False)
+        try:
+            return Found(await self._look_up(username, public_key), stale=False)
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, BadRecord, ValueError) as error:
+            log.warning("registry.away", error=type(error).__name__)
+        age_ms = self._clock.steady_ms() - self._kept.followed().seen_ms
+        if kept is None or age_ms > self._records_ms:
+            raise RegistryAway
+        return Found(kept, stale=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether the change feed answered lately, so that kept records are today's."""
+        return self._clock.monotonic() - self._live_at_s < LIVE_S
+
+    async def _look_up(self, username: str, public_key: bytes) -> RegistryRecord | None:
+        body = {"username": username, "public_key": b64url(public_key)}
+        session = self._http()
+        async with asyncio.timeout(LOOKUP_S), session.post(self._access.url / "verify", json=body) as answer:
+            if answer.status == 404:
+                return None
+            answer.raise_for_status()
+            signed = msgspec.json.decode(await _body(answer), type=_Answer).record
+        self._kept.put(signed)
+        return self._kept.get(username)
+
+    async def run(self) -> None:
+        """Follow the change feed until cancelled."""
+        away = False
+        try:
+            while True:
+                try:
+                    await self._poll()
+                    if away:
+                        log.info("registry.back", url=str(self._access.url))
+                    away = False
+                except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, BadRecord) as error:
+                    if not away:
+                        log.warning(
+                            "registry.away", url=str(self._access.url), error=str(error) or type(error).__name__
+                        )
+                    away = True
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            if self._session is not None:
+                await self._session.close()
+
+    async def _poll(self) -> None:
+        followed = self._kept.followed()
+        # The first answer tells that the registry is there; only then is it worth waiting at its door.
+        wait_s = POLL_S if self.live else 0.0
+        url = (self._access.url / "changes").with_query(after=str(followed.rev), wait=f"{wait_s:g}")
+        async with asyncio.timeout(wait_s + LOOKUP_S), self._http().get(url) as answer:
+            answer.raise_for_status()
+            changes = msgspec.json.decode(await _body(answer), type=_Changes)
+        for signed in changes.records:
+            record = self._kept.put(signed)
+            if record is not None:
+                self._changed(record)
+        self._kept.follow(Kept(max(followed.rev, changes.rev), self._clock.steady_ms()))
+        self._live_at_s = self._clock.monotonic()
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            headers = {"Authorization": f"Bearer {self._access.service_token}"}
+            self._session = aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole answer; one beyond ``MAX_ANSWER`` is an error, not a full memory."""
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(65_536):
+        body += chunk
+        if len(body) > MAX_ANSWER:
+            raise aiohttp.ClientPayloadError("the registry's answer is too long")
+    return bytes(body)

@@ -1,0 +1,252 @@
+"""Central: everything wired together, started in order, stopped in order.
+
+Start: bootstrap file → log recovered → state → door open. Stop: no new peers → peers told → inbox done → log synced →
+peers closed. Whatever fails in the engine or the log stops Central with a sentence; nothing acknowledged is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable
+
+import structlog
+
+from evcharge.audit.event_codec import decode
+from evcharge.audit.files import Files, OsFiles
+from evcharge.audit.journal import Journal, recover
+from evcharge.central.admission import Admission
+from evcharge.central.allocation import Allocation
+from evcharge.central.deadlines import Deadlines
+from evcharge.central.engine import Engine
+from evcharge.central.inbound import Inbound
+from evcharge.central.liveness import Liveness
+from evcharge.central.outbound import Outbound
+from evcharge.central.peers import Directory, Peer
+from evcharge.central.questions import Questions
+from evcharge.central.records import KeptRecords
+from evcharge.central.registry import Bootstrap, RegistryClient
+from evcharge.central.settings import Settings, site_of
+from evcharge.central.tasks import Tasks
+from evcharge.central.telemetry import Telemetry
+from evcharge.central.translate import ROLES
+from evcharge.domain import commands as c
+from evcharge.domain.evolve import evolve
+from evcharge.domain.state import LinkState, State
+from evcharge.ids import SessionId, SubstationId
+from evcharge.net.adapter import Adapter
+from evcharge.net.clock import Clock
+from evcharge.net.server import Server
+from protocol.connection import AuthPresented, Established
+from protocol.errors import AuthenticationFailed, CloseCode, RemoteProtocolError
+from protocol.messages import Message
+from protocol.records import RegistryRecord
+
+log = structlog.get_logger()
+
+# Replayed records between two progress lines.
+PROGRESS_EVERY = 100_000
+# How often counted rejections are looked at, seconds.
+FLUSH_S = 5.0
+
+
+class Central:
+    """One running Central. ``start`` returns when it serves; ``failure`` is set when it cannot go on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bootstrap: Bootstrap,
+        clock: Clock,
+        *,
+        entropy: Callable[[int], bytes] = os.urandom,
+        files: Files | None = None,
+    ) -> None:
+        self._settings = settings
+        self._bootstrap = bootstrap
+        self._clock = clock
+        self._entropy = entropy
+        self._files = files or OsFiles()
+        self.log_dir = settings.data_dir / "log"
+        self._loop = asyncio.get_running_loop()
+        self.failure: asyncio.Future[BaseException] = self._loop.create_future()
+        self._stopping = False
+        self._paused: set[Adapter] = set()
+        self.state = State()
+
+    async def start(self) -> None:
+        """Recover the log and open the door.
+
+        Raises LogInUse, CorruptLog, BadSite, UnknownKind, OSError: Central does not start, nothing was changed.
+        """
+        settings, clock = self._settings, self._clock
+        site = site_of(settings, clock.speed)
+        self._journal = self._recover()
+        self._directory = Directory()
+        self._telemetry = Telemetry()
+        self._tasks = Tasks(self._fail)
+        self._deadlines = Deadlines(clock, self._pass_deadline)
+        self._allocation = Allocation(self._reallocate, lambda: list(self.state.substations))
+        self._outbound = Outbound(
+            self._directory, self._telemetry, clock, dirty=self._allocation.dirty, wake=self._deadlines.add
+        )
+        self._engine = Engine(
+            self.state,
+            self._journal,
+            clock,
+            self._outbound.release,
+            self._fail,
+            loop=asyncio.get_running_loop(),
+        )
+        self._outbound.attach(self._engine)
+        self._journal.start(self._engine.durable_from_thread, self._fail_from_thread)
+        self._kept = KeptRecords(settings.data_dir / "registry-records.sqlite", self._bootstrap.registry.public_key)
+        self._registry = RegistryClient(
+            self._bootstrap.registry, self._kept, clock, self._record_changed, records_s=settings.records_s
+        )
+        self._admission = Admission(
+            self._engine, self._registry, self._directory, self._tasks, clock, entropy=self._entropy
+        )
+        questions = Questions(self._engine, self._directory, self._telemetry, clock)
+        self._inbound = Inbound(
+            self._engine, self._directory, self._outbound, questions, self._telemetry, clock, entropy=self._entropy
+        )
+        self._engine.on_relief = self._resume_reading
+        self._engine.execute(c.StartCentral(site=site))
+        self._server = Server(self._bootstrap.credential, self, clock=clock, entropy=self._entropy)
+        self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
+        self._server.timers.schedule(clock.monotonic() + settings.monitor_return_s, self._miss_monitors)
+        for work in (self._registry.run(), self._deadlines.run(), self._allocation.run(), self._flush_rejections()):
+            self._tasks.start(work)
+        addresses = await self._server.start(settings.host, settings.port)
+        self.host, self.port = addresses[0]
+
+    async def stop(self) -> None:
+        """Drain: stop listening, tell the peers, finish, sync the log, close the peers."""
+        self._stopping = self._admission.draining = True
+        await self._server.drain(self._finish)
+        self._kept.close()
+
+    async def _finish(self) -> None:
+        """What is done between telling the peers and closing them."""
+        if not self.failure.done():
+            self._engine.execute(c.StopCentral())
+            await asyncio.sleep(self._settings.drain_s)
+        await self._tasks.stop()
+        await asyncio.to_thread(self._journal.close)
+
+    # --- the log --------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> Journal:
+        """Replay the log into the state."""
+        replayed = 0
+
+        def apply(seq: int, body: bytes) -> None:
+            nonlocal replayed
+            logged = decode(body)
+            if logged is not None:
+                evolve(self.state, logged.event, logged.stamp)
+            replayed += 1
+            if replayed % PROGRESS_EVERY == 0:
+                log.info("log.replaying", records=replayed, seq=seq)
+
+        self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        journal = recover(self.log_dir, self._files, apply)
+        log.info("log.replayed", records=replayed, sessions=len(self.state.sessions))
+        return journal
+
+    def _fail_from_thread(self, error: BaseException) -> None:
+        """On the journal's thread: hand over to the loop."""
+        self._loop.call_soon_threadsafe(self._fail, error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Something that must not happen: Central stops."""
+        if not self.failure.done():
+            self.failure.set_result(error)
+
+    # --- the door: handler of the server's adapters ---------------------------------------------------------------
+
+    def hello(self, adapter: Adapter) -> None:
+        """A whole HELLO is here."""
+        self._admission.hello(adapter)
+
+    def auth(self, adapter: Adapter, event: AuthPresented) -> None:
+        """Somebody proved to own a key."""
+        self._admission.auth(adapter, event)
+
+    def established(self, adapter: Adapter, _event: Established) -> None:
+        """A peer is in."""
+        peer: Peer = adapter.peer
+        self._admission.ready(peer)
+        self._liveness.watch(peer)
+        log.info("peer.connected", peer=peer.origin.actor, address=adapter.address, fence=peer.fence)
+
+    def message(self, adapter: Adapter, message: Message) -> None:
+        """A peer says something."""
+        self._inbound.message(adapter.peer, message)
+        if self._engine.congested:
+            self._paused.add(adapter)
+            adapter.pause_reading()
+
+    def closed(
+        self, adapter: Adapter, code: CloseCode | None, clean: bool, why: str, error: RemoteProtocolError | None
+    ) -> None:
+        """A connection ended: a peer's end is history, a stranger's leaves a line."""
+        self._paused.discard(adapter)
+        peer: Peer | None = adapter.peer
+        cause = why if error is None else f"{type(error).__name__}: {error.message}"
+        if peer is None or not peer.ready:
+            # One that was refused has its line already.
+            if not self._stopping and (error is not None or not adapter.conn.entity):
+                wrong_key = isinstance(error, AuthenticationFailed)
+                self._admission.reject(adapter.address, _code_of(error, clean=clean), authentication=wrong_key)
+            return
+        self._directory.remove(peer)
+        log.info("peer.disconnected", peer=peer.origin.actor, cause=cause, code=None if code is None else code.name)
+        # Central's own end is no loss of its peers: the next start takes them up again.
+        if not self._stopping and not self.failure.done():
+            command = c.PeerGone(role=peer.role, entity=peer.entity, fence=peer.fence, cause=cause)
+            self._engine.execute(command, peer.origin)
+
+    def _resume_reading(self) -> None:
+        paused, self._paused = self._paused, set()
+        for adapter in paused:
+            adapter.resume_reading()
+
+    # --- what happens by itself -----------------------------------------------------------------------------------
+
+    def _pass_deadline(self, session_id: SessionId) -> None:
+        self._engine.execute(c.PassDeadline(session_id=session_id))
+
+    def _reallocate(self, substation_id: SubstationId) -> None:
+        self._engine.execute(c.Reallocate(substation_id=substation_id))
+
+    def _miss_monitors(self) -> None:
+        """Monitors that were there before the restart and did not come back in time."""
+        charge_points = list(self.state.charge_points.values())
+        for charge_point in charge_points:
+            if charge_point.monitor.state is LinkState.AWAITED:
+                self._engine.execute(c.MonitorMissing(cp_id=charge_point.cp_id))
+
+    async def _flush_rejections(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            self._admission.flush()
+
+    def _record_changed(self, record: RegistryRecord) -> None:
+        """The registry changed a record: a revocation ends the channel, whoever uses it now."""
+        role = ROLES.get(record.role)
+        if role is None or record.status != "revoked":
+            return
+        current = self._directory.current(role, record.entity)
+        if current is not None and current.username != record.username:
+            # A newer credential of the same entity is in use; the old one opens nothing any more.
+            return
+        self._engine.execute(c.RevokePeer(role=role, entity=record.entity, username=record.username))
+
+
+def _code_of(error: RemoteProtocolError | None, *, clean: bool) -> str:
+    if error is not None:
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    return "closed" if clean else "vanished"

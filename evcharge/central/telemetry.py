@@ -1,0 +1,84 @@
+"""Live telemetry: the newest meter value of each running session. Not in the log, not in the state.
+
+Of each session's updates a few become records: one every 30 s and one at each change of power of more than 5 %; the
+final one comes through the charge point's outbox in any case (audit.md, "Writing").
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from evcharge.central.translate import Live
+from evcharge.domain.state import RUNNING, State
+from evcharge.ids import ChargePointId, SessionId, SubstationId
+
+# Longest time between two logged meter values of a session, seconds of steady time.
+SAMPLE_S = 30.0
+# Change of power that is logged at once, as a share of the last logged one …
+SAMPLE_CHANGE = 0.05
+# … but never more often than this, seconds: a flickering vehicle must not fill the log.
+SAMPLE_PAUSE_S = 2.0
+
+
+class _Reading(NamedTuple):
+    live: Live
+    at_s: float
+
+
+class _Sampled(NamedTuple):
+    power_w: int
+    at_s: float
+
+
+class Telemetry:
+    """Holds one reading per running session; ``forget`` is called when a session ends."""
+
+    def __init__(self) -> None:
+        self._readings: dict[str, _Reading] = {}
+        self._sampled: dict[str, _Sampled] = {}
+
+    def update(
+        self,
+        state: State,
+        cp_id: ChargePointId,
+        session_id: SessionId,
+        meter_wh: int,
+        power_w: int,
+        soc: int | None,
+        now_s: float,
+    ) -> bool | None:
+        """Take one update. True: worth a record. False: not. None: no running session of this charge point."""
+        session = state.sessions.get(session_id)
+        if session is None or session.cp_id != cp_id or session.status not in RUNNING:
+            return None
+        live = Live(max(0, meter_wh - session.start_meter_wh), power_w, soc)
+        self._readings[session_id] = _Reading(live, now_s)
+        sampled = self._sampled.get(session_id)
+        if sampled is not None and not _worth(sampled, power_w, now_s):
+            return False
+        self._sampled[session_id] = _Sampled(power_w, now_s)
+        return True
+
+    def live_of(self, session_id: str) -> Live | None:
+        """The newest reading of a session."""
+        reading = self._readings.get(session_id)
+        return None if reading is None else reading.live
+
+    def load_w(self, state: State, substation_id: SubstationId) -> int:
+        """What the sessions of a substation draw by their newest readings."""
+        substation = state.substations[substation_id]
+        readings = (self._readings.get(session_id) for session_id in substation.sessions)
+        return sum(reading.live.power_w for reading in readings if reading is not None)
+
+    def forget(self, session_id: str) -> None:
+        """The session ended."""
+        self._readings.pop(session_id, None)
+        self._sampled.pop(session_id, None)
+
+
+def _worth(sampled: _Sampled, power_w: int, now_s: float) -> bool:
+    age_s = now_s - sampled.at_s
+    if age_s >= SAMPLE_S:
+        return True
+    change_w = abs(power_w - sampled.power_w)
+    return age_s >= SAMPLE_PAUSE_S and change_w > SAMPLE_CHANGE * max(power_w, sampled.power_w)

@@ -1,0 +1,344 @@
+"""The only place that sees both sides: wire messages become commands, effects and views become wire messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from evcharge.domain import commands as c
+from evcharge.domain import effects as fx
+from evcharge.domain import views
+from evcharge.domain.decide import AnyCommand
+from evcharge.domain.refusals import sentence
+from evcharge.domain.state import Role, StopCause, Ticket, Totals
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, SessionId, SubstationId, TicketId
+from evcharge.units import Millis, WattHours, Watts, amount_of
+from protocol import messages as m
+from protocol.credentials import Role as WireRole
+
+ROLES = {
+    WireRole.CP: Role.ENGINE,
+    WireRole.MONITOR: Role.MONITOR,
+    WireRole.DRIVER: Role.DRIVER,
+    WireRole.GATEWAY: Role.OPERATOR,
+    WireRole.DEBUG: Role.CONSOLE,
+}
+"""Who a wire role is to the domain; Central itself never connects to Central."""
+
+
+class Live(NamedTuple):
+    """The newest telemetry of a session; not in the log, not in the state."""
+
+    energy_wh: int
+    power_w: int
+    soc: int | None
+
+
+def command_from_engine(message: m.FromEngine, cp_id: ChargePointId) -> AnyCommand | None:
+    """An engine's message as a command; None for what never reaches the domain (heartbeat, telemetry)."""
+    match message:
+        case m.Boot():
+            return c.BootChargePoint(
+                cp_id=cp_id,
+                connectors=tuple(
+                    c.ConnectorRating(ConnectorNo(info.connector), Watts(info.min_w), Watts(info.max_w))
+                    for info in message.connectors
+                ),
+                model=message.model,
+                firmware=message.firmware,
+            )
+        case m.Plugged() | m.Unplugged():
+            plugged = isinstance(message, m.Plugged)
+            return c.ReportPlug(cp_id=cp_id, connector=ConnectorNo(message.connector), plugged=plugged)
+        case m.Result():
+            return c.ReportResult(
+                cp_id=cp_id,
+                command_id=CommandId(message.command_id),
+                outcome=message.outcome,
+                detail=message.detail,
+            )
+        case m.Outbox():
+            return _report(message.payload, cp_id, message.n)
+        case m.Heartbeat() | m.SupplyUpdate():
+            return None
+        case _:
+            return _report(message, cp_id, None)
+
+
+def _report(payload: m.OutboxPayload, cp_id: ChargePointId, n: int | None) -> AnyCommand:
+    match payload:
+        case m.Status():
+            return c.ReportStatus(
+                cp_id=cp_id,
+                connector=ConnectorNo(payload.connector),
+                occupied=payload.occupied,
+                error=payload.error,
+                n=n,
+            )
+        case m.SupplyStarted():
+            return c.ReportStarted(
+                cp_id=cp_id,
+                session_id=SessionId(payload.session_id),
+                meter_wh=WattHours(payload.meter_wh),
+                at_ms=_millis(payload.at_ms),
+                n=n,
+            )
+        case m.SupplyPaused() | m.SupplyResumed():
+            return c.ReportPaused(
+                cp_id=cp_id,
+                session_id=SessionId(payload.session_id),
+                paused=isinstance(payload, m.SupplyPaused),
+                meter_wh=None if payload.meter_wh is None else WattHours(payload.meter_wh),
+                at_ms=_millis(payload.at_ms),
+                n=n,
+            )
+        case m.SupplyEnded():
+            return c.ReportEnded(
+                cp_id=cp_id,
+                session_id=SessionId(payload.session_id),
+                meter_wh=WattHours(payload.meter_wh),
+                reason=_cause(payload.reason),
+                at_ms=_millis(payload.at_ms),
+                n=n,
+            )
+
+
+def command_from_monitor(message: m.FromMonitor, cp_id: ChargePointId) -> AnyCommand | None:
+    """A monitor's message as a command; None for heartbeat and health."""
+    match message:
+        case m.Fault():
+            return c.ReportFault(cp_id=cp_id, code=message.code, detail=message.detail)
+        case m.Recovery():
+            return c.ReportRecovery(cp_id=cp_id)
+        case _:
+            return None
+
+
+def command_from_driver(
+    message: m.FromDriver, driver_id: DriverId, new_session_id: Callable[[], SessionId]
+) -> AnyCommand | None:
+    """A driver's message as a command; None for questions."""
+    match message:
+        case m.ChargeRequest():
+            return c.RequestCharge(
+                session_id=new_session_id(),
+                driver_id=driver_id,
+                cp_id=ChargePointId(message.cp_id),
+                connector=ConnectorNo(message.connector),
+                energy_wh=message.energy_wh,
+                depart_by_ms=message.depart_by_ms,
+            )
+        case m.EndCharge():
+            return c.EndCharge(driver_id=driver_id, session_id=SessionId(message.session_id))
+        case m.TicketReceived():
+            return c.ConfirmTicket(driver_id=driver_id, ticket_id=TicketId(message.ticket_id))
+        case _:
+            return None
+
+
+def command_from_operator(message: m.FromOperator) -> AnyCommand | None:
+    """An operator's message as a command; None for questions."""
+    match message:
+        case m.Stop():
+            return c.StopChargePoints(cp_id=None if message.cp_id is None else ChargePointId(message.cp_id))
+        case m.Resume():
+            return c.ResumeChargePoints(cp_id=None if message.cp_id is None else ChargePointId(message.cp_id))
+        case m.SetCapacity():
+            return c.SetCapacity(substation_id=SubstationId(message.substation_id), capacity_w=message.capacity_w)
+        case _:
+            return None
+
+
+def order_of(effect: fx.ToEngine, clock_ms: int, site_ms: int) -> m.Message:
+    """What an engine is told."""
+    match effect:
+        case fx.Authorize():
+            return m.Authorize(
+                command_id=effect.command_id,
+                fence=effect.fence,
+                session_id=effect.session_id,
+                connector=effect.connector,
+                energy_wh=effect.energy_wh,
+                depart_by_ms=effect.depart_by_ms,
+                expires_ms=effect.expires_ms,
+            )
+        case fx.SetPoint() if effect.start_valid_ms is not None:
+            return m.StartSupply(
+                command_id=effect.command_id,
+                fence=effect.fence,
+                session_id=effect.session_id,
+                connector=effect.connector,
+                limit_w=effect.limit_w,
+                expires_ms=effect.expires_ms,
+                fallback_w=effect.fallback_w,
+                reason=effect.reason.value,
+                valid_until_ms=effect.start_valid_ms,
+            )
+        case fx.SetPoint():
+            return m.SetLimit(
+                command_id=effect.command_id,
+                fence=effect.fence,
+                session_id=effect.session_id,
+                connector=effect.connector,
+                limit_w=effect.limit_w,
+                expires_ms=effect.expires_ms,
+                fallback_w=effect.fallback_w,
+                reason=effect.reason.value,
+            )
+        case fx.StopSupply():
+            return m.StopSupply(
+                command_id=effect.command_id,
+                fence=effect.fence,
+                session_id=effect.session_id,
+                connector=effect.connector,
+                reason=effect.cause.value,
+            )
+        case fx.OutboxAck():
+            return m.Ack(n=effect.n, time_ms=site_ms, clock_ms=clock_ms)
+        case _:
+            return m.Ack(time_ms=site_ms, clock_ms=clock_ms)
+
+
+def refusal(effect: fx.Denied, re: int | str | None) -> m.Refused:
+    """No, with its code and a sentence."""
+    return m.Refused(re=re, reason=effect.reason.value, sentence=sentence(effect.reason, effect.subject))
+
+
+def ticket_message(ticket: Ticket) -> m.Ticket:
+    """A ticket for its driver."""
+    return m.Ticket(**_ticket_fields(ticket))
+
+
+def ticket_view(ticket: Ticket) -> m.TicketView:
+    """A ticket in a list."""
+    return m.TicketView(**_ticket_fields(ticket))
+
+
+def _ticket_fields(ticket: Ticket) -> dict[str, Any]:
+    return {
+        "ticket_id": ticket.ticket_id,
+        "session_id": ticket.session_id,
+        "cp_id": ticket.cp_id,
+        "driver_id": ticket.driver_id,
+        "substation_id": ticket.substation_id,
+        "start_ms": ticket.start_ms,
+        "end_ms": ticket.end_ms,
+        "duration_s": (ticket.end_ms - ticket.start_ms) // 1000,
+        "energy_wh": ticket.energy_wh,
+        "price_e4": ticket.price_e4,
+        "amount_minor": ticket.amount_minor,
+        "currency": ticket.currency,
+        "status": ticket.status.value,
+        "reason": ticket.reason.value,
+        "average_w": ticket.average_w,
+        "co2_g": ticket.co2_g,
+        "adjustments": list(ticket.adjustments),
+    }
+
+
+def session_fields(view: views.SessionView, live: Live | None = None) -> dict[str, Any]:
+    """A session for the wire; live telemetry, where there is some, is newer than the last logged meter value."""
+    energy_wh = view.energy_wh if live is None else max(view.energy_wh, live.energy_wh)
+    return {
+        "session_id": view.session_id,
+        "state": view.status,
+        "cp_id": view.cp_id,
+        "connector": view.connector,
+        "driver_id": view.driver_id,
+        "requested_wh": view.requested_wh,
+        "depart_by_ms": view.depart_by_ms,
+        "expires_ms": view.expires_ms,
+        "energy_wh": energy_wh,
+        "power_w": 0 if live is None else live.power_w,
+        "limit_w": view.limit_w,
+        "reason": view.reason,
+        "amount_minor": amount_of(WattHours(energy_wh), view.price_e4),
+        "currency": view.currency,
+    }
+
+
+def charge_point_view(
+    view: views.ChargePointView,
+    live_of: Callable[[str], Live | None],
+    last_seen_ms: int | None,
+    *,
+    viewer: str | None,
+) -> m.ChargePointView:
+    """A charge point for the wire. ``viewer``: the driver who looks and sees only its own sessions; None: operator."""
+    return m.ChargePointView(
+        cp_id=view.cp_id,
+        state=view.state,
+        substation_id=view.substation_id,
+        holds=list(view.holds),
+        engine=view.engine,
+        monitor=view.monitor,
+        last_seen_ms=last_seen_ms,
+        connectors=[_connector_view(connector, live_of, viewer=viewer) for connector in view.connectors],
+    )
+
+
+def _connector_view(
+    view: views.ConnectorView, live_of: Callable[[str], Live | None], *, viewer: str | None
+) -> m.ConnectorView:
+    session = view.session
+    plain = m.ConnectorView(
+        connector=view.connector, state=view.state, occupied=view.occupied, min_w=view.min_w, max_w=view.max_w
+    )
+    if session is None:
+        return plain
+    if viewer is not None and viewer != session.driver_id:
+        return msgspec.structs.replace(plain, driver=mask(session.driver_id))
+    fields = session_fields(session, live_of(session.session_id))
+    return msgspec.structs.replace(
+        plain,
+        session_id=session.session_id,
+        driver=session.driver_id,
+        limit_w=fields["limit_w"],
+        power_w=fields["power_w"],
+        energy_wh=fields["energy_wh"],
+        reason=fields["reason"],
+    )
+
+
+def mask(driver_id: str) -> str:
+    """A driver as others see it: the first letter and a star, whatever the length."""
+    return f"{driver_id[:1]}*"
+
+
+def substation_view(view: views.SubstationView, load_w: int) -> m.SubstationView:
+    """A substation for the wire."""
+    return m.SubstationView(
+        substation_id=view.substation_id,
+        capacity_w=view.capacity_w,
+        worst_case_w=view.worst_case_w,
+        load_w=load_w,
+        sessions=len(view.sessions),
+    )
+
+
+def totals_view(totals: Totals) -> m.TotalsView:
+    """Sums for the wire; every authorized or refused request counts as one session asked for."""
+    return m.TotalsView(
+        sessions=totals.authorized + totals.refused,
+        authorized=totals.authorized,
+        refused=totals.refused,
+        started=totals.started,
+        expired=totals.expired,
+        tickets=totals.tickets,
+        energy_wh=totals.energy_wh,
+        amount_minor=totals.amount_minor,
+    )
+
+
+def _cause(reason: str) -> StopCause:
+    """A reason that this Central does not know is kept as OTHER: a newer charge point may have new ones."""
+    try:
+        return StopCause(reason)
+    except ValueError:
+        return StopCause.OTHER
+
+
+def _millis(at_ms: int | None) -> Millis | None:
+    return None if at_ms is None else Millis(at_ms)

@@ -1,0 +1,138 @@
+"""evcharge-central: the server of a charging site."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import structlog
+import uvloop
+
+from evcharge.audit.event_codec import UnknownKind
+from evcharge.audit.journal import CorruptLog, JournalFailed, LogInUse, describe
+from evcharge.central.registry import BadBootstrap, Bootstrap, read_bootstrap
+from evcharge.central.service import Central
+from evcharge.central.settings import BadSite, Settings
+from evcharge.cli.common import (
+    CONTEXT,
+    Failed,
+    clock_option,
+    config_option,
+    log_options,
+    make_clock,
+    ready,
+    run_command,
+)
+from evcharge.net.clock import SystemClock
+
+log = structlog.get_logger()
+
+# The log is dead: a supervisor restarts Central into recovery (audit.md, "Writing"; EX_SOFTWARE of sysexits).
+EXIT_LOG_FAILED = 70
+
+
+class LogFailed(Failed):
+    """Central stopped because of its log."""
+
+    exit_code = EXIT_LOG_FAILED
+
+
+@click.command("evcharge-central", context_settings=CONTEXT)
+@config_option
+@log_options
+@clock_option
+@click.option(
+    "--credentials",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="central.json, made by `evcharge-sidecar init`.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("central-data"),
+    help="Folder for the audit log and the kept registry records; made when it is missing.",
+)
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=7411, help="TCP port; 0 binds a free one.")
+@click.option("--registry", "registry_url", default=None, help="Registry URL, when it is not the one in --credentials.")
+@click.option("--allow-plain-registry", is_flag=True, help="Allow http:// to a registry beyond this machine.")
+@click.option(
+    "--site",
+    "site_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="TOML file with [substations.NAME] capacity_kw, charge_points, and [tariff].",
+)
+@click.option("--capacity-kw", type=float, default=100.0, help="Capacity of the one substation without --site.")
+@click.option("--price-per-kwh", type=click.FloatRange(0, 100), default=0.30, help="Price without --site.")
+@click.option("--currency", default="EUR", help="ISO 4217 code of the price.")
+@click.option("--co2-g-per-kwh", type=click.IntRange(0, 5000), default=300, help="Carbon of the electricity.")
+@click.option("--authorization-s", type=click.FloatRange(1, 86_400), default=60.0, help="Wait for a vehicle this long.")
+@click.option("--settle-s", type=click.FloatRange(60), default=86_400.0, help="Wait for a final meter this long.")
+@click.option("--lease-s", type=click.FloatRange(10, 3600), default=30.0, help="A set-point holds this long.")
+@click.option("--silence-s", type=click.FloatRange(1, 600), default=5.0, help="Silent this long: lost.")
+@click.option(
+    "--monitor-return-s", type=click.FloatRange(1, 600), default=20.0, help="After a restart, monitors have this long."
+)
+@click.option("--records-s", type=click.FloatRange(0), default=86_400.0, help="Kept records admit peers this long.")
+@click.option("--drain-s", type=click.FloatRange(0, 600), default=2.0, help="Peers get this long to hear of a drain.")
+def cli(
+    credentials: Path, clock_file: Path | None, registry_url: str | None, allow_plain_registry: bool, **options: object
+) -> None:
+    """Run Central: the TCP server that authorizes charging, shares power and keeps the audit log.
+
+    \b
+    First time:
+      evcharge-sidecar init --data-dir registry
+      evcharge-sidecar run --data-dir registry --central 127.0.0.1:7411 &
+      evcharge-central --credentials registry/central.json --capacity-kw 150
+
+    It prints one line `ready` with its address, drains on SIGTERM, and exits with 0, with 1 when it could not start,
+    2 when it was misused and 70 when its log failed (then start it again: nothing acknowledged is lost).
+    """
+    try:
+        bootstrap = read_bootstrap(credentials, registry_url, allow_plain=allow_plain_registry)
+    except BadBootstrap as error:
+        raise Failed(str(error)) from error
+    settings = Settings(registry_url=str(bootstrap.registry.url), **options)  # type: ignore[arg-type]
+    clock = make_clock(clock_file)
+    try:
+        uvloop.run(_serve(settings, bootstrap, clock))
+    except (BadSite, LogInUse, CorruptLog, UnknownKind) as error:
+        raise Failed(str(error)) from error
+    except JournalFailed as error:
+        raise LogFailed(describe(error.__cause__ or error, settings.data_dir)) from error
+    except OSError as error:
+        raise Failed(f"Central cannot start: {error.strerror or error}.") from error
+
+
+async def _serve(settings: Settings, bootstrap: Bootstrap, clock: SystemClock) -> None:
+    central = Central(settings, bootstrap, clock)
+    await central.start()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    ready("central", host=central.host, port=central.port, log=str(central.log_dir))
+    central.failure.add_done_callback(lambda _: stop.set())
+    await stop.wait()
+    await central.stop()
+    if central.failure.done():
+        error = central.failure.result()
+        if isinstance(error, OSError | JournalFailed):
+            log.critical("log.failed", sentence=describe(error, settings.data_dir))
+            raise JournalFailed(str(error)) from error
+        raise error
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    run_command(cli, "EVCHARGE_CENTRAL")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What the commands of Central's peers share: reading credentials, SIGTERM, registering."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import click
+
+from evcharge.cli.common import Failed
+from protocol.credentials import MAX_JSON, Credential, CredentialError, Role
+
+# Port of Central when --central names a host only.
+CENTRAL_PORT = 7400
+
+
+def read_credentials(path: Path, role: Role) -> list[Credential]:
+    """One file, or all files of a directory that have this role, by entity. Raises Failed with what to do."""
+    if path.is_dir():
+        found = [_read(file) for file in sorted(path.glob("*.json"))]
+        credentials = [credential for credential in found if credential.role is role]
+        if not credentials:
+            raise Failed(f"{path} holds no credential with role {role.label}; make one with evcharge-cp register.")
+    else:
+        credentials = [_read(path)]
+        if credentials[0].role is not role:
+            raise Failed(
+                f"{path} is a credential for role {credentials[0].role.label}, this command needs {role.label}."
+            )
+    entities = [credential.entity for credential in credentials]
+    twice = sorted({entity for entity in entities if entities.count(entity) > 1})
+    if twice:
+        raise Failed(f"{path} holds more than one {role.label} credential for {', '.join(twice)}; keep one of each.")
+    return sorted(credentials, key=lambda credential: credential.entity)
+
+
+def _read(file: Path) -> Credential:
+    try:
+        with file.open("rb") as stream:
+            return Credential.from_json(stream.read(MAX_JSON + 1))
+    except OSError as error:
+        raise Failed(f"cannot read {file}: {error.strerror}") from error
+    except CredentialError as error:
+        raise Failed(f"{file}: {error}") from error
+
+
+def read_token(file: Path) -> str:
+    """The operator's token. Raises Failed."""
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise Failed(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise Failed(f"{file} holds no token; use the operator.token that evcharge-sidecar init wrote.") from None
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets; needs a running loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+credentials_option = click.option(
+    "--credentials",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="Credential file, or a directory: all of its credentials with the right role.",
+)
+
+central_option = click.option(
+    "--central", required=True, metavar="HOST:PORT", help=f"Where Central listens; port {CENTRAL_PORT} if left out."
+)

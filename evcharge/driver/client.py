@@ -1,0 +1,433 @@
+"""A driver's side of the channel: requests, news about own sessions, tickets handed over exactly once.
+
+A session ends for its driver with a ticket, or without one when it never started (state EXPIRED). News may be
+lost while the link is down; then ``list`` and ``tickets`` tell what became of each session, so nobody waits
+for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from evcharge.net.client import ChannelInfo, Client, Listener, Refusal, RequestFailed, RequestRefused
+from evcharge.net.clock import Clock
+from protocol import messages as m
+from protocol.credentials import Credential
+
+__all__ = [
+    "DriverClient",
+    "Outcome",
+    "Refusal",
+    "RequestFailed",
+    "RequestRefused",
+    "Unreachable",
+    "Watcher",
+]
+
+T = TypeVar("T")
+
+# Bytes of a boot id: one per start of this process. SPEC §4
+BOOT_ID_BYTES = 16
+# How long a person waits for the first connection, in seconds.
+CONNECT_S = 10.0
+# How long a waiting session goes without news before Central is asked about it, in seconds.
+ASK_AGAIN_S = 15.0
+# Pages of one list: 100 rows each, so a site of 10,000 charge points. A Central that pages for ever is
+# broken.
+MAX_PAGES = 100
+# Tickets and ended sessions that are remembered, so that a repeat is known as one.
+REMEMBERED = 4096
+
+# A session in one of these has begun to supply; a ticket follows.
+STARTED = frozenset({"SUPPLYING", "PAUSED", "OFFLINE", "COMPLETED", "INTERRUPTED"})
+# A session in one of these is over and has no ticket.
+WITHOUT_TICKET = frozenset({"EXPIRED", "DENIED"})
+
+
+class Unreachable(Exception):
+    """Central does not answer; the text says what to do."""
+
+
+class Watcher(Protocol):
+    """Who wants to know; called on the loop, must not block."""
+
+    def link(self, *, up: bool, why: str) -> None:
+        """The channel came up or went down."""
+
+    def update(self, session: m.SessionView) -> None:
+        """News about one of the driver's sessions."""
+
+    def ticket(self, ticket: m.TicketView) -> bool:
+        """A ticket, or one with a new adjustment. True: it is handed over and Central need not send it again."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session ended: with a ticket, or without one because it never started."""
+
+    session_id: str
+    ticket: m.TicketView | None
+    why: str = ""
+    """For a session without a ticket: the reason that Central gave."""
+
+
+class _Tracked:
+    """A session that somebody here waits for."""
+
+    def __init__(self, session: m.SessionView | None) -> None:
+        self.session = session
+        self.outcome: Outcome | None = None
+        self.changed = asyncio.Event()
+
+    def change(self) -> None:
+        """Wake who waits; the next wait is for the next change."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class ClientMaker(Protocol):
+    """How a channel is made: ``evcharge.net.client.Client`` itself."""
+
+    def __call__(
+        self,
+        credential: Credential,
+        host: str,
+        port: int,
+        *,
+        clock: Clock,
+        listener: Listener,
+        boot_id: bytes,
+        give_up: bool,
+    ) -> Client: ...
+
+
+class DriverClient:
+    """One driver's connection to Central. Use as ``async with``: it connects on entry and closes on exit."""
+
+    def __init__(
+        self,
+        credential: Credential,
+        host: str,
+        port: int,
+        *,
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        watcher: Watcher | None = None,
+        connect_s: float = CONNECT_S,
+        make_client: ClientMaker = Client,
+    ) -> None:
+        self.driver_id = credential.entity
+        self._credential = credential
+        self._address = (host, port)
+        self._clock = clock
+        self._boot_id = entropy(BOOT_ID_BYTES)
+        self._watcher = watcher
+        self._connect_s = connect_s
+        self._make_client = make_client
+        self._why = ""
+        self._tracked: dict[str, _Tracked] = {}
+        self._ended: OrderedDict[str, Outcome] = OrderedDict()
+        self._handed: OrderedDict[tuple[str, tuple[int, ...]], bool] = OrderedDict()
+        self._asking: asyncio.Task[None] | None = None
+        self._asked_s = 0.0
+        self._client = self._new_client()
+        self._runner: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> DriverClient:
+        self.come_back()
+        try:
+            await self.connected()
+        except BaseException:
+            await self.leave()
+            raise
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.leave()
+
+    # --- the link
+    # -------------------------------------------------------------------------------------------------
+
+    async def connected(self) -> None:
+        """Wait for the channel.
+
+        Raises:
+            Refusal: Central turned this driver away for good.
+            Unreachable: there is no channel after ``connect_s`` seconds.
+        """
+        try:
+            await self._guard(self._client.wait_connected(), self._connect_s)
+        except TimeoutError:
+            why = f" ({self._why})" if self._why else ""
+            host, port = self._address
+            raise Unreachable(
+                f"Central at {host}:{port} does not answer{why}; is evcharge-central running, is --central right?"
+            ) from None
+
+    async def leave(self) -> None:
+        """Close the link and stay away. Sessions go on without their driver."""
+        tasks = [task for task in (self._runner, self._asking) if task is not None]
+        self._runner = self._asking = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def come_back(self) -> None:
+        """Connect again after ``leave``."""
+        if self._runner is None:
+            self._client = self._new_client()
+            self._runner = asyncio.create_task(self._client.run(), name=f"link of driver {self.driver_id}")
+
+    async def drop(self) -> None:
+        """Cut the link and connect anew, as a phone does that loses its network."""
+        await self.leave()
+        self.come_back()
+        await self.connected()
+
+    def _new_client(self) -> Client:
+        host, port = self._address
+        return self._make_client(
+            self._credential,
+            host,
+            port,
+            clock=self._clock,
+            listener=self,
+            boot_id=self._boot_id,
+            give_up=True,
+        )
+
+    # --- requests
+    # -------------------------------------------------------------------------------------------------
+
+    async def charge_points(self) -> list[m.ChargePointView]:
+        """All charge points, page by page.
+
+        Raises RequestRefused, RequestFailed, Refusal; so do all requests.
+        """
+        rows: list[m.ChargePointView] = []
+        async for reply in self._pages(lambda after: m.List(id=0, after=after)):
+            rows += reply.charge_points or []
+        return rows
+
+    async def tickets(self) -> list[m.TicketView]:
+        """All of this driver's tickets, newest first."""
+        rows: list[m.TicketView] = []
+        async for reply in self._pages(lambda after: m.Tickets(id=0, after=after)):
+            rows += reply.tickets or []
+        return rows
+
+    async def charge(
+        self, cp_id: str, connector: int = 0, energy_wh: int | None = None, depart_by_ms: int | None = None
+    ) -> m.SessionView:
+        """Ask for a charge; the authorized session, which is followed from now on."""
+        request = m.ChargeRequest(
+            id=0, cp_id=cp_id, connector=connector, energy_wh=energy_wh, depart_by_ms=depart_by_ms
+        )
+        reply = await self._request(request)
+        session = reply.session
+        if session is None:
+            session = m.SessionView(session_id=reply.session_id or "", state="AUTHORIZED", cp_id=cp_id)
+        self.follow(session.session_id, session)
+        return session
+
+    async def end(self, session_id: str) -> None:
+        """End a session; the ticket follows when the final meter is known."""
+        await self._request(m.EndCharge(id=0, session_id=session_id))
+
+    async def own_session_at(self, cp_id: str, connector: int = 0) -> str | None:
+        """The session of this driver at a charge point that is open and followed by nobody here, if any.
+
+        For a request whose answer was lost: Central may have granted it.
+        """
+        for row in await self.charge_points():
+            if row.cp_id != cp_id:
+                continue
+            for view in row.connectors:
+                own = view.session_id is not None and connector in (0, view.connector)
+                if own and view.session_id not in self._tracked:
+                    return view.session_id
+        return None
+
+    def confirm(self, ticket_id: str) -> bool:
+        """Tell Central that a ticket has arrived. False without a channel: it will be sent again then."""
+        return self._client.send(m.TicketReceived(ticket_id=ticket_id))
+
+    async def _request(self, message: m.Message) -> m.Reply:
+        answer = await self._guard(self._client.request(message))
+        if isinstance(answer, m.Reply):
+            return answer
+        # An ack: done, and nothing to tell.
+        return m.Reply(re=0)
+
+    async def _pages(self, page: Callable[[str | None], m.Message]) -> AsyncIterator[m.Reply]:
+        after: str | None = None
+        for _ in range(MAX_PAGES):
+            reply = await self._request(page(after))
+            yield reply
+            after = reply.next
+            if after is None:
+                return
+        raise RequestFailed(f"Central's list did not end after {MAX_PAGES} pages; its log says why.")
+
+    # --- sessions
+    # -------------------------------------------------------------------------------------------------
+
+    def follow(self, session_id: str, session: m.SessionView | None = None) -> None:
+        """From now on keep what happens to a session until ``outcome`` has told it."""
+        if session_id not in self._tracked:
+            tracked = self._tracked[session_id] = _Tracked(session)
+            tracked.outcome = self._ended.get(session_id)
+
+    async def watch(self, session_id: str) -> AsyncIterator[m.SessionView]:
+        """Each newest view of a followed session until it ends; what comes faster than it is read is skipped.
+
+        Raises Refusal.
+        """
+        tracked = self._tracked[session_id]
+        shown: m.SessionView | None = None
+        while True:
+            if tracked.session is not None and tracked.session is not shown:
+                shown = tracked.session
+                yield shown
+            elif tracked.outcome is not None:
+                return
+            else:
+                await self._news_of(tracked)
+
+    async def outcome(self, session_id: str) -> Outcome:
+        """Wait until a followed session has ended. Raises Refusal."""
+        tracked = self._tracked[session_id]
+        while tracked.outcome is None:
+            await self._news_of(tracked)
+        self._tracked.pop(session_id, None)
+        return tracked.outcome
+
+    def forget(self, session_id: str) -> None:
+        """Nobody waits for this session any more."""
+        self._tracked.pop(session_id, None)
+
+    async def _news_of(self, tracked: _Tracked) -> None:
+        """Wait for a change; after a while without one ask Central."""
+        try:
+            await self._guard(tracked.changed.wait(), ASK_AGAIN_S)
+        except TimeoutError:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Find out about all followed sessions; one question at a time is enough for all who wait."""
+        busy = self._asking is not None and not self._asking.done()
+        if self._tracked and not busy:
+            self._asking = asyncio.create_task(self._find_out(), name=f"sessions of {self.driver_id}")
+
+    async def _find_out(self) -> None:
+        """Settle every followed session that Central does not list: by its ticket, or as never started.
+
+        A session that ends between the two questions is in the second answer.
+        """
+        waiting = [session_id for session_id, tracked in self._tracked.items() if tracked.outcome is None]
+        try:
+            rows = await self.charge_points()
+            listed = {connector.session_id for row in rows for connector in row.connectors}
+            gone = [session_id for session_id in waiting if session_id not in listed]
+            tickets = {ticket.session_id: ticket for ticket in await self.tickets()} if gone else {}
+        except (RequestRefused, RequestFailed, Refusal):
+            # The link went down again; the next channel or the next wait asks anew.
+            return
+        for session_id in gone:
+            ticket = tickets.get(session_id)
+            self._end(Outcome(session_id=session_id, ticket=ticket, why="" if ticket else "never started"))
+
+    # --- Listener
+    # -------------------------------------------------------------------------------------------------
+
+    def channel_up(self, info: ChannelInfo) -> None:
+        """Part of ``Listener``."""
+        self._why = ""
+        if self._watcher is not None:
+            self._watcher.link(up=True, why="")
+        self._ask()
+
+    def channel_down(self, why: str) -> None:
+        """Part of ``Listener``."""
+        self._why = why
+        if self._watcher is not None:
+            self._watcher.link(up=False, why=why)
+
+    def message(self, message: m.Message) -> None:
+        """Part of ``Listener``: news and tickets; answers to requests do not come here."""
+        if isinstance(message, m.Ticket):
+            self._take(message)
+        elif isinstance(message, m.Update):
+            self._update(message)
+
+    def _take(self, ticket: m.Ticket) -> None:
+        """Hand a ticket over, then confirm it. One that comes again was handed over; only its confirmation
+        was lost.
+        """
+        key = (ticket.ticket_id, tuple(ticket.adjustments))
+        handed = key in self._handed
+        if not handed and self._watcher is not None:
+            handed = self._watcher.ticket(ticket)
+        self._end(Outcome(session_id=ticket.session_id, ticket=ticket))
+        if handed:
+            _remember(self._handed, key, True)
+            self.confirm(ticket.ticket_id)
+
+    def _update(self, session: m.Update) -> None:
+        if self._watcher is not None:
+            self._watcher.update(session)
+        tracked = self._tracked.get(session.session_id)
+        if tracked is not None:
+            tracked.session = session
+            tracked.change()
+        if session.state in WITHOUT_TICKET:
+            why = session.reason or "never started"
+            self._end(Outcome(session_id=session.session_id, ticket=None, why=why))
+
+    def _end(self, outcome: Outcome) -> None:
+        tracked = self._tracked.get(outcome.session_id)
+        if tracked is not None and (tracked.outcome is None or tracked.outcome.ticket is None):
+            tracked.outcome = outcome
+            tracked.change()
+        _remember(self._ended, outcome.session_id, outcome)
+
+    # --- waiting
+    # --------------------------------------------------------------------------------------------------
+
+    async def _guard(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """The result of ``work``, unless Central turns this driver away for good meanwhile.
+
+        Raises Refusal, TimeoutError, and what ``work`` raises.
+        """
+        runner = self._runner
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait(
+                {task} if runner is None else {task, runner},
+                timeout=timeout_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if task.done():
+                return task.result()
+            if runner is not None and runner.done() and not runner.cancelled():
+                runner.result()
+            raise TimeoutError
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
+    """Keep the newest entries only."""
+    memory[key] = value
+    memory.move_to_end(key)
+    while len(memory) > REMEMBERED:
+        memory.popitem(last=False)

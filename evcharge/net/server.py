@@ -1,0 +1,225 @@
+"""The front door: listens, makes an ``Adapter`` for every connection, counts, drains in order (SPEC §5).
+
+Whoever is admitted, and when, is the handler's business; the server sees to what must hold before anybody is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import socket
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+
+from evcharge.net.adapter import LINGER_S, Adapter
+from evcharge.net.clock import Clock
+from evcharge.net.flow import Rate
+from evcharge.net.handler import PeerHandler
+from evcharge.net.timers import TimerWheel
+from protocol.cipher import Entropy
+from protocol.connection import Connection
+from protocol.credentials import Credential
+from protocol.errors import CloseCode
+from protocol.events import Limits
+from protocol.messages import Drain
+
+# Connections that the kernel keeps for us while we are busy: a whole site that reconnects at once. SPEC §5.2
+BACKLOG = 4096
+# How many connections one turn of the loop accepts. After EMFILE asyncio goes on for so many rounds, and logs each.
+ACCEPTS_PER_TURN = 64
+# Descriptors that stay free for the log, the registry and the rest of the process.
+SPARE_FILES = 128
+
+log = structlog.get_logger(__name__)
+
+
+class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server itself enforces (SPEC §5.2)."""
+
+    unauthenticated: int = 8192
+    """Connections that have not reached READY, in all."""
+    connections: int | None = None
+    """Connections in all; None: what the process may open, less a reserve."""
+    rate: Rate = Rate()
+    """Messages of one peer; the handler may set another for a peer."""
+
+
+_LIMITS = Limits()
+_SERVER_LIMITS = ServerLimits()
+
+
+class Counts(msgspec.Struct):
+    """Since the start, for metrics and tests; ``open`` and ``unauthenticated`` are now."""
+
+    accepted: int = 0
+    turned_away: int = 0
+    established: int = 0
+    open: int = 0
+    unauthenticated: int = 0
+
+
+class Server:
+    """Listens with Central's credential. ``timers`` runs every connection's deadlines."""
+
+    def __init__(
+        self,
+        credential: Credential,
+        handler: PeerHandler,
+        *,
+        clock: Clock,
+        timers: TimerWheel | None = None,
+        limits: Limits = _LIMITS,
+        server_limits: ServerLimits = _SERVER_LIMITS,
+        entropy: Entropy = os.urandom,
+    ) -> None:
+        self.timers = TimerWheel(clock) if timers is None else timers
+        self.counts = Counts()
+        self.draining = False
+        """True from the start of ``drain`` on: refuse newcomers with DRAINING."""
+        self.adapters: set[Adapter] = set()
+        self._credential = credential
+        self._handler = handler
+        self._clock = clock
+        self._limits = limits
+        self._server_limits = server_limits
+        self._most = 0
+        self._entropy = entropy
+        self._servers: list[asyncio.Server] = []
+        self._waiting_for_last: list[asyncio.Future[None]] = []
+
+    async def start(self, host: str, port: int) -> list[tuple[str, int]]:
+        """Listen; returns the real addresses. Port 0: a free one, the same for all addresses of ``host``.
+
+        Raises OSError (the address is taken, or is not one of this machine).
+        """
+        self._most = self._server_limits.connections or _files_allowed() - SPARE_FILES
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses: list[tuple[str, int]] = []
+        try:
+            for family, _, _, _, address in dict.fromkeys(found):
+                wanted = addresses[0][1] if addresses else port
+                listener = _bind(family, (address[0], wanted, *address[2:]))
+                server = await loop.create_server(self._make, sock=listener, backlog=ACCEPTS_PER_TURN)
+                listener.listen(BACKLOG)
+                self._servers.append(server)
+                addresses.append(listener.getsockname()[:2])
+        except OSError:
+            self.stop_listening()
+            raise
+        return addresses
+
+    def stop_listening(self) -> None:
+        """Take no new connection; those that are there stay."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    async def drain(self, finish: Callable[[], Awaitable[None]], *, spread_s: float = 5.0) -> None:
+        """Go down in order: stop listening, tell the peers, ``finish`` the work, close the peers, wait for the last.
+
+        Every peer is told another moment to come back, ``spread_s`` seconds from first to last.
+        """
+        self.draining = True
+        self.stop_listening()
+        ready = [adapter for adapter in self.adapters if adapter.ready]
+        for place, adapter in enumerate(ready, 1):
+            adapter.send(Drain(retry_after_s=round(spread_s * place / len(ready), 3)))
+        try:
+            await finish()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop listening, close every peer with DRAIN, and wait until the last one is gone (at most 2 s)."""
+        self.draining = True
+        self.stop_listening()
+        for adapter in list(self.adapters):
+            adapter.close(CloseCode.DRAIN, "Central is going down")
+        if self.adapters:
+            gone = asyncio.get_running_loop().create_future()
+            self._waiting_for_last.append(gone)
+            cut = self.timers.schedule(self._clock.monotonic() + LINGER_S, self._cut)
+            try:
+                await gone
+            finally:
+                self.timers.cancel(cut)
+
+    # --- Owner of the adapters ----------------------------------------------------------------------------------
+
+    def adapter_made(self, adapter: Adapter) -> bool:
+        counts = self.counts
+        if self.draining or counts.open >= self._most or counts.unauthenticated >= self._server_limits.unauthenticated:
+            counts.turned_away += 1
+            return False
+        counts.accepted += 1
+        counts.open += 1
+        counts.unauthenticated += 1
+        self.adapters.add(adapter)
+        return True
+
+    def adapter_ready(self, _adapter: Adapter) -> None:
+        self.counts.established += 1
+        self.counts.unauthenticated -= 1
+
+    def adapter_lost(self, adapter: Adapter) -> None:
+        if adapter not in self.adapters:
+            return
+        self.adapters.discard(adapter)
+        self.counts.open -= 1
+        if not adapter.established:
+            self.counts.unauthenticated -= 1
+        if not self.adapters:
+            for gone in self._waiting_for_last:
+                if not gone.done():
+                    gone.set_result(None)
+            self._waiting_for_last.clear()
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _make(self) -> Adapter:
+        conn = Connection.server(
+            self._credential, now=self._clock.monotonic(), entropy=self._entropy, limits=self._limits
+        )
+        return Adapter(
+            conn,
+            self._handler,
+            self,
+            clock=self._clock,
+            timers=self.timers,
+            rate=self._server_limits.rate,
+        )
+
+    def _cut(self) -> None:
+        for adapter in list(self.adapters):
+            adapter.abort(CloseCode.DRAIN, "Central is going down")
+
+
+def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        where = f"{address[0]} port {address[1]}"
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(error.errno, f"{where} is in use: stop the other process or take another port") from None
+        raise OSError(error.errno, f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
+    return listener
+
+
+def _files_allowed() -> int:
+    """How many descriptors this process may have, after raising its own limit as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft

@@ -1,0 +1,111 @@
+"""All timers of a process in one structure with one timer of the event loop.
+
+A timer costs one dictionary entry; scheduling and cancelling are O(1). Time is cut into ticks: a timer fires at
+the first tick that is not before its deadline, so never early and at most one tick late. Whoever moves a deadline
+to a later moment does not touch the wheel: it lets the timer fire, looks, and schedules again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from math import ceil
+
+from evcharge.net.clock import Clock
+
+# Width of a tick, in seconds: far below the shortest deadline of the wire (2 s for a HELLO).
+TICK_S = 0.05
+
+
+class Timer:
+    """A handle from ``schedule``; ``deadline_s`` is monotonic seconds."""
+
+    __slots__ = ("_tick", "callback", "deadline_s")
+
+    def __init__(self, deadline_s: float, callback: Callable[[], None], tick: int) -> None:
+        self.deadline_s = deadline_s
+        self.callback = callback
+        self._tick = tick
+
+
+class TimerWheel:
+    """Belongs to one event loop. ``run_due`` is what that loop calls; a test with its own clock calls it too."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ticks: list[int] = []
+        self._due: dict[int, dict[Timer, None]] = {}
+        self._handle: asyncio.TimerHandle | None = None
+        self._handle_tick = 0
+        self._next_tick = 0
+        self._running = False
+
+    def __len__(self) -> int:
+        """How many timers are waiting."""
+        return sum(map(len, self._due.values()))
+
+    def schedule(self, deadline_s: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` once when ``deadline_s`` has come; a deadline in the past: at the next turn."""
+        tick = ceil(deadline_s / TICK_S)
+        if self._running and tick < self._next_tick:
+            # A callback that asks for "now" again and again must not keep this turn from ending.
+            tick = self._next_tick
+        timer = Timer(deadline_s, callback, tick)
+        waiting = self._due.get(tick)
+        if waiting is None:
+            self._due[tick] = {timer: None}
+            heapq.heappush(self._ticks, tick)
+            if not self._running:
+                self._arm()
+        else:
+            waiting[timer] = None
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Forget the timer; one that has fired or was cancelled is no error."""
+        waiting = self._due.get(timer._tick)
+        if waiting is not None:
+            waiting.pop(timer, None)
+
+    def run_due(self) -> None:
+        """Call what is due. A callback that raises does not keep the others from their turn."""
+        if self._running:
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._running = True
+        try:
+            now = self._clock.monotonic()
+            self._next_tick = int(now / TICK_S) + 1
+            while self._ticks and self._ticks[0] * TICK_S <= now:
+                waiting = self._due[self._ticks[0]]
+                while waiting:
+                    timer = next(iter(waiting))
+                    del waiting[timer]
+                    timer.callback()
+                del self._due[heapq.heappop(self._ticks)]
+        finally:
+            self._running = False
+            self._arm()
+
+    def close(self) -> None:
+        """Forget all timers."""
+        self._ticks.clear()
+        self._due.clear()
+        self._arm()
+
+    def _arm(self) -> None:
+        """Have exactly one timer of the loop, for the first tick that holds a timer; none when there is none."""
+        while self._ticks and not self._due[self._ticks[0]]:
+            del self._due[heapq.heappop(self._ticks)]
+        if self._handle is not None:
+            if self._ticks and self._handle_tick == self._ticks[0]:
+                return
+            self._handle.cancel()
+            self._handle = None
+        if self._ticks:
+            self._handle_tick = self._ticks[0]
+            delay_s = self._handle_tick * TICK_S - self._clock.monotonic()
+            self._handle = asyncio.get_running_loop().call_later(max(0.0, delay_s), self.run_due)

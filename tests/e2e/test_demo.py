@@ -1,0 +1,233 @@
+"""``evcharge-demo`` as its user meets it: real processes, real sockets, one short day."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.process
+
+# A morning at a site of six: at 2,400-fold time four hours last six seconds.
+MORNING = datetime(2026, 3, 4, 7, 0, tzinfo=UTC)
+STAYS = [
+    # station, minutes after seven, minutes of stay, kWh
+    ("A", 0, 90, 6.125),
+    ("B", 2, 100, 7.4),
+    ("C", 3, 110, 5.0),
+    ("D", 5, 60, 3.333),
+    ("E", 9, 120, 8.0),
+    ("F", 10, 120, 4.2),
+    # The bay is handed over at the same minute,
+    ("A", 90, 60, 2.5),
+    # and this car comes while the bay is still taken.
+    ("D", 50, 60, 2.0),
+    ("B", 110, 70, 3.0),
+    # More than its stay can give: it leaves before it has what it asked for.
+    ("C", 120, 30, 40.0),
+]
+FAST = ["--speed", "2400", "--capacity-kw", "15"]
+
+
+def instant(minutes: int) -> str:
+    return (MORNING + timedelta(minutes=minutes)).isoformat()
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Path:
+    path = tmp_path / "sessions.csv"
+    rows = [f"{instant(start)},{instant(start + stay)},{kwh},{name}" for name, start, stay, kwh in STAYS]
+    path.write_text("arrival,departure,delivered_kwh,station_id\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def processes_of(directory: Path) -> dict[int, str]:
+    """Processes that name the directory in their command line: pid → the module they run."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if any(str(directory) in word for word in words) and "evcharge.cli.demo" not in words:
+                found[int(entry.name)] = next((word for word in words if word.startswith("evcharge.cli")), words[0])
+    return found
+
+
+class Demo:
+    """A running ``evcharge-demo``."""
+
+    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+        self.process = process
+        self.directory = directory
+        self.stderr = ""
+
+    async def line(self, part: str) -> str:
+        """The next line on stderr that has this part."""
+        assert self.process.stderr is not None
+        while line := (await self.process.stderr.readline()).decode():
+            self.stderr += line
+            if part in line:
+                return line
+        raise AssertionError(f"no line with {part!r} in:\n{self.stderr}")
+
+    async def end(self) -> tuple[int, str, str]:
+        """Exit code, stdout, stderr."""
+        out, err = await asyncio.wait_for(self.process.communicate(), 100)
+        assert self.process.returncode is not None
+        return self.process.returncode, out.decode(), self.stderr + err.decode()
+
+
+@contextlib.asynccontextmanager
+async def demo(directory: Path, *arguments: str) -> AsyncIterator[Demo]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "evcharge.cli.demo",
+        "--data-dir",
+        str(directory),
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Demo(process, directory)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def run(directory: Path, *arguments: str) -> tuple[int, str, str]:
+    async with demo(directory, *arguments) as running:
+        return await running.end()
+
+
+async def test_a_morning_from_request_to_ticket(tmp_path: Path, sessions: Path) -> None:
+    directory = tmp_path / "data"
+    code, out, err = await run(directory, "--sessions", str(sessions), *FAST, "--exit", "--json")
+    assert code == 0, err
+    day: dict[str, Any] = json.loads(out.splitlines()[-1])
+    assert day["sessions"] == len(STAYS) == day["authorized"] + day["refused"]
+    assert day["started"] == day["tickets"] == day["authorized"] - day["expired"]
+    assert day["started"] == len(STAYS)
+    assert day["energy_wh_tickets"] == day["energy_wh_meters"]
+    asked_wh = sum(round(kwh * 1000) for *_, kwh in STAYS[:-1])
+    # All that fitted was delivered, and of the last car what half an hour at an outlet gives at most.
+    assert 0.9 * asked_wh < day["energy_wh_tickets"] < asked_wh + 7360 // 2
+    assert 0 < day["peak_w"] <= day["capacity_w"] == 15_000
+    assert day["amount_minor"] > 0 and day["wall_s"] > 0
+    assert "1 cars will find their bay taken" in err
+    assert not processes_of(directory)
+    join = json.loads((directory / "demo.json").read_text())
+    assert set(join) == {"central", "sidecar", "log", "credentials", "operator_token"}
+    for file in [*join["credentials"].values(), join["operator_token"]]:
+        assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    roles = {name: json.loads(Path(file).read_text())["role"] for name, file in join["credentials"].items()}
+    assert roles == {"operator": "gateway", "charge_point": "cp", "driver": "driver"}
+    assert list(Path(join["log"]).iterdir())
+
+
+async def test_it_stays_up_for_others_until_it_is_told_to_stop(tmp_path: Path, sessions: Path) -> None:
+    directory = tmp_path / "data"
+    async with demo(directory, "--sessions", str(sessions), *FAST, "--json") as running:
+        await running.line("The day is over")
+        join = json.loads((directory / "demo.json").read_text())["central"]
+        with socket.create_connection((join["host"], join["port"]), timeout=10):
+            pass
+        running.process.send_signal(signal.SIGINT)
+        code, out, err = await running.end()
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["tickets"] == len(STAYS)
+    assert not processes_of(directory)
+
+
+async def test_sigterm_in_the_middle_drains_and_still_agrees(tmp_path: Path, sessions: Path) -> None:
+    directory = tmp_path / "data"
+    async with demo(directory, "--sessions", str(sessions), "--speed", "60", "--exit", "--json") as running:
+        await running.line(" started, 0 tickets")
+        running.process.terminate()
+        code, out, err = await running.end()
+    assert code == 1
+    assert "stopped before the day was over" in err.lower()
+    day = json.loads(out.splitlines()[-1])
+    assert day["tickets"] == day["started"]
+    assert day["energy_wh_tickets"] == day["energy_wh_meters"]
+    assert not processes_of(directory)
+
+
+@pytest.mark.parametrize("module", ["central", "cp", "monitor", "driver", "sidecar"])
+async def test_a_child_that_dies_ends_the_demo_with_its_name(tmp_path: Path, sessions: Path, module: str) -> None:
+    directory = tmp_path / "data"
+    async with demo(directory, "--sessions", str(sessions), "--speed", "60", "--exit") as running:
+        # Nothing here is for a terminal: progress goes to stdout, and stderr has the one error.
+        assert running.process.stdout is not None
+        while b"Everybody is connected" not in await running.process.stdout.readline():
+            assert not running.process.stdout.at_eof()
+        victims = [pid for pid, name in processes_of(directory).items() if name == f"evcharge.cli.{module}"]
+        os.kill(victims[0], signal.SIGKILL)
+        code, _, err = await running.end()
+    assert code == 1
+    assert "was killed by SIGKILL" in err
+    assert "Traceback" not in err
+    assert not processes_of(directory)
+
+
+async def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = await run(tmp_path / "data", "--port", str(port), "--exit", "--json")
+    assert (code, out) == (1, "")
+    assert f"port {port} of 127.0.0.1 cannot be used" in err
+    assert "Traceback" not in err
+    assert not processes_of(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--capacity-kw", "0"], "0.0 is not in the range"),
+        (["--capacity-kw", "-3"], "not in the range"),
+        (["--capacity-kw", "nan"], "have to be numbers"),
+        (["--sessions", "none.csv"], "does not exist"),
+        (["--date", "2019-05-03"], "give --sessions FILE too"),
+        (["--date", "yesterday"], "does not match the format"),
+        (["--speed", "0"], "not in the range"),
+    ],
+)
+async def test_misuse_is_told_at_once(tmp_path: Path, arguments: list[str], says: str) -> None:
+    code, out, err = await run(tmp_path / "data", *arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "data").exists()
+
+
+async def test_a_bad_file_names_its_line_and_a_missing_date_the_days_there_are(tmp_path: Path, sessions: Path) -> None:
+    code, out, err = await run(tmp_path / "data", "--sessions", str(sessions), "--date", "2026-03-05")
+    assert (code, out) == (2, "")
+    assert "it has 2026-03-04 to 2026-03-04" in err
+    sessions.write_text(sessions.read_text() + "now,then,1,A\n")
+    code, out, err = await run(tmp_path / "data", "--sessions", str(sessions))
+    assert (code, out) == (2, "")
+    assert f"{sessions}:{len(STAYS) + 2}: arrival 'now'" in err
+
+
+async def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    code, _, err = await run(tmp_path)
+    assert code == 2
+    assert "is not empty" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
