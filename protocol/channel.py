@@ -63,7 +63,7 @@ class Channel:
         Raises UnreadableToken, ReplayedMessage, or UnexpectedMessage for a peer that never changes its key.
         """
         opener = self._opener
-        if opener.count >= self._limits.epoch_msgs_max:
+        if opener.seq - opener.began >= self._limits.epoch_msgs_max:
             raise UnexpectedMessage(CloseCode.PROTOCOL, "The peer sent too many tokens under one key.")
         opened = opener.open(token, (self._t0_ms + int((now - self._t0_s) * 1000)) // 1000)
         if opened[0] == KEY_UPDATE:

@@ -13,7 +13,6 @@ import hmac
 from collections.abc import Callable
 from struct import Struct
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from protocol.errors import CloseCode, ReplayedMessage, UnreadableToken
+from protocol.frames import MAX_FRAME
 
 Entropy = Callable[[int], bytes]
 """``entropy(n)`` gives n unpredictable bytes."""
@@ -33,22 +33,27 @@ ENTROPY_CHUNK = 16 * BLOCK
 MAX_SKEW_S = 60
 # Version, time, IV and HMAC of a token, in bytes.
 _TOKEN_OVERHEAD = 1 + 8 + BLOCK + 32
-# Shortest token: one block of ciphertext.
-_TOKEN_MIN = _TOKEN_OVERHEAD + BLOCK
-_HMAC_SIZE = 32
 _FERNET_VERSION = 0x80
 # Sequence number and kind before the body.
 _INNER = 9
 
-_STAMP = Struct(">BQ")
-_SEAL_HEAD = Struct(">16sQB")
-_OPEN_HEAD = Struct(">16xQB")
-_PADS = [bytes([size]) * size for size in range(BLOCK + 1)]
+# Where the body begins in what the running decryptor gives: after the dropped block and seq and kind.
+_BODY_AT = BLOCK + _INNER
+# Names of this module instead of attributes of others: seal and open run for every message.
+_write_stamp, _read_stamp = Struct(">BQ").pack, Struct(">BQ").unpack_from
+_write_head, _read_head = Struct(">16sQB").pack, Struct(">16xQB").unpack_from
+_encode, _decode = binascii.b2a_base64, binascii.a2b_base64
+_same = hmac.compare_digest
+# Last byte → what the plaintext has to end with: PKCS #7 for 1 to 16, and else what it cannot end with.
+_PADS = [bytes([n]) * n if 0 < n <= BLOCK else bytes([n ^ 255]) for n in range(256)]
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_+/", b"+/!!")
+_PADDING = ord("=")
 # Last characters of canonical base64 when 1 or 2 bytes are over: the unused bits are zero.
 _LAST_OF_1 = frozenset(b"AQgw")
 _LAST_OF_2 = frozenset(b"AEIMQUYcgkosw048")
+# Length of a token's text → its length in bytes, for one block of ciphertext up to the largest frame.
+_SIZES = {(size + 2) // 3 * 4: size for size in range(_TOKEN_OVERHEAD + BLOCK, MAX_FRAME * 3 // 4 + BLOCK, BLOCK)}
 
 
 def expand(key: bytes, info: bytes) -> bytes:
@@ -113,11 +118,11 @@ class Sealer:
         self._at = end = at + BLOCK
         seq = self.seq
         padding = _PADS[BLOCK - (_INNER + len(body)) % BLOCK]
-        sealed = self._update(_SEAL_HEAD.pack(self._pool[at:end], seq, kind) + body + padding)
-        signed = _STAMP.pack(_FERNET_VERSION, clock_s) + sealed
+        sealed = self._update(_write_head(self._pool[at:end], seq, kind) + body + padding)
+        signed = _write_stamp(_FERNET_VERSION, clock_s) + sealed
         mac = self._mac.copy()
         mac.update(signed)
-        token = binascii.b2a_base64(signed + mac.finalize(), newline=False).translate(_TO_URL)
+        token = _encode(signed + mac.finalize(), newline=False).translate(_TO_URL)
         self.seq = seq + 1
         self.count += 1
         self.size += len(token)
@@ -129,12 +134,12 @@ class Sealer:
 
 
 class Opener:
-    """Opens the tokens of one direction. ``count`` is the number of tokens opened in the running epoch.
+    """Opens the tokens of one direction. ``began`` is the first ``seq`` of the running epoch.
 
     Any failure leaves the running decryptor in an unknown state: the connection is over, as SPEC wants it.
     """
 
-    __slots__ = ("_mac", "_secret", "_ttl_s", "_update", "count", "seq")
+    __slots__ = ("_mac", "_secret", "_ttl_s", "_update", "began", "seq")
 
     def __init__(self, secret: bytes, ttl_s: int) -> None:
         self._ttl_s = ttl_s
@@ -146,7 +151,7 @@ class Opener:
         self._secret = secret
         self._mac = HMAC(key[:BLOCK], SHA256())
         self._update = Cipher(AES(key[BLOCK:]), CBC(bytes(BLOCK))).decryptor().update
-        self.count = 0
+        self.began = self.seq
 
     def open(self, token: bytes, clock_s: int) -> tuple[int, bytes]:
         """Kind and body of the next token. Raises UnreadableToken or ReplayedMessage; both are fatal.
@@ -154,43 +159,45 @@ class Opener:
         The order of the checks is the order of SPEC §4.8; nothing is decrypted before it is authentic.
         """
         try:
-            raw = binascii.a2b_base64(token.translate(_FROM_URL), strict_mode=True)
+            raw = _decode(token.translate(_FROM_URL), strict_mode=True)
         except binascii.Error:
             raise _unreadable("is not base64url") from None
-        size = len(raw)
-        # The strict decoder still takes padding behind text that needs none: the length tells.
-        if size < _TOKEN_MIN or (size - _TOKEN_OVERHEAD) % BLOCK or len(token) != (size + 2) // 3 * 4:
+        # The strict decoder still takes padding behind text that needs none: the two lengths tell.
+        if _SIZES.get(len(token)) != len(raw):
             raise _unreadable("has an impossible length")
-        rest = size % 3
         # Fernet ignores these bits, so that several texts would be one token.
-        if (rest == 1 and token[-3] not in _LAST_OF_1) or (rest == 2 and token[-2] not in _LAST_OF_2):
+        if token[-1] == _PADDING and _spare_bits(token):
             raise _unreadable("is not canonical")
-        signed = raw[:-_HMAC_SIZE]
+        signed = raw[:-32]
         mac = self._mac.copy()
         mac.update(signed)
-        try:
-            mac.verify(raw[-_HMAC_SIZE:])
-        except InvalidSignature:
-            raise _unreadable("is not authentic") from None
-        version, stamp_s = _STAMP.unpack_from(signed)
+        if not _same(mac.finalize(), raw[-32:]):
+            raise _unreadable("is not authentic")
+        version, stamp_s = _read_stamp(signed)
         if version != _FERNET_VERSION:
             raise _unreadable("has an unknown version")
         if not clock_s - self._ttl_s <= stamp_s <= clock_s + MAX_SKEW_S:
             raise _unreadable("is too old or too new")
         plain = self._update(signed[9:])
         pad = plain[-1]
-        if not 0 < pad <= BLOCK or not plain.endswith(_PADS[pad]) or len(plain) - pad < BLOCK + _INNER:
+        if not plain.endswith(_PADS[pad]) or len(plain) - pad < _BODY_AT:
             raise _unreadable("has a wrong padding")
-        seq, kind = _OPEN_HEAD.unpack_from(plain)
+        seq, kind = _read_head(plain)
         if seq != self.seq:
             raise ReplayedMessage(CloseCode.PROTOCOL, f"Token {seq} came where {self.seq} was due.")
         self.seq = seq + 1
-        self.count += 1
-        return kind, plain[BLOCK + _INNER : -pad]
+        return kind, plain[_BODY_AT:-pad]
 
     def next_epoch(self) -> None:
         """Go on with the next key; the old secret is dropped. ``seq`` runs on."""
         self._start(next_secret(self._secret))
+
+
+def _spare_bits(token: bytes) -> bool:
+    """Whether the last character before the padding has bits set that decode to nothing."""
+    if token[-2] == _PADDING:
+        return token[-3] not in _LAST_OF_1
+    return token[-2] not in _LAST_OF_2
 
 
 def _unreadable(why: str) -> UnreadableToken:

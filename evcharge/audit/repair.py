@@ -73,6 +73,6 @@ def _copy(files: Files, source: int, target: int, size: int) -> None:
         chunk = files.pread(source, min(COPY_BYTES, size - offset), offset)
         if not chunk:
             raise OSError(errno.EIO, "the file became shorter while it was copied")
-        if any(chunk):
+        if chunk.count(0) < len(chunk):
             write_all(files, target, chunk, offset)
         offset += len(chunk)

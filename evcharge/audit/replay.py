@@ -165,7 +165,7 @@ class _Reader:
 
     def only_zeros(self) -> bool:
         """Was nothing written from here to the end of the file? Does not move."""
-        return not any(any(chunk) for chunk in self._chunks(self.offset))
+        return all(chunk.count(0) == len(chunk) for chunk in self._chunks(self.offset))
 
     def largest_durable_behind(self, seq: int) -> int:
         """Highest ``durable`` of the whole later records behind this place, 0 if there is none.

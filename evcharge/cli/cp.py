@@ -45,6 +45,7 @@ from evcharge.cp.store import StoreError
 from evcharge.net.client import Client, Refusal
 from evcharge.net.clock import SystemClock
 from evcharge.net.registry_client import RegistryCallFailed, register
+from evcharge.net.timers import TimerWheel
 from protocol.credentials import Credential, Role
 from protocol.messages import MAX_CONNECTORS, ConnectorInfo
 
@@ -187,7 +188,7 @@ def run_cp(
     except Refusal as error:
         raise Failed(f"Central refused this charge point: {error}") from error
     if not on_terminal():
-        print_json(meters)
+        print_json({"meters": meters})
 
 
 async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, int]]:
@@ -201,6 +202,7 @@ async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, i
             except OSError as error:
                 raise Failed(f"cannot write {settings.trace}: {error.strerror}") from error
         hosts = []
+        timers = TimerWheel(clock)
         for credential in settings.credentials:
             journal = Journal.open(
                 settings.data_dir,
@@ -209,7 +211,7 @@ async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, i
                 meter_durable=len(settings.credentials) <= MAX_FLUSHED,
             )
             stack.callback(journal.close)
-            hosts.append(make_host(credential, journal, settings, clock, trace))
+            hosts.append(make_host(credential, journal, settings, clock, timers, trace))
         fleet = Fleet(clock, hosts, Schedule(settings.actions, clock.site_ms()), trace)
         server = HealthServer(fleet.health)
         try:
@@ -230,7 +232,12 @@ async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, i
 
 
 def make_host(
-    credential: Credential, journal: Journal, settings: Settings, clock: SystemClock, trace: TraceFile | None
+    credential: Credential,
+    journal: Journal,
+    settings: Settings,
+    clock: SystemClock,
+    timers: TimerWheel,
+    trace: TraceFile | None,
 ) -> Host:
     """A charge point with its engine, journal and client."""
     sink = None if trace is None else trace.sink(credential.entity)
@@ -245,6 +252,7 @@ def make_host(
         boot_id=os.urandom(BOOT_ID_SIZE),
         outbox_epoch=engine.outbox_epoch,
         give_up=True,
+        timers=timers,
     )
     return host
 

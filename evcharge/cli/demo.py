@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
-from evcharge.cli.common import CONTEXT, Failed, config_option, print_json, run_command
+from evcharge.cli.common import CONTEXT, Failed, config_option, configure_logging, print_json, run_command
 from evcharge.demo.day import Plan, Result, play
 from evcharge.demo.live import Screen
 from evcharge.demo.processes import ChildFailed
@@ -90,6 +90,8 @@ def cli(
     session that started has its ticket, tickets and meters agree to the watt-hour, and the site's power never
     exceeded its capacity.
     """
+    # The children log to files; what this process itself has to say are sentences.
+    configure_logging("error")
     # A range lets "nan" through: it is neither below nor above.
     if not math.isfinite(capacity_kw) or not math.isfinite(speed):
         raise click.UsageError("--capacity-kw and --speed have to be numbers.")

@@ -35,6 +35,7 @@ from evcharge.cp.monitor_runner import MonitorHost, Watch
 from evcharge.cp.script import MonitorAction, Schedule, ScriptError, read_script
 from evcharge.net.client import Client, Refusal
 from evcharge.net.clock import SystemClock
+from evcharge.net.timers import TimerWheel
 from protocol.credentials import Credential, Role
 
 # Random bytes of a boot id. SPEC §4: AUTH field 4.
@@ -101,10 +102,17 @@ async def serve(
     """Watch until told to stop. Raises Refusal."""
     stop = stop_on_signals()
     hosts = []
+    timers = TimerWheel(clock)
     for credential in credentials:
         host = MonitorHost(MonitorCore(credential.entity), Probe(*engine, clock.monotonic))
         host.channel = Client(
-            credential, *central, clock=clock, listener=host, boot_id=os.urandom(BOOT_ID_SIZE), give_up=True
+            credential,
+            *central,
+            clock=clock,
+            listener=host,
+            boot_id=os.urandom(BOOT_ID_SIZE),
+            give_up=True,
+            timers=timers,
         )
         hosts.append(host)
     watch = Watch(clock, hosts, Schedule(actions, clock.site_ms()))

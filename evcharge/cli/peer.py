@@ -12,7 +12,7 @@ from evcharge.cli.common import Failed
 from protocol.credentials import MAX_JSON, Credential, CredentialError, Role
 
 # Port of Central when --central names a host only.
-CENTRAL_PORT = 7400
+CENTRAL_PORT = 7411
 
 
 def read_credentials(path: Path, role: Role) -> list[Credential]:
@@ -21,7 +21,7 @@ def read_credentials(path: Path, role: Role) -> list[Credential]:
         found = [_read(file) for file in sorted(path.glob("*.json"))]
         credentials = [credential for credential in found if credential.role is role]
         if not credentials:
-            raise Failed(f"{path} holds no credential with role {role.label}; make one with evcharge-cp register.")
+            raise Failed(f"{path} holds no credential with role {role.label}; register one first.")
     else:
         credentials = [_read(path)]
         if credentials[0].role is not role:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -24,14 +23,13 @@ from evcharge.cli.common import (
     ready,
     run_command,
 )
+from evcharge.cli.peer import CENTRAL_PORT, stop_on_signals
 from evcharge.sidecar.bootstrap import BootstrapError, Made, initialise
 from evcharge.sidecar.serve import CannotListen, serve
 
 # Where the registry listens unless told otherwise: this machine only.
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
-# Port of Central when --central names a host only.
-CENTRAL_PORT = 7411
 
 log = structlog.get_logger()
 
@@ -99,10 +97,7 @@ def run(data_dir: Path, host: str, port: int, central: str | None) -> None:
 
 
 async def _run(data_dir: Path, host: str, port: int, central: tuple[str, int] | None) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     await serve(
         data_dir,
         host,

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from evcharge.cp.ledger import STORAGE_FAILED, Ledger, restart_items
+from evcharge.cp.ledger import Ledger, restart_items
 from evcharge.cp.model import PowerSink
 from evcharge.cp.orders import Answer, Order, check_set_limit, countable
-from evcharge.cp.sessions import SHUTDOWN, Sessions
+from evcharge.cp.sessions import FAULT, SHUTDOWN, Sessions
 from evcharge.cp.slot import Now, Slot
 from evcharge.cp.store import KEPT_RESULTS, Batch, KeptResult, Store
 from evcharge.cp.vehicle import Vehicle
@@ -126,12 +126,12 @@ class EngineCore:
             self._unplug(slot)
         return self._take()
 
-    def fail(self, code: str, now: Now, number: int = 0, reason: str = "fault") -> list[Message]:
+    def fail(self, code: str, now: Now, number: int = 0) -> list[Message]:
         """A connector (0: all of them) is broken: stop at once, say so, start nothing until ``recover``."""
         self._sessions.advance(now)
         for slot in self._sessions.chosen(number):
             slot.error = code
-            self._sessions.end_if_running(slot, reason)
+            self._sessions.end_if_running(slot, FAULT)
             self._say_status(slot)
         return self._take()
 
@@ -146,7 +146,7 @@ class EngineCore:
 
     def emergency_stop(self, now: Now) -> list[Message]:
         """The red button: everything off until ``recover``."""
-        return self.fail("emergency_stop", now, reason="emergency_stop")
+        return self.fail("emergency_stop", now)
 
     def shutdown(self, now: Now) -> list[Message]:
         """A planned end of this process: running sessions end with their final meter, none starts any more."""
@@ -277,7 +277,7 @@ class EngineCore:
         self._disk_told = broken
         for slot in self._sessions.slots.values():
             if broken:
-                self._sessions.end_if_running(slot, STORAGE_FAILED)
+                self._sessions.end_if_running(slot, FAULT)
             self._say_status(slot)
 
     def _say(self, message: Message) -> None:

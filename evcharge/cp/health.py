@@ -58,9 +58,13 @@ class HealthServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while line := await asyncio.wait_for(_read_line(reader), IDLE_S):
-                writer.write(self._answer(line))
-                await asyncio.wait_for(writer.drain(), IDLE_S)
+            while True:
+                async with asyncio.timeout(IDLE_S):
+                    line = await _read_line(reader)
+                    if not line:
+                        return
+                    writer.write(self._answer(line))
+                    await writer.drain()
         except (TimeoutError, OSError):
             pass
         finally:

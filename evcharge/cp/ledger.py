@@ -6,7 +6,7 @@ from evcharge.cp.outbox import OutboxQueue
 from evcharge.cp.store import Batch, Item, Saved, Store, StoreError
 from protocol.messages import Outbox, OutboxPayload, SupplyEnded
 
-# Code of a failed disk, for status, health and the reason of the sessions that it ends.
+# Code of a failed disk, for status and health.
 STORAGE_FAILED = "storage_failed"
 # Items that the outbox holds at most before no new session starts and pauses are no longer reported; a session needs
 # two. Bounds the disk when Central takes nothing for days. SPEC §6.3

@@ -27,6 +27,8 @@ from protocol.messages import (
 
 # Why a session ends, and why none starts, when the process is ended on purpose. SPEC §7.4
 SHUTDOWN = "engine_shutdown"
+# Why a session ends when its connector, the red button or the disk stops it; the status says which. SPEC §7.4
+FAULT = "fault"
 
 Results = tuple[KeptResult, ...]
 """The kept answer of the order that caused a change, written with it."""

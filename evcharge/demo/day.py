@@ -105,8 +105,8 @@ class _Play:
 
     async def run(self) -> Result:
         self._screen.say(
-            f"Starting Central, the registry, {len(self._scenario.charge_points)} charge points with their "
-            f"monitors and {len(self._scenario.drivers)} drivers, as separate processes …"
+            f"Starting Central, the registry, charge points ({len(self._scenario.charge_points)}) with their "
+            f"monitors, and drivers ({len(self._scenario.drivers)}), all as separate processes …"
         )
         try:
             await self._guard(self._site.open())
@@ -149,8 +149,8 @@ class _Play:
         self._screen.say(f"Everybody is connected. How to join: {join}")
         if plan.day.waited:
             self._screen.say(
-                f"{plan.day.waited} cars will find their bay taken: they come when it is free and stay as long as "
-                "planned."
+                f"Cars that will find their bay taken: {plan.day.waited}. They come when it is free and stay as "
+                "long as planned."
             )
         running = SiteClockFile(
             site_ms=self._scenario.start_ms, speed=plan.speed, start_monotonic=self._clock.monotonic()

@@ -124,7 +124,7 @@ def plain_line(snapshot: Snapshot, utc_offset_s: int) -> str:
     )
 
 
-def render(snapshot: Snapshot, *, title: str, hint: str, utc_offset_s: int, height: int) -> RenderableType:
+def render(snapshot: Snapshot, *, title: str, hint: str, utc_offset_s: int, width: int, height: int) -> RenderableType:
     """The live view: the site's figures, then as many charge points as fit, the charging ones first."""
     totals = snapshot.totals
     head = Table.grid(padding=(0, 2), expand=True)
@@ -156,6 +156,8 @@ def render(snapshot: Snapshot, *, title: str, hint: str, utc_offset_s: int, heig
         title=title,
         subtitle=hint,
         border_style="dim",
+        # Room for the ^C that the terminal shows: at the edge it would wrap and shift everything by a line.
+        width=width - 4,
     )
 
 
@@ -233,6 +235,7 @@ class Screen:
             title=self._title,
             hint=self.hint,
             utc_offset_s=self._offset_s,
+            width=self._console.width,
             height=self._console.height,
         )
         self._live.update(view, refresh=True)

@@ -108,9 +108,11 @@ class Child:
             return await self.wait()
 
     def _signal(self, number: signal.Signals) -> None:
+        # Not the process object's own send_signal: it polls first, and so may take the exit code away from the
+        # event loop, which would then report 255.
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self._process.pid, number)
 
     async def _read(self) -> None:
         assert self._process.stdout is not None

@@ -106,6 +106,8 @@ class Site:
                 *("--capacity-kw", f"{self._options.capacity_kw:g}"),
                 *("--price-per-kwh", f"{self._options.price_per_kwh:g}"),
                 *("--currency", self._options.currency),
+                # At the end all peers have left before Central is told to stop: nobody is to hear of a drain.
+                *("--drain-s", "0"),
                 *("--clock", str(self.clock_file)),
             ],
         )

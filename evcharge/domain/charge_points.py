@@ -60,16 +60,14 @@ def outbox_was_lost(charge_point: ChargePoint, outbox_epoch: int | None) -> bool
 
 
 def _settle_what_cannot_be_reported(state: State, charge_point: ChargePoint) -> list[e.Event]:
-    """Sessions whose final meter went down with the charge point's disk."""
+    """Sessions whose report went down with the charge point's disk, and with them the process that ran them."""
     settled: list[e.Event] = []
-    for connector in charge_point.connectors.values():
-        session = None if connector.session_id is None else state.sessions[connector.session_id]
-        if session is None:
+    for session in state.sessions.values():
+        if session.cp_id != charge_point.cp_id or session.status is SessionStatus.AUTHORIZED:
             continue
         if session.status in RUNNING:
-            ticket = settle(state, session, StopCause.OUTBOX_LOST)
-            settled.append(ticket)
-        if session.status in RUNNING or session.status is SessionStatus.INTERRUPTED:
+            settled.append(settle(state, session, StopCause.OUTBOX_LOST, provisional=False))
+        else:
             settled.append(e.SessionForgotten(session_id=session.session_id))
     return settled
 
@@ -133,7 +131,7 @@ def revoke_peer(state: State, command: c.RevokePeer) -> list[e.Event]:
 
 
 def boot(state: State, command: c.BootChargePoint) -> list[e.Event]:
-    """The engine described itself; running sessions are online again."""
+    """The engine described itself: running sessions are online again, those that were settled have to stop."""
     if command.cp_id not in state.charge_points:
         return []
     ratings = tuple(rating for rating in command.connectors if rating.max_w > 0 and rating.min_w <= rating.max_w)
@@ -148,6 +146,12 @@ def boot(state: State, command: c.BootChargePoint) -> list[e.Event]:
     for session in open_sessions_at(state, command.cp_id):
         if session.status is SessionStatus.OFFLINE:
             happened.append(e.SessionOnline(session_id=session.session_id))
+    command_id = next_command(state)
+    for session in open_sessions_at(state, command.cp_id):
+        if session.status is SessionStatus.INTERRUPTED:
+            ordered = stop_session(session, StopCause.SILENT, command_id)
+            happened += ordered
+            command_id = CommandId(command_id + len(ordered))
     return happened
 
 
@@ -222,7 +226,7 @@ def report_result(state: State, command: c.ReportResult) -> list[e.Event]:
     for session in open_sessions_at(state, command.cp_id):
         sid = session.session_id
         if command.command_id == session.stop_command:
-            return [e.StopConfirmed(session_id=sid)] if done and session.lease.grants else []
+            return [e.StopConfirmed(session_id=sid)] if done and session.stopped_ms is None else []
         if command.command_id == session.authorize_command:
             if session.status is not SessionStatus.AUTHORIZED:
                 return []
@@ -245,8 +249,9 @@ def _set_point_result(state: State, session: Session, command: c.ReportResult) -
             session_id=sid, command_id=command.command_id, outcome=command.outcome, detail=command.detail
         )
     ]
-    if session.status is SessionStatus.AUTHORIZED and command.outcome != "expired":
-        # A start that was too late is sent again; one that the charge point will not do ends the session.
+    if session.status is not SessionStatus.AUTHORIZED or command.outcome != "expired":
+        # A start that was too late is sent again. Anything else means that the charge point does not supply, and will
+        # not: the session ends, with its report if there is one to come.
         happened += stop_session(session, StopCause.REJECTED, next_command(state))
     return happened
 
@@ -254,10 +259,9 @@ def _set_point_result(state: State, session: Session, command: c.ReportResult) -
 def outbox_position(state: State, cp_id: ChargePointId, n: int) -> RefusalReason | bool:
     """True: item ``n`` is the next one. False: it was applied before. A gap is refused (SPEC §6.3)."""
     charge_point = state.charge_points.get(cp_id)
-    expected = 0 if charge_point is None else charge_point.next_n
-    if n > expected:
-        return RefusalReason.OUTBOX_GAP
-    return n == expected
+    if charge_point is None:
+        return False
+    return RefusalReason.OUTBOX_GAP if n > charge_point.next_n else n == charge_point.next_n
 
 
 def open_sessions_at(state: State, cp_id: ChargePointId) -> list[Session]:

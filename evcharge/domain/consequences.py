@@ -10,10 +10,10 @@ from evcharge.domain import events as e
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.decide import AnyCommand, OutboxCommand
 from evcharge.domain.sessions import wake_ms
-from evcharge.domain.state import Role, Session, SessionStatus, Stamp, State
-from evcharge.domain.views import view_expired, view_session
+from evcharge.domain.state import Role, Session, SessionStatus, Stamp, State, StopCause
+from evcharge.domain.views import SessionView, view_expired, view_session
 from evcharge.energy.leases import Grant
-from evcharge.ids import ChargePointId, DriverId
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId
 
 
 @singledispatch
@@ -23,7 +23,10 @@ def effects_of(_event: e.Event, _state: State, _stamp: Stamp) -> list[fx.Effect]
 
 
 def effects_without_event(command: AnyCommand, state: State) -> list[fx.Effect]:
-    """A repeated outbox item changes nothing and is acknowledged again (SPEC §6.3)."""
+    """A repeated outbox item is acknowledged again (SPEC §6.3), a deadline that moved is set anew."""
+    if isinstance(command, c.PassDeadline):
+        session = state.sessions.get(command.session_id)
+        return [] if session is None else _wake(state, session)
     if isinstance(command, OutboxCommand) and command.n is not None:
         charge_point = state.charge_points.get(command.cp_id)
         if charge_point is not None and command.n < charge_point.next_n:
@@ -48,9 +51,11 @@ def _central_started(_event: e.CentralStarted, state: State, _stamp: Stamp) -> l
 
 @effects_of.register
 def _peer_connected(event: e.PeerConnected, state: State, _stamp: Stamp) -> list[fx.Effect]:
-    if event.role is not Role.DRIVER:
-        return []
-    return [fx.TicketNews(ticket=ticket) for ticket in state.drivers[DriverId(event.entity)].undelivered.values()]
+    if event.role is Role.DRIVER:
+        return [fx.TicketNews(ticket=ticket) for ticket in state.drivers[DriverId(event.entity)].undelivered.values()]
+    if event.role is Role.MONITOR:
+        return _dirty_if_waiting(state, ChargePointId(event.entity))
+    return []
 
 
 @effects_of.register
@@ -65,6 +70,20 @@ def _peer_disconnected(event: e.PeerDisconnected, state: State, _stamp: Stamp) -
 @effects_of.register
 def _peer_revoked(event: e.PeerRevoked, _state: State, _stamp: Stamp) -> list[fx.Effect]:
     return [fx.CloseChannel(role=event.role, entity=event.entity, username=event.username)]
+
+
+@effects_of.register
+def _stray_supply_stopped(event: e.StraySupplyStopped, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [
+        fx.StopSupply(
+            cp_id=event.cp_id,
+            fence=state.charge_points[event.cp_id].engine.fence,
+            command_id=event.command_id,
+            connector=ConnectorNo(0),
+            session_id=event.session_id,
+            cause=StopCause.REJECTED,
+        )
+    ]
 
 
 @effects_of.register
@@ -96,9 +115,13 @@ def _booted(event: e.ChargePointBooted, state: State, stamp: Stamp) -> list[fx.E
 @effects_of.register(e.ConnectorChanged)
 @effects_of.register(e.HoldLifted)
 def _readiness_changed(event: e.ConnectorChanged | e.HoldLifted, state: State, _stamp: Stamp) -> list[fx.Effect]:
-    """Only a session that waits for its vehicle is touched by it."""
-    waiting = any(session.status is SessionStatus.AUTHORIZED for session in open_sessions_at(state, event.cp_id))
-    return [fx.Dirty(substation_id=state.charge_points[event.cp_id].substation_id)] if waiting else []
+    return _dirty_if_waiting(state, event.cp_id)
+
+
+def _dirty_if_waiting(state: State, cp_id: ChargePointId) -> list[fx.Effect]:
+    """Only a session that waits for its start is touched when a charge point becomes ready."""
+    waiting = any(session.status is SessionStatus.AUTHORIZED for session in open_sessions_at(state, cp_id))
+    return [fx.Dirty(substation_id=state.charge_points[cp_id].substation_id)] if waiting else []
 
 
 @effects_of.register
@@ -144,11 +167,17 @@ def _authorization_expired(event: e.AuthorizationExpired, state: State, _stamp: 
             session_id=event.session_id,
             cause=event.cause,
         ),
+        *_granted(view_expired(state, event), event.cause),
         fx.SessionNews(session=view_expired(state, event)),
         fx.Dirty(substation_id=event.substation_id),
     ]
     session = state.sessions.get(event.session_id)
     return found if session is None else [*found, *_wake(state, session)]
+
+
+def _granted(view: SessionView, cause: StopCause) -> list[fx.Effect]:
+    """The answer to the driver whose wish it was; nobody else asked."""
+    return [fx.Granted(session=view)] if cause is StopCause.DRIVER_ENDED else []
 
 
 @effects_of.register
@@ -163,7 +192,8 @@ def _set_point_issued(event: e.SetPointIssued, state: State, _stamp: Stamp) -> l
 def _room_may_have_changed(
     event: e.SetPointAcknowledged | e.SetPointRejected | e.StopConfirmed, state: State, _stamp: Stamp
 ) -> list[fx.Effect]:
-    return [fx.Dirty(substation_id=state.sessions[event.session_id].substation_id)]
+    session = state.sessions[event.session_id]
+    return [fx.Dirty(substation_id=session.substation_id), *_wake(state, session)]
 
 
 @effects_of.register(e.SupplyStarted)
@@ -182,25 +212,23 @@ def _stop_ordered(event: e.StopOrdered, state: State, _stamp: Stamp) -> list[fx.
     session = state.sessions[event.session_id]
     return [
         _stop(state, session),
-        fx.Granted(session=view_session(state, session)),
+        *_granted(view_session(state, session), event.cause),
         _news(state, session),
         *_wake(state, session),
     ]
 
 
 @effects_of.register
-def _supply_ended(event: e.SupplyEnded, state: State, _stamp: Stamp) -> list[fx.Effect]:
-    return [fx.Dirty(substation_id=state.sessions[event.session_id].substation_id)]
-
-
-@effects_of.register
-def _ticket_issued(event: e.TicketIssued, _state: State, _stamp: Stamp) -> list[fx.Effect]:
-    return [fx.TicketNews(ticket=event.ticket)]
+def _ticket_issued(event: e.TicketIssued, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    found: list[fx.Effect] = [fx.TicketNews(ticket=event.ticket), fx.Dirty(substation_id=event.ticket.substation_id)]
+    session = state.sessions.get(event.ticket.session_id)
+    return found if session is None else [*found, *_wake(state, session)]
 
 
 @effects_of.register
 def _ticket_adjusted(event: e.TicketAdjusted, state: State, _stamp: Stamp) -> list[fx.Effect]:
-    return [fx.TicketNews(ticket=state.drivers[event.driver_id].undelivered[event.ticket_id])]
+    ticket = state.drivers[event.driver_id].undelivered[event.ticket_id]
+    return [fx.TicketNews(ticket=ticket), fx.Dirty(substation_id=ticket.substation_id)]
 
 
 # --- the parts ----------------------------------------------------------------------------------------------------

@@ -91,6 +91,14 @@ class AnomalySeen(Event, frozen=True):
     detail: str
 
 
+class StraySupplyStopped(Event, frozen=True):
+    """A charge point supplies for a session that is not open here: it is told to stop."""
+
+    cp_id: ChargePointId
+    session_id: SessionId
+    command_id: CommandId
+
+
 class PeerRevoked(Event, frozen=True):
     """The registry revoked a credential."""
 
@@ -183,7 +191,7 @@ class RequestRefused(Event, frozen=True):
 
 
 class AuthorizationExpired(Event, frozen=True):
-    """The session ends before it began. ``start_pending``: a start may still be on its way."""
+    """The session ends before it began. ``start_pending``: it may have begun unheard, or a start is on its way."""
 
     session_id: SessionId
     cp_id: ChargePointId
@@ -196,7 +204,7 @@ class AuthorizationExpired(Event, frozen=True):
 
 
 class SessionForgotten(Event, frozen=True):
-    """No start can be on its way any more."""
+    """Nothing is awaited any more from a session that expired or was settled without its final meter."""
 
     session_id: SessionId
 
@@ -331,6 +339,7 @@ EVENTS: tuple[type[Event], ...] = (
     PeerRefused,
     IncidentRaised,
     AnomalySeen,
+    StraySupplyStopped,
     PeerRevoked,
     ChargePointBooted,
     ConnectorChanged,

@@ -27,6 +27,7 @@ from evcharge.domain.state import (
     Stamp,
     State,
     Substation,
+    Ticket,
 )
 from evcharge.energy.leases import Lease
 from evcharge.ids import ChargePointId, CommandId, DriverId, Fence, SessionId, SubstationId
@@ -78,9 +79,11 @@ def _configure(state: State, site: SiteConfig) -> None:
             state.substations[substation_id] = Substation(capacity_w=capacity_w)
         elif before.get(substation_id) != capacity_w:
             substation.capacity_w = capacity_w
+    for substation_id in site.assignments.values():
+        state.substations.setdefault(substation_id, Substation(capacity_w=Watts(0)))
     for substation_id, substation in state.substations.items():
         if substation_id not in site.capacities:
-            # Not deleted: sessions may still run there. Nothing new fits into 0 W.
+            # Not there (any more), but sessions may still run there. Nothing new fits into 0 W.
             substation.capacity_w = Watts(0)
     state.site = site
     for charge_point in state.charge_points.values():
@@ -154,6 +157,11 @@ def _peer_refused(event: e.PeerRefused, state: State, stamp: Stamp) -> None:
     if stamp.source not in state.failures and len(state.failures) >= SOURCES_KEPT:
         del state.failures[next(iter(state.failures))]
     state.failures[stamp.source] = recent[-FAILURES_KEPT:]
+
+
+@apply.register
+def _stray_supply_stopped(event: e.StraySupplyStopped, state: State, _stamp: Stamp) -> None:
+    state.last_command = CommandId(max(state.last_command, event.command_id))
 
 
 @apply.register(e.IncidentRaised)
@@ -279,9 +287,9 @@ def _set_point_acknowledged(event: e.SetPointAcknowledged, state: State, _stamp:
 
 
 @apply.register
-def _set_point_rejected(event: e.SetPointRejected, state: State, _stamp: Stamp) -> None:
+def _set_point_rejected(event: e.SetPointRejected, state: State, stamp: Stamp) -> None:
     session = state.sessions[event.session_id]
-    session.lease = session.lease.reject(event.command_id)
+    session.lease = session.lease.reject(event.command_id, stamp.clock_ms)
     if session.status is SessionStatus.AUTHORIZED and not session.lease.grants:
         session.start_valid_ms = None
 
@@ -296,7 +304,7 @@ def _supply_started(event: e.SupplyStarted, state: State, _stamp: Stamp) -> None
     session.start_ms = event.at_ms
     session.start_meter_wh = session.meter_wh = event.meter_wh
     session.meter_ms = event.at_ms
-    _attach(state, session)
+    state.drivers[session.driver_id].open_sessions[session.session_id] = None
     state.totals.started += 1
 
 
@@ -338,10 +346,11 @@ def _stop_ordered(event: e.StopOrdered, state: State, _stamp: Stamp) -> None:
 
 
 @apply.register
-def _stop_confirmed(event: e.StopConfirmed, state: State, _stamp: Stamp) -> None:
+def _stop_confirmed(event: e.StopConfirmed, state: State, stamp: Stamp) -> None:
     session = state.sessions[event.session_id]
     session.lease = Lease()
-    if session.status is SessionStatus.EXPIRED:
+    session.stopped_ms = Millis(stamp.at_ms)
+    if session.status not in RUNNING:
         # Its connector is free again; the session is kept for a report that may still come (``wake_ms``).
         _detach(state, session)
 
@@ -362,18 +371,25 @@ def _ticket_issued(event: e.TicketIssued, state: State, _stamp: Stamp) -> None:
     driver.open_sessions.pop(ticket.session_id, None)
     driver.tickets.append(ticket)
     del driver.tickets[:-TICKETS_KEPT]
-    driver.undelivered[ticket.ticket_id] = ticket
-    if len(driver.undelivered) > UNDELIVERED_KEPT:
-        del driver.undelivered[next(iter(driver.undelivered))]
+    _await_delivery(driver, ticket)
     totals = state.totals
     totals.tickets += 1
     totals.energy_wh = WattHours(totals.energy_wh + ticket.energy_wh)
     totals.amount_minor = MinorUnits(totals.amount_minor + ticket.amount_minor)
-    if ticket.provisional:
-        session.status = SessionStatus.INTERRUPTED
-        state.provisional[ticket.session_id] = ticket
-    else:
+    if not ticket.provisional:
         _forget(state, session)
+        return
+    session.status = SessionStatus.INTERRUPTED
+    state.provisional[ticket.session_id] = ticket
+    if session.stopped_ms is not None:
+        _detach(state, session)
+
+
+def _await_delivery(driver: Driver, ticket: Ticket) -> None:
+    driver.undelivered.pop(ticket.ticket_id, None)
+    driver.undelivered[ticket.ticket_id] = ticket
+    if len(driver.undelivered) > UNDELIVERED_KEPT:
+        del driver.undelivered[next(iter(driver.undelivered))]
 
 
 @apply.register
@@ -382,7 +398,7 @@ def _ticket_adjusted(event: e.TicketAdjusted, state: State, _stamp: Stamp) -> No
     adjusted = msgspec.structs.replace(ticket, adjustments=[*ticket.adjustments, event.energy_wh], provisional=False)
     driver = state.drivers[event.driver_id]
     driver.tickets = [adjusted if old.ticket_id == ticket.ticket_id else old for old in driver.tickets]
-    driver.undelivered[ticket.ticket_id] = adjusted
+    _await_delivery(driver, adjusted)
     state.totals.energy_wh = WattHours(state.totals.energy_wh + event.energy_wh)
     state.totals.amount_minor = MinorUnits(state.totals.amount_minor + event.amount_minor)
     _forget(state, state.sessions[event.session_id])

@@ -50,7 +50,8 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
         return []
     clock_ms = stamp.clock_ms
     members = [state.sessions[session_id] for session_id in substation.sessions]
-    steered = [session for session in members if _steerable(state, session)]
+    # Those that charge already come first where not all minima fit: nobody is paused so that another can start.
+    steered = sorted((s for s in members if _steerable(state, s)), key=lambda s: s.lease.newest is None)
     worst_w = {session.session_id: session.lease.worst_w(clock_ms) for session in members}
     ids = {session.session_id for session in steered}
     fixed_w = sum(watts for session_id, watts in worst_w.items() if session_id not in ids)

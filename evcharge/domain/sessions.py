@@ -32,6 +32,9 @@ from evcharge.units import Grams, Millis, WattHours, amount_of, average_power, c
 
 # Most energy one session may ask for: 1 MWh, more than the battery of any road vehicle on sale holds.
 MAX_ENERGY_WH = 1_000_000
+# Largest register that is believed: 1 TWh, what 1 MW delivers in a century. Beyond it a meter is broken, and figures
+# made from it would leave the 64 bits of a record.
+MAX_REGISTER_WH = 10**12
 # Open sessions of one account. A fleet may charge a depot's worth of vehicles, a runaway script must not take a site.
 MAX_OPEN_SESSIONS = 100
 
@@ -142,7 +145,10 @@ def end_charge(state: State, command: EndCharge) -> list[e.Event]:
 
 
 def stop_session(session: Session, cause: StopCause, command_id: CommandId) -> list[e.Event]:
-    """The events that end a session from Central's side; none when that was ordered before."""
+    """The events that end a session from Central's side; none when that was ordered before.
+
+    One that was settled without its final meter is stopped as well: its contactor may still be closed.
+    """
     if session.status is SessionStatus.AUTHORIZED:
         return [
             e.AuthorizationExpired(
@@ -156,7 +162,7 @@ def stop_session(session: Session, cause: StopCause, command_id: CommandId) -> l
                 start_pending=session.start_valid_ms is not None,
             )
         ]
-    if session.status in RUNNING and session.stop is None:
+    if session.stop is None:
         return [e.StopOrdered(session_id=session.session_id, cause=cause, command_id=command_id)]
     return []
 
@@ -177,11 +183,19 @@ def report_started(state: State, command: ReportStarted, stamp: Stamp) -> list[e
     """The contactor closed. A second report of a running session is a retry, not an error: SPEC §6.3."""
     session = state.sessions.get(command.session_id)
     if session is None or session.cp_id != command.cp_id:
-        return [_anomaly("started_unknown_session", command.cp_id, command.session_id, command.meter_wh)]
+        # Nobody pays for it and no share is kept for it: it must not go on.
+        return [
+            _anomaly("started_unknown_session", command.cp_id, command.session_id, command.meter_wh),
+            e.StraySupplyStopped(cp_id=command.cp_id, session_id=command.session_id, command_id=next_command(state)),
+        ]
     if session.status not in (SessionStatus.AUTHORIZED, SessionStatus.EXPIRED):
         return []
+    happened: list[e.Event] = []
+    if command.meter_wh > MAX_REGISTER_WH:
+        happened.append(_anomaly("meter_absurd", command.cp_id, command.session_id, command.meter_wh))
+    meter_wh = WattHours(min(command.meter_wh, MAX_REGISTER_WH))
     at_ms = _clip(command.at_ms, session.authorized_ms, stamp.at_ms)
-    return [e.SupplyStarted(session_id=session.session_id, meter_wh=command.meter_wh, at_ms=at_ms)]
+    return [*happened, e.SupplyStarted(session_id=session.session_id, meter_wh=meter_wh, at_ms=at_ms)]
 
 
 def report_paused(state: State, command: ReportPaused) -> list[e.Event]:
@@ -191,17 +205,18 @@ def report_paused(state: State, command: ReportPaused) -> list[e.Event]:
         return []
     if command.paused == (session.status is SessionStatus.PAUSED):
         return []
-    meter_wh = command.meter_wh if command.meter_wh is not None and command.meter_wh >= session.meter_wh else None
+    known_wh = command.meter_wh
+    meter_wh = known_wh if known_wh is not None and session.meter_wh <= known_wh <= MAX_REGISTER_WH else None
     change = e.SupplyPaused if command.paused else e.SupplyResumed
     return [change(session_id=session.session_id, meter_wh=meter_wh)]
 
 
 def report_meter(state: State, command: ReportMeter) -> list[e.Event]:
-    """A meter value on the way; one that runs backwards is telemetry's noise, the final one decides."""
+    """A meter value on the way; one that runs backwards or wild is telemetry's noise, the final one decides."""
     session = state.sessions.get(command.session_id)
     if session is None or session.cp_id != command.cp_id or session.status not in RUNNING:
         return []
-    if command.meter_wh < session.meter_wh:
+    if not session.meter_wh <= command.meter_wh <= MAX_REGISTER_WH:
         return []
     return [e.MeterSampled(session_id=session.session_id, meter_wh=command.meter_wh, power_w=command.power_w)]
 
@@ -213,14 +228,21 @@ def report_ended(state: State, command: ReportEnded, stamp: Stamp) -> list[e.Eve
         return _adjust(state, command)
     if session.cp_id != command.cp_id or session.status not in RUNNING:
         return [_anomaly("ended_unknown_session", command.cp_id, command.session_id, command.meter_wh)]
-    happened: list[e.Event] = []
-    if command.meter_wh < session.meter_wh:
-        happened.append(_anomaly("meter_ran_backwards", command.cp_id, command.session_id, command.meter_wh))
+    meter_wh, happened = _final_meter(command, session.meter_wh)
     end_ms = _clip(command.at_ms, session.start_ms or session.authorized_ms, stamp.at_ms)
     cause = session.stop if session.stop is not None and command.reason not in COMPLETING else command.reason
-    happened.append(e.SupplyEnded(session_id=session.session_id, meter_wh=command.meter_wh, cause=cause, at_ms=end_ms))
-    happened.append(e.TicketIssued(ticket=_ticket(state, session, command.meter_wh, end_ms, cause)))
+    happened.append(e.SupplyEnded(session_id=session.session_id, meter_wh=meter_wh, cause=cause, at_ms=end_ms))
+    happened.append(e.TicketIssued(ticket=_ticket(state, session, meter_wh, end_ms, cause)))
     return happened
+
+
+def _final_meter(command: ReportEnded, known_wh: WattHours) -> tuple[WattHours, list[e.Event]]:
+    """The register that counts: the reported one, even below the last known, unless it is absurd."""
+    if command.meter_wh > MAX_REGISTER_WH:
+        return known_wh, [_anomaly("meter_absurd", command.cp_id, command.session_id, command.meter_wh)]
+    if command.meter_wh < known_wh:
+        return command.meter_wh, [_anomaly("meter_ran_backwards", command.cp_id, command.session_id, command.meter_wh)]
+    return command.meter_wh, []
 
 
 def pass_deadline(state: State, command: PassDeadline, stamp: Stamp) -> list[e.Event]:
@@ -231,25 +253,29 @@ def pass_deadline(state: State, command: PassDeadline, stamp: Stamp) -> list[e.E
         return []
     if session.status is SessionStatus.AUTHORIZED:
         return stop_session(session, StopCause.EXPIRED, next_command(state))
-    if session.status is SessionStatus.EXPIRED:
-        return [e.SessionForgotten(session_id=session.session_id)]
-    return [settle(state, session, session.stop or StopCause.SILENT)]
+    if session.status in RUNNING:
+        return [settle(state, session, session.stop or StopCause.SILENT)]
+    return [e.SessionForgotten(session_id=session.session_id)]
 
 
 def wake_ms(state: State, session: Session) -> int | None:
-    """When a session has to be looked at again, site time; None: only a message moves it."""
+    """When a session has to be looked at again, site time; None: only a message moves it.
+
+    What expired or was settled unheard has no deadline until its charge point says that the contactor is open: as long
+    as it may be closed, the share of power has to be kept.
+    """
     if session.status is SessionStatus.AUTHORIZED:
         return session.expires_ms
-    if session.status is SessionStatus.EXPIRED:
-        return session.expires_ms + state.site.settle_ms
-    if session.status is SessionStatus.OFFLINE or (session.stop is not None and session.status in RUNNING):
+    if session.status not in RUNNING:
+        return None if session.stopped_ms is None else session.stopped_ms + state.site.settle_ms
+    if session.status is SessionStatus.OFFLINE or session.stop is not None:
         return session.meter_ms + state.site.settle_ms
     return None
 
 
-def settle(state: State, session: Session, cause: StopCause) -> e.Event:
-    """The ticket from the last known meter, because the final one did not come."""
-    ticket = _ticket(state, session, session.meter_wh, session.meter_ms, cause, provisional=True)
+def settle(state: State, session: Session, cause: StopCause, *, provisional: bool = True) -> e.Event:
+    """The ticket from the last known meter, because the final one did not come; ``provisional``: it still may."""
+    ticket = _ticket(state, session, session.meter_wh, session.meter_ms, cause, provisional=provisional)
     return e.TicketIssued(ticket=ticket)
 
 
@@ -270,22 +296,20 @@ def _adjust(state: State, command: ReportEnded) -> list[e.Event]:
     ticket = state.provisional.get(command.session_id)
     if ticket is None or ticket.cp_id != command.cp_id:
         return [_anomaly("ended_unknown_session", command.cp_id, command.session_id, command.meter_wh)]
-    late_wh = command.meter_wh - ticket.final_meter_wh
-    if late_wh < 0:
-        return [_anomaly("meter_ran_backwards", command.cp_id, command.session_id, command.meter_wh)]
-    tariff = state.site.tariff
-    whole_wh = WattHours(ticket.energy_wh + sum(ticket.adjustments) + late_wh)
-    return [
+    meter_wh, happened = _final_meter(command, ticket.final_meter_wh)
+    whole_wh = WattHours(max(0, ticket.energy_wh + meter_wh - ticket.final_meter_wh))
+    happened.append(
         e.TicketAdjusted(
             ticket_id=ticket.ticket_id,
             session_id=ticket.session_id,
             driver_id=ticket.driver_id,
-            energy_wh=late_wh,
+            energy_wh=whole_wh - ticket.energy_wh,
             amount_minor=amount_of(whole_wh, ticket.price_e4) - ticket.amount_minor,
-            co2_g=co2_of(whole_wh, tariff.co2_g_per_kwh) - ticket.co2_g,
-            final_meter_wh=command.meter_wh,
+            co2_g=co2_of(whole_wh, state.site.tariff.co2_g_per_kwh) - ticket.co2_g,
+            final_meter_wh=meter_wh,
         )
-    ]
+    )
+    return happened
 
 
 def _ticket(

@@ -84,10 +84,10 @@ class SessionStatus(StrEnum):
     PAUSED = "PAUSED"
     OFFLINE = "OFFLINE"
     EXPIRED = "EXPIRED"
-    """Lapsed without plug-in; kept only while a start may still be on its way."""
+    """Lapsed without plug-in; kept only while it may have started unheard."""
     COMPLETED = "COMPLETED"
     INTERRUPTED = "INTERRUPTED"
-    """As the status of an open session: settled without its final meter, which may still come."""
+    """As the status of an open session: settled without its final meter; its contactor may still be closed."""
 
 
 RUNNING = frozenset({SessionStatus.SUPPLYING, SessionStatus.PAUSED, SessionStatus.OFFLINE})
@@ -215,6 +215,8 @@ class Session(msgspec.Struct, kw_only=True):
     stop: StopCause | None = None
     """Central ordered the stop for this cause."""
     stop_command: CommandId | None = None
+    stopped_ms: Millis | None = None
+    """When the charge point said that its contactor is open (site time); its report may still be on its way."""
 
     @property
     def energy_wh(self) -> WattHours:
@@ -297,10 +299,14 @@ class State(msgspec.Struct):
 
 
 def shown_state(state: State, charge_point: ChargePoint) -> Shown:
-    """The derived state of a whole charge point: first that applies (features.md)."""
-    if charge_point.engine.state is not LinkState.UP:
-        return Shown.DISCONNECTED
+    """The derived state of a whole charge point: first that applies (features.md).
+
+    A lost engine whose living monitor reports it dead is out of order, not merely disconnected.
+    """
     if charge_point.monitor.state not in (LinkState.UP, LinkState.NEVER):
+        return Shown.DISCONNECTED
+    reported_dead = Hold.FAULT in charge_point.holds and charge_point.monitor.state is LinkState.UP
+    if charge_point.engine.state is not LinkState.UP and not reported_dead:
         return Shown.DISCONNECTED
     if Hold.FAULT in charge_point.holds or Hold.REVOKED in charge_point.holds:
         return Shown.OUT_OF_ORDER

@@ -12,7 +12,6 @@ from evcharge.domain.state import (
     RUNNING,
     ChargePoint,
     Connector,
-    Hold,
     LinkState,
     Session,
     SessionStatus,
@@ -204,6 +203,6 @@ def may_start(charge_point: ChargePoint, connector: Connector) -> bool:
     return (
         charge_point.engine.state is LinkState.UP
         and charge_point.monitor.state in (LinkState.UP, LinkState.NEVER)
-        and not charge_point.holds & set(Hold)
+        and not charge_point.holds
         and connector.error is None
     )

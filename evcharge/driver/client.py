@@ -35,6 +35,8 @@ T = TypeVar("T")
 BOOT_ID_BYTES = 16
 # How long a person waits for the first connection, in seconds.
 CONNECT_S = 10.0
+# How long the look goes at who listens there, in seconds.
+PROBE_S = 2.0
 # How long a waiting session goes without news before Central is asked about it, in seconds.
 ASK_AGAIN_S = 15.0
 # Pages of one list: 100 rows each, so a site of 10,000 charge points. A Central that pages for ever is
@@ -128,8 +130,8 @@ class DriverClient:
         self._watcher = watcher
         self._connect_s = connect_s
         self._make_client = make_client
-        self._why = ""
         self._tracked: dict[str, _Tracked] = {}
+        self._newest: OrderedDict[str, m.SessionView] = OrderedDict()
         self._ended: OrderedDict[str, Outcome] = OrderedDict()
         self._handed: OrderedDict[tuple[str, tuple[int, ...]], bool] = OrderedDict()
         self._asking: asyncio.Task[None] | None = None
@@ -147,6 +149,8 @@ class DriverClient:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
+        # The end is no news to whoever ends it; a ticket that comes now stays with Central for the next time.
+        self._watcher = None
         await self.leave()
 
     # --- the link
@@ -162,11 +166,21 @@ class DriverClient:
         try:
             await self._guard(self._client.wait_connected(), self._connect_s)
         except TimeoutError:
-            why = f" ({self._why})" if self._why else ""
-            host, port = self._address
-            raise Unreachable(
-                f"Central at {host}:{port} does not answer{why}; is evcharge-central running, is --central right?"
-            ) from None
+            raise Unreachable(await self._why_not()) from None
+
+    async def _why_not(self) -> str:
+        """One sentence on why there is no channel: nobody listens, or somebody who is not this Central."""
+        host, port = self._address
+        try:
+            async with asyncio.timeout(PROBE_S):
+                _, writer = await asyncio.open_connection(host, port)
+        except (OSError, TimeoutError):
+            return f"Central at {host}:{port} does not answer; is evcharge-central running, is --central right?"
+        writer.close()
+        return (
+            f"What answers at {host}:{port} does not prove to be the Central of this credential, or is too busy; "
+            "check --central, or register again at this Central's registry."
+        )
 
     async def leave(self) -> None:
         """Close the link and stay away. Sessions go on without their driver."""
@@ -279,7 +293,8 @@ class DriverClient:
     def follow(self, session_id: str, session: m.SessionView | None = None) -> None:
         """From now on keep what happens to a session until ``outcome`` has told it."""
         if session_id not in self._tracked:
-            tracked = self._tracked[session_id] = _Tracked(session)
+            # News may have come between Central's answer and this call; it is newer than the answer.
+            tracked = self._tracked[session_id] = _Tracked(self._newest.get(session_id, session))
             tracked.outcome = self._ended.get(session_id)
 
     async def watch(self, session_id: str) -> AsyncIterator[m.SessionView]:
@@ -305,6 +320,10 @@ class DriverClient:
             await self._news_of(tracked)
         self._tracked.pop(session_id, None)
         return tracked.outcome
+
+    def has_ended(self, session_id: str) -> bool:
+        """Whether a session is known to be over; only the newest ones are remembered."""
+        return session_id in self._ended
 
     def forget(self, session_id: str) -> None:
         """Nobody waits for this session any more."""
@@ -344,16 +363,14 @@ class DriverClient:
     # --- Listener
     # -------------------------------------------------------------------------------------------------
 
-    def channel_up(self, info: ChannelInfo) -> None:
+    def channel_up(self, info: ChannelInfo) -> None:  # noqa: ARG002  # part of the interface
         """Part of ``Listener``."""
-        self._why = ""
         if self._watcher is not None:
             self._watcher.link(up=True, why="")
         self._ask()
 
     def channel_down(self, why: str) -> None:
         """Part of ``Listener``."""
-        self._why = why
         if self._watcher is not None:
             self._watcher.link(up=False, why=why)
 
@@ -380,6 +397,7 @@ class DriverClient:
     def _update(self, session: m.Update) -> None:
         if self._watcher is not None:
             self._watcher.update(session)
+        _remember(self._newest, session.session_id, session)
         tracked = self._tracked.get(session.session_id)
         if tracked is not None:
             tracked.session = session
@@ -411,10 +429,12 @@ class DriverClient:
                 timeout=timeout_s,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            refused = runner is not None and runner.done() and not runner.cancelled()
+            # A request that fails because Central closed the door for good says so, not that there is no link.
+            if runner is not None and refused and not (task.done() and task.exception() is None):
+                runner.result()
             if task.done():
                 return task.result()
-            if runner is not None and runner.done() and not runner.cancelled():
-                runner.result()
             raise TimeoutError
         finally:
             task.cancel()

@@ -12,7 +12,7 @@ in site time; ``session`` is a label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
@@ -117,6 +117,17 @@ def read_sessions(path: Path) -> list[Stay]:
     if not stays:
         raise ScriptError(f"{path} has no session; write one JSON object a line.")
     return sorted(stays, key=lambda stay: (stay.arrive_ms, stay.session))
+
+
+def check_labels(path: Path, stays: Iterable[Stay], drivers: Set[str]) -> None:
+    """With several drivers each session's label has to name one of them; a single one takes all.
+
+    Raises:
+        ScriptError: names file and label.
+    """
+    strangers = [stay.session for stay in stays if stay.session not in drivers]
+    if len(drivers) > 1 and strangers:
+        raise ScriptError(f"{path}: session {strangers[0]!r} names none of the drivers in --credentials.")
 
 
 def energy_wh(text: str) -> int:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
-# How long after its expiry a lease is still counted: drift of a charge point's oscillator over a lease (100 ppm of
-# 30 s is 3 ms) and the time between its checks (1 s), with as much again in reserve. Milliseconds.
-MARGIN_MS = 2_000
+# How long after its expiry a lease is still counted, ms: how far a charge point's channel clock may be behind. It
+# starts late by the way of SESSION (10 s at most, SPEC §5: READY has to be back by then), its oscillator and Central's
+# part by 8.6 s (100 ppm) in the 24 h that a channel lives, and its checks are up to 1 s apart.
+MARGIN_MS = 20_000
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -22,11 +23,13 @@ class Grant(msgspec.Struct, frozen=True):
     fallback_w: int
     expires_ms: int
 
+    def live(self, clock_ms: int) -> bool:
+        """Whether ``limit_w`` may still rule."""
+        return clock_ms <= self.expires_ms + MARGIN_MS
+
     def worst_w(self, clock_ms: int) -> int:
         """The most that this set-point allows from ``clock_ms`` on."""
-        if clock_ms <= self.expires_ms + MARGIN_MS:
-            return max(self.limit_w, self.fallback_w)
-        return self.fallback_w
+        return max(self.limit_w, self.fallback_w) if self.live(clock_ms) else self.fallback_w
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -50,14 +53,16 @@ class Lease(msgspec.Struct, frozen=True):
         return not self.grants or (len(self.grants) == 1 and self.acknowledged)
 
     def issue(self, grant: Grant, clock_ms: int) -> Lease:
-        """After sending ``grant``. Those that ran out are kept as one, so that a silent peer cannot grow the list."""
+        """After sending ``grant``. Those that ran out unanswered become one, so that silence cannot grow the list."""
         ruling = self.grants[:1] if self.acknowledged else ()
         waiting = self.grants[len(ruling) :]
-        live = tuple(old for old in waiting if clock_ms <= old.expires_ms + MARGIN_MS)
-        expired = [old for old in waiting if clock_ms > old.expires_ms + MARGIN_MS]
-        if expired:
-            live = (max(expired, key=lambda old: old.fallback_w), *live)
-        return Lease((*ruling, *live, grant), self.acknowledged)
+        expired = [old for old in waiting if not old.live(clock_ms)]
+        if len(expired) > 1:
+            # Any of them may rule. The newest stands for all: an answer to an older one says nothing about it.
+            newest = expired[-1]
+            one = msgspec.structs.replace(newest, fallback_w=max(old.fallback_w for old in expired))
+            waiting = tuple(one if old is newest else old for old in waiting if old is newest or old.live(clock_ms))
+        return Lease((*ruling, *waiting, grant), self.acknowledged)
 
     def acknowledge(self, command_id: int) -> Lease:
         """After the charge point applied ``command_id``: whatever was sent before it can no longer rule."""
@@ -66,14 +71,14 @@ class Lease(msgspec.Struct, frozen=True):
                 return Lease(self.grants[index:], acknowledged=True)
         return self
 
-    def reject(self, command_id: int) -> Lease:
-        """After the charge point said that it did not apply ``command_id``."""
-        ruling = self.acknowledged and self.grants[0].command_id != command_id
-        return Lease(tuple(grant for grant in self.grants if grant.command_id != command_id), ruling)
+    def reject(self, command_id: int, clock_ms: int) -> Lease:
+        """After the charge point said that it did not apply ``command_id``.
+
+        One that ran out stays until a newer one is acknowledged: it may stand for others as well (``issue``).
+        """
+        kept = tuple(grant for grant in self.grants if grant.command_id != command_id or not grant.live(clock_ms))
+        return Lease(kept, self.acknowledged and kept[:1] == self.grants[:1])
 
     def next_expiry_ms(self, clock_ms: int) -> int | None:
         """When the worst case next falls by itself; None when it cannot."""
-        return min(
-            (g.expires_ms + MARGIN_MS for g in self.grants if clock_ms <= g.expires_ms + MARGIN_MS),
-            default=None,
-        )
+        return min((g.expires_ms + MARGIN_MS for g in self.grants if g.live(clock_ms)), default=None)

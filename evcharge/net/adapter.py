@@ -159,22 +159,22 @@ class Adapter(asyncio.Protocol):
         return self.conn.channel_ms(self._clock.monotonic())
 
     def send(self, message: Message) -> bool:
-        """Seal and write, or queue while the peer reads slowly. False: the connection is over, nothing was done.
+        """Seal and write, or queue while the peer reads slowly. False: the connection is over, the message is dropped.
 
         A telemetry message takes the place of an older one of its session in the queue. LocalProtocolError: the
         channel is not ready, or the message is not legal here.
         """
-        if self.conn.closed:
+        conn = self.conn
+        if conn.closed:
             return False
         now = self._clock.monotonic()
-        conn = self.conn
         if not conn.ready or (self._writable and not self._waiting):
             conn.send(message, now)
             if not self._pumping or conn.pending_bytes > HIGH_WATER:
                 self._flush()
         else:
             self._enqueue(message)
-        return True
+        return not conn.closed
 
     def reply_hello(self, central_time_ms: int) -> bool:
         """Server: verify HELLO and answer. False: the connection is over."""

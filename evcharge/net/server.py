@@ -31,6 +31,8 @@ from protocol.messages import Drain
 BACKLOG = 4096
 # How many connections one turn of the loop accepts. After EMFILE asyncio goes on for so many rounds, and logs each.
 ACCEPTS_PER_TURN = 64
+# What counts as unlimited: no machine of ours serves a million peers.
+MOST_FILES = 1 << 20
 # Descriptors that stay free for the log, the registry and the rest of the process.
 SPARE_FILES = 128
 
@@ -96,7 +98,7 @@ class Server:
 
         Raises OSError (the address is taken, or is not one of this machine).
         """
-        self._most = self._server_limits.connections or _files_allowed() - SPARE_FILES
+        self._most = self._server_limits.connections or max(1, _files_allowed() - SPARE_FILES)
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         addresses: list[tuple[str, int]] = []
@@ -219,7 +221,8 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
 def _files_allowed() -> int:
     """How many descriptors this process may have, after raising its own limit as far as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY in (soft, hard):
+        return MOST_FILES
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return soft
+    return hard

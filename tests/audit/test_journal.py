@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from evcharge.audit import repair
 from evcharge.audit.files import OsFiles
 from evcharge.audit.journal import JournalFailed, LogInUse, describe, recover
 from evcharge.audit.record import MARK, MAX_BODY
@@ -258,6 +259,14 @@ def test_a_smaller_segment_setting_keeps_what_is_there(tmp_path: Path) -> None:
     assert events(records) == [b"x" * 100] * 5 + [b"y" * 100] * 5
 
 
+def test_a_segment_that_shrinks_while_it_is_copied_stops_the_recovery(tmp_path: Path) -> None:
+    path = tmp_path / segment_name(1)
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(OSError, match="shorter"):
+        repair.rewrite(path, OsFiles(), 101, 512)
+    assert path.read_bytes() == b"x" * 100
+
+
 def test_sentences_for_the_operator() -> None:
     full = describe(OSError(errno.ENOSPC, "x"), HERE)
     assert "full" in full
@@ -270,6 +279,7 @@ def test_sentences_for_the_operator() -> None:
 CHILD = """
 import sys, queue
 from pathlib import Path
+from evcharge.audit import repair
 from evcharge.audit.files import OsFiles
 from evcharge.audit.journal import recover
 told = queue.Queue()

@@ -32,7 +32,6 @@ finish() {
         kill "$engine_pid" 2>/dev/null || true
         wait "$engine_pid" 2>/dev/null || true
     fi
-    [ "$status" = 0 ] || { [ -f "$work/engine.log" ] && tail -5 "$work/engine.log" >&2; }
     if [ -z "${KEEP_IMAGE:-}" ]; then
         findmnt --list --noheadings --output TARGET 2>/dev/null | grep "^$work/" | sort -r | xargs -r umount || true
         rm -rf "$work"
@@ -60,7 +59,7 @@ for _ in $(seq 300); do
     kill -0 "$engine_pid" 2>/dev/null || fail "the container engine ended: $(tail -1 "$work/engine.log")"
     sleep 0.2
 done
-docker version >/dev/null || fail "the container engine did not answer in a minute."
+docker version >/dev/null || fail "the container engine did not answer in a minute: $(tail -1 "$work/engine.log")"
 
 docker import "$base" python:3.11-slim >/dev/null
 # The build may have to trust the certificates that this machine trusts; they go into the base of this test only.
@@ -68,7 +67,8 @@ mkdir "$work/base"
 cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$work/base/ca.crt"
 printf 'FROM python:3.11-slim\nCOPY ca.crt /etc/ssl/certs/ca-certificates.crt\nENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt%s\n' \
     "${PIP_INDEX_URL:+ PIP_INDEX_URL=$PIP_INDEX_URL}" >"$work/base/Dockerfile"
-docker build --quiet --network=host --tag python:3.11-slim "$work/base" >/dev/null
+docker build --quiet --network=host --tag python:3.11-slim "$work/base" >/dev/null 2>"$work/base.log" \
+    || { cat "$work/base.log" >&2; fail "the base image failed."; }
 docker image inspect python:3.11-slim >/dev/null
 
 say "building the image"

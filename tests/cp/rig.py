@@ -92,9 +92,7 @@ class Rig:
         max_w: int = 7_360,
     ) -> None:
         self.store = store or MemoryStore()
-        self.ratings = [
-            ConnectorInfo(connector=n, min_w=min_w, max_w=max_w) for n in range(1, connectors + 1)
-        ]
+        self.ratings = [ConnectorInfo(connector=n, min_w=min_w, max_w=max_w) for n in range(1, connectors + 1)]
         self.speed = speed
         self.wall_s = 1000.0
         self.site_ms = SITE_MS
@@ -146,9 +144,7 @@ class Rig:
         assert self.engine.on_channel_down(self.now) == []
 
     def plug(self, connector: int = 1, *, vehicle: Vehicle | None = None, **spec: object) -> list[Message]:
-        car = vehicle or Vehicle.from_spec(
-            msgspec.convert(spec, VehicleSpec), self.ratings[connector - 1].max_w
-        )
+        car = vehicle or Vehicle.from_spec(msgspec.convert(spec, VehicleSpec), self.ratings[connector - 1].max_w)
         return self.take(self.engine.plug(connector, car, self.now))
 
     def unplug(self, connector: int = 1) -> list[Message]:

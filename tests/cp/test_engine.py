@@ -648,7 +648,8 @@ def test_one_broken_connector_of_two_leaves_the_charge_point_well() -> None:
 def test_the_red_button() -> None:
     rig = Rig().charging()
     sent = rig.take(rig.engine.emergency_stop(rig.now))
-    assert of(SupplyEnded, sent)[0].reason == "emergency_stop"
+    assert of(SupplyEnded, sent)[0].reason == "fault"
+    assert of(Status, sent)[0].error == "emergency_stop"
     assert rig.engine.health() == "emergency_stop"
 
 
@@ -753,7 +754,7 @@ def test_a_failing_disk_stops_the_supply_within_a_second_and_says_so(transient: 
     sent = rig.wait(1.1)
     if transient:
         (ended,) = of(SupplyEnded, sent)
-        assert ended.reason == "storage_failed"
+        assert ended.reason == "fault"
         assert ended.meter_wh == rig.register_wh
         assert of(Status, sent) == [Status(connector=1, occupied=True)]
         assert rig.engine.health() is None

@@ -189,9 +189,7 @@ def test_the_rating_of_a_field_connector() -> None:
     assert rating_w(6, 230, 3) == 4_140
 
 
-limits = st.lists(
-    st.tuples(st.integers(0, 2 * HOUR_MS), st.integers(0, 12_000)), min_size=1, max_size=6
-)
+limits = st.lists(st.tuples(st.integers(0, 2 * HOUR_MS), st.integers(0, 12_000)), min_size=1, max_size=6)
 vehicles = st.builds(
     VehicleSpec,
     need_wh=st.none() | st.integers(1, 30_000),

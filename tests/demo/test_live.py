@@ -74,13 +74,15 @@ def test_the_plain_line_says_it_all_in_local_time() -> None:
 def test_a_site_without_charge_points_can_be_shown() -> None:
     empty = Snapshot(site_ms=0, charge_points=(), totals=TotalsView(), substations=())
     assert "no charge points" in plain_line(empty, 0)
-    Console(file=io.StringIO()).print(render(empty, title="t", hint="h", utc_offset_s=0, height=24))
+    Console(file=io.StringIO()).print(render(empty, title="t", hint="h", utc_offset_s=0, width=100, height=24))
 
 
 @pytest.mark.parametrize(("height", "more"), [(40, False), (10, True)])
 def test_the_table_shows_charging_points_first_and_no_more_than_fit(height: int, more: bool) -> None:
     out = io.StringIO()
-    Console(file=out, width=100).print(render(SNAPSHOT, title="demo", hint="Ctrl-C", utc_offset_s=0, height=height))
+    Console(file=out, width=100).print(
+        render(SNAPSHOT, title="demo", hint="Ctrl-C", utc_offset_s=0, width=100, height=height)
+    )
     text = out.getvalue()
     assert ("… and 1 more" in text) is more
     assert text.index(" B ") < text.index(" A ")

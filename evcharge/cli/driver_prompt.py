@@ -1,0 +1,211 @@
+"""``evcharge-driver`` without a verb: a prompt that charges, with a live view while it does."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+
+import click
+
+from evcharge.cli.driver_view import (
+    LiveShow,
+    Show,
+    charge_point_rows,
+    plain,
+    show_table,
+    ticket_rows,
+)
+from evcharge.driver.client import DriverClient, RequestFailed, RequestRefused
+from evcharge.driver.scripted import energy_wh
+from protocol import messages as m
+
+PROMPT = "evcharge> "
+# Longest line that is read, in bytes; commands have under 100.
+MAX_LINE = 4096
+HELP = """\
+list                      charge points and what they can do
+charge CP [KWH] [DEPART]  charge at CP; DEPART is HH:MM or +2h; Enter leaves the view, the charge goes on
+watch [SESSION]           back to the live view
+end [SESSION]             end a charge; without SESSION the one that runs
+tickets                   your tickets
+help, quit"""
+
+Depart = Callable[[str], int]
+
+
+class Lines:
+    """Lines of stdin, and Ctrl-C as an empty line; ends with None."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, descriptor: int) -> None:
+        """Read in a thread: a terminal, a pipe and a file behave alike there, and nothing waits for it at the end."""
+        threading.Thread(target=self._read, args=(descriptor,), daemon=True, name="stdin").start()
+
+    def interrupt(self) -> None:
+        """Ctrl-C: leaves a view, and at the prompt the program."""
+        self._queue.put_nowait("\x03")
+
+    async def next(self) -> str | None:
+        """The next line, ``"\\x03"`` for Ctrl-C, None at the end."""
+        return await self._queue.get()
+
+    def feed(self, line: str | None) -> None:
+        """A line from the thread or a test."""
+        self._queue.put_nowait(line)
+
+    def _read(self, descriptor: int) -> None:
+        # os.read: a buffered stdin would be locked by this thread when the program ends.
+        waiting = b""
+        while data := _read_some(descriptor):
+            *lines, waiting = (waiting + data).split(b"\n")
+            for line in lines:
+                self._tell(line.decode("utf-8", "replace"))
+            waiting = waiting[-MAX_LINE:]
+        if waiting:
+            self._tell(waiting.decode("utf-8", "replace"))
+        self._tell(None)
+
+    def _tell(self, line: str | None) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, line)
+
+
+class Prompt:
+    """One person at one terminal."""
+
+    def __init__(self, client: DriverClient, show: Show, lines: Lines, depart: Depart) -> None:
+        self._client = client
+        self._show = show
+        self._lines = lines
+        self._depart = depart
+        self._sessions: list[str] = []
+        self._verbs: dict[str, Callable[..., Awaitable[None]]] = {
+            "list": self._list,
+            "charge": self._charge,
+            "watch": self._watch,
+            "end": self._end,
+            "tickets": self._tickets,
+        }
+
+    async def run(self) -> None:
+        """Until quit, Ctrl-C at the prompt, or the end of input. Raises Refusal."""
+        self._show.say(f"Driver {plain(self._client.driver_id)}. Type help for what you can do.")
+        while True:
+            if sys.stdin.isatty():
+                click.echo(PROMPT, nl=False)
+            line = await self._lines.next()
+            words = [] if line is None else line.split()
+            if line is None or line == "\x03" or words[:1] in (["quit"], ["exit"], ["q"]):
+                break
+            if words:
+                await self._do(words[0].lower(), words[1:])
+        running = self._running()
+        if running:
+            self._show.say(f"Still charging: {', '.join(map(plain, running))}. The ticket waits for you.")
+
+    def _running(self) -> list[str]:
+        """Sessions of this window that have not ended as far as we know."""
+        return [session_id for session_id in self._sessions if not self._client.has_ended(session_id)]
+
+    async def _do(self, verb: str, words: list[str]) -> None:
+        action = self._verbs.get(verb)
+        if action is None:
+            self._show.say(HELP if verb in ("help", "?", "h") else f"There is no {plain(verb)!r}; type help.")
+            return
+        try:
+            inspect.signature(action).bind(*words)
+        except TypeError:
+            # Too few or too many words for the verb.
+            self._show.say(next(line for line in HELP.splitlines() if line.startswith(verb)))
+            return
+        try:
+            await action(*words)
+        except (RequestRefused, RequestFailed, ValueError) as error:
+            self._show.say(plain(str(error)))
+
+    async def _list(self) -> None:
+        rows = charge_point_rows(await self._client.charge_points())
+        show_table(("charge point", "", "state", "power", ""), rows, "There is no charge point yet.")
+
+    async def _tickets(self) -> None:
+        rows = ticket_rows(await self._client.tickets())
+        show_table(("end", "charge point", "energy", "amount", "time", "how", "ticket"), rows, "No tickets yet.")
+
+    async def _charge(self, cp_id: str, *more: str) -> None:
+        energy, depart_ms = None, None
+        for word in more:
+            if word.startswith("+") or ":" in word:
+                depart_ms = self._depart(word)
+            else:
+                energy = energy_wh(word)
+        session = await self._client.charge(cp_id, energy_wh=energy, depart_by_ms=depart_ms)
+        self._sessions.append(session.session_id)
+        await self._view(session)
+
+    async def _watch(self, session_id: str | None = None) -> None:
+        await self._view(m.SessionView(session_id=self._chosen(session_id), state="", cp_id=""))
+
+    async def _end(self, session_id: str | None = None) -> None:
+        chosen = self._chosen(session_id)
+        self._client.follow(chosen)
+        await self._client.end(chosen)
+        await self._view(m.SessionView(session_id=chosen, state="", cp_id=""))
+
+    def _chosen(self, session_id: str | None) -> str:
+        if session_id is not None:
+            return session_id
+        running = self._running()
+        if not running:
+            raise ValueError("No charge of this window runs; name the session.")
+        return running[-1]
+
+    async def _view(self, session: m.SessionView) -> None:
+        """Show a session until it ends or the person presses Enter."""
+        session_id = session.session_id
+        self._client.follow(session_id)
+        if isinstance(self._show, LiveShow) and session.cp_id:
+            self._show.watch(session)
+        outcome = asyncio.ensure_future(self._client.outcome(session_id))
+        line = asyncio.ensure_future(self._lines.next())
+        try:
+            await asyncio.wait({outcome, line}, return_when=asyncio.FIRST_COMPLETED)
+            if outcome.done():
+                ended = outcome.result()
+                if ended.ticket is None:
+                    self._show.say(f"The session ended before it began: {plain(ended.why).replace('_', ' ')}.")
+            if line.done() and line.result() is None:
+                self._lines.feed(None)
+        finally:
+            if isinstance(self._show, LiveShow):
+                self._show.close()
+            for task in (outcome, line):
+                task.cancel()
+            await asyncio.gather(outcome, line, return_exceptions=True)
+
+
+async def prompt(client: DriverClient, show: Show, depart: Depart) -> None:
+    """Run the prompt on stdin. Raises Refusal."""
+    lines = Lines()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lines.interrupt)
+    lines.start(stdin_descriptor())
+    await Prompt(client, show, lines, depart).run()
+
+
+def _read_some(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, MAX_LINE)
+    except OSError:
+        return b""
+
+
+def stdin_descriptor() -> int:
+    """The descriptor that the prompt reads."""
+    return sys.stdin.fileno()

@@ -1,0 +1,19 @@
+"""What all tests share: how many examples hypothesis tries. ``EVCHARGE_EXAMPLES=5000`` makes a long run."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Moderate, so that the whole suite stays fast; a test that needs more of them says so itself.
+EXAMPLES = 40
+
+settings.register_profile(
+    "evcharge",
+    max_examples=int(os.environ.get("EVCHARGE_EXAMPLES", EXAMPLES)),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    print_blob=True,
+)
+settings.load_profile("evcharge")

@@ -1,0 +1,285 @@
+"""Central, registry, charge point, monitor and driver on five hosts, and every resilience case of features.md.
+
+The hosts are network namespaces with a cable between each two that talk; a case cuts a cable or kills a process with
+SIGKILL. What is asserted is read back: from the audit log, from the charge point's meter register and from the tickets
+that the driver's own process printed. Each test ends with the books balanced: one ticket for each session, Σ tickets =
+Σ meters. ``python -m tests.e2e.namespaces`` shows what happens, line by line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evcharge.audit.replay import CleanEnd
+from evcharge.domain import events as e
+from evcharge.domain.state import Hold, LinkState, Role, SessionStatus, Shown, StopCause
+from tests.support.netns import Network, missing
+from tests.support.processes import Timeline, until
+from tests.support.site import CP, DRIVER, MIN_KW, SECOND_CP, Site, make_registry
+
+pytestmark = pytest.mark.netns
+
+HOSTS = ("central", "sidecar", "cp", "monitor", "driver")
+CABLES = (
+    ("central", "sidecar"),
+    ("central", "cp"),
+    ("central", "monitor"),
+    ("central", "driver"),
+    ("cp", "monitor"),
+    ("driver", "sidecar"),
+)
+# The shortest lease that Central grants, in seconds, so that its end is seen soon.
+LEASE_S = 10
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lacking = missing()
+    if lacking is not None and os.environ.get("CI") == "true":
+        pytest.fail(lacking)
+    if lacking is not None:
+        pytest.skip(lacking)
+    return make_registry(tmp_path_factory.mktemp("registered"))
+
+
+@pytest.fixture
+def site(tmp_path: Path, registry: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    timeline = Timeline(request.node.name.removeprefix("test_").replace("_", " "))
+    with Network(HOSTS, CABLES) as network, Site(tmp_path, network, registry, timeline) as site:
+        yield site
+
+
+def cut(site: Site, one: str, other: str) -> None:
+    assert isinstance(site.net, Network)
+    site.net.cut(one, other)
+    site.timeline.say(f"the cable between {one} and {other} is cut")
+
+
+def mend(site: Site, one: str, other: str) -> None:
+    assert isinstance(site.net, Network)
+    site.net.mend(one, other)
+    site.timeline.say(f"the cable between {one} and {other} is whole again")
+
+
+def test_five_hosts_complete_a_charge_and_a_driver_may_vanish(site: Site) -> None:
+    site.start()
+    hosts = {os.readlink(f"/proc/{process.pid}/ns/net") for process in site.processes}
+    assert len(hosts) == 4, "each process has a network of its own"
+
+    # A newcomer registers over the network: never by accident without TLS.
+    url = f"http://{site.net.address('sidecar', 'driver')}:{site.sidecar_port}"
+    words = ["register", "--registry", url, "--token-file", site.registry / "operator.token", "--id", "ben"]
+    ben = [*words, "--out", site.directory / "ben.json"]
+    refused = site.run("driver", "driver", "driver", ben)
+    assert refused.wait() == 1
+    assert "--plain-http" in refused.errors
+    assert site.run("driver", "driver", "driver", [*ben, "--plain-http"]).wait() == 0
+
+    driver, session_id = site.charge(wh=40)
+    assert os.readlink(f"/proc/{driver.pid}/ns/net") not in hosts, "the driver is on a fifth host"
+    ticket = site.ticket(driver, session_id)
+    assert (ticket["energy_wh"], ticket["status"], ticket["reason"]) == (40, "COMPLETED", "target_reached")
+    sources = {logged.stamp.actor: logged.stamp.source for logged in site.history.logged if logged.stamp.source}
+    assert sources == {
+        f"engine:{CP}": site.net.address("cp", "central"),
+        f"monitor:{CP}": site.net.address("monitor", "central"),
+        f"driver:{DRIVER}": site.net.address("driver", "central"),
+        f"operator:{sources_of_operators(site)}": site.net.address("sidecar", "central"),
+    }
+
+    # The driver is killed: the session goes on, and its ticket waits for it.
+    driver, session_id = site.charge(wh=60)
+    driver.kill()
+    site.timeline.say("the driver is killed")
+    (issued,) = until(lambda: site.history.tickets(session_id))
+    assert (issued.energy_wh, issued.reason) == (60, StopCause.TARGET_REACHED)
+    assert issued.ticket_id in site.history.state().drivers[issued.driver_id].undelivered
+    site.timeline.say("the session ended at its target without its driver")
+    back = site.driver("tickets")
+    assert back.wait() == 0, back.tail()
+    assert f'"{issued.ticket_id}"' in back.out.read_text()
+    until(lambda: not site.history.state().drivers[issued.driver_id].undelivered)
+    site.timeline.say("the driver is back and has its ticket")
+
+    # The driver's cable is cut for the rest of a session: the same process gets its ticket when it is whole again.
+    driver, session_id = site.charge(wh=40)
+    cut(site, "central", "driver")
+    (issued,) = until(lambda: site.history.tickets(session_id))
+    assert not driver.said("ticket")
+    mend(site, "central", "driver")
+    assert site.ticket(driver, session_id)["energy_wh"] == 40
+    site.settle()
+
+
+def sources_of_operators(site: Site) -> str:
+    (operator,) = {
+        event.entity for event in site.history.all(e.PeerConnected) if event.role is Role.OPERATOR
+    }
+    return operator
+
+
+def test_without_its_monitor_a_charge_point_stops_safely(site: Site) -> None:
+    site.start()
+    driver, session_id = site.charge()
+    site.monitor.kill()
+    site.timeline.say("the monitor is killed")
+    site.shown(Shown.DISCONNECTED)
+    ticket = site.ticket(driver, session_id)
+    assert (ticket["status"], ticket["reason"]) == ("INTERRUPTED", "monitor_lost")
+    assert site.power_now() == 0
+    site.refused("disconnected")
+    site.start_monitor()
+    site.free()
+
+    driver, session_id = site.charge()
+    cut(site, "central", "monitor")
+    site.shown(Shown.DISCONNECTED)
+    ticket = site.ticket(driver, session_id)
+    assert (ticket["status"], ticket["reason"]) == ("INTERRUPTED", "monitor_lost")
+    assert site.power_now() == 0
+    mend(site, "central", "monitor")
+    site.free()
+    # The engine was there all the time, and it was well.
+    assert not [lost for lost in site.history.all(e.PeerDisconnected) if lost.role is Role.ENGINE]
+    assert not site.history.all(e.HoldPlaced)
+    driver, session_id = site.charge(wh=20)
+    assert site.ticket(driver, session_id)["status"] == "COMPLETED"
+    site.settle()
+
+
+def test_a_killed_engine_is_reported_and_loses_no_energy(site: Site) -> None:
+    site.start()
+    driver, session_id = site.charge()
+    site.cp.kill()
+    site.timeline.say("the engine is killed")
+    register_wh = site.register_on_disk()
+    assert register_wh > 0
+    until(lambda: Hold.FAULT in site.history.state().charge_points[CP].holds)
+    site.timeline.say("the monitor has reported the fault")
+    until(lambda: any(update["reason"] == "fault" for update in driver.said("update")), driver.tail)
+    site.timeline.say("the driver is told")
+    assert not site.history.tickets(), "no ticket before the final meter is known"
+    assert site.history.shown(CP) not in (Shown.ACTIVATED, Shown.SUPPLYING)
+
+    site.cp = site.start_cp()
+    site.timeline.say("the engine is started again")
+    ticket = site.ticket(driver, session_id)
+    assert (ticket["status"], ticket["energy_wh"]) == ("INTERRUPTED", register_wh)
+    site.free()
+    driver, session_id = site.charge(wh=20)
+    assert site.ticket(driver, session_id)["status"] == "COMPLETED"
+    site.settle()
+
+
+def test_without_central_a_session_ends_by_itself_and_none_begins(site: Site) -> None:
+    site.start()
+    # A second charge point is authorized and waits for its vehicle.
+    second = site.start_cp(SECOND_CP, plugged=False)
+    until(lambda: site.history.shown(SECOND_CP) is Shown.ACTIVATED)
+    waiting, waiting_id = site.charge(SECOND_CP, wh=20, running=False)
+    until(lambda: (found := site.history.session(waiting_id)) and found.authorize_acknowledged)
+    driver, session_id = site.charge(wh=60)
+    site.central.kill()
+    site.timeline.say("Central is killed")
+    before = site.history.records
+    assert not site.history.tickets()
+
+    # The vehicle comes while Central is away, to an engine that was started anew and knows of the authorization.
+    second.kill()
+    second = site.start_cp(SECOND_CP)
+    until(lambda: second.logged("cp.action"), second.tail)
+    until(lambda: site.power_now() == 0, "the session goes on without end")
+    site.timeline.say(f"{CP} has reached the target by itself")
+    delivered = len(site.power())
+    assert site.power(SECOND_CP) == [], "nothing starts without Central"
+
+    site.central = site.start_central("--monitor-return-s", 30)
+    site.timeline.say("Central is back")
+    ticket = site.ticket(driver, session_id)
+    assert (ticket["energy_wh"], ticket["status"], ticket["reason"]) == (60, "COMPLETED", "target_reached")
+    assert len(site.power()) == delivered
+    # Nothing of the log was lost or changed, and it goes on where it ended.
+    after = site.history.records
+    durable = [record for record in before if record.seq <= before[-1].durable]
+    assert after[: len(durable)] == durable
+    assert [record.seq for record in after] == list(range(1, len(after) + 1))
+    assert site.ticket(waiting, waiting_id)["energy_wh"] == 20
+    site.free()
+    site.settle()
+
+
+def test_a_cut_link_leaves_the_charge_point_to_its_lease_and_then_its_fallback(site: Site) -> None:
+    site.start("--lease-s", LEASE_S)
+    driver, session_id = site.charge()
+    full_w = site.power_now()
+    cut(site, "central", "cp")
+    until(lambda: (found := site.history.session(session_id)) and found.status is SessionStatus.OFFLINE)
+    site.timeline.say("the session is OFFLINE")
+    session = site.history.session(session_id)
+    assert session is not None and session.lease.newest is not None
+    assert site.history.shown(CP) is Shown.DISCONNECTED
+    site.refused("disconnected")
+    until(lambda: site.power_now() != full_w, "the lease never ended")
+    at_ms, watts = site.power()[-1]
+    assert watts == MIN_KW * 1000
+    site.timeline.say(f"the lease is over: {full_w} W became {watts} W")
+    # It held the whole lease, and not longer than the charge point's tick and clocks allow.
+    assert abs(at_ms - session.lease.newest.expires_ms) < 500
+
+    mend(site, "central", "cp")
+    site.free_again = until(lambda: (found := site.history.session(session_id)) and found.status is SessionStatus.SUPPLYING)
+    site.timeline.say("the session is SUPPLYING again")
+    until(lambda: site.power_now() == full_w, "the power was not raised again")
+    site.timeline.say(f"{full_w} W again")
+    assert site.driver("end", session_id).wait() == 0
+    ticket = site.ticket(driver, session_id)
+    assert (ticket["status"], ticket["reason"]) == ("COMPLETED", "driver_ended")
+    # The monitor's link stood, and it had nothing to report.
+    assert not [lost for lost in site.history.all(e.PeerDisconnected) if lost.role is Role.MONITOR]
+    assert not site.history.all(e.HoldPlaced)
+    site.settle()
+
+
+def test_without_the_registry_known_peers_go_on_and_a_revocation_waits_for_it(site: Site) -> None:
+    site.start()
+    driver, session_id = site.charge()
+    site.sidecar.kill()
+    site.timeline.say("the registry is killed")
+    until(lambda: site.central.logged("registry.away"), site.central.tail)
+    delivered = driver.said("update")[-1]["energy_wh"]
+    until(lambda: driver.said("update")[-1]["energy_wh"] > delivered, driver.tail)
+    site.timeline.say("the running session goes on")
+    assert site.driver("end", session_id).wait() == 0
+    assert site.ticket(driver, session_id)["status"] == "COMPLETED"
+
+    # A known charge point comes back, from the record that Central kept.
+    connected = len(site.history.all(e.PeerConnected))
+    site.cp.kill()
+    site.cp = site.start_cp()
+    until(lambda: any(peer.role is Role.ENGINE for peer in site.history.all(e.PeerConnected)[connected:]))
+    (engine,) = [peer for peer in site.history.all(e.PeerConnected)[connected:] if peer.role is Role.ENGINE]
+    assert engine.stale_record
+    site.timeline.say("the charge point reconnected on its kept record, marked as stale")
+    site.free()
+    driver, session_id = site.charge()
+
+    # Revoked at a registry that Central cannot reach yet.
+    site.sidecar = site.start_sidecar("127.0.0.1")
+    revoke(site, engine.username)
+    assert not site.history.all(e.PeerRevoked)
+    assert site.sidecar.stop() == 0
+    site.sidecar = site.start_sidecar()
+    site.timeline.say("the registry is back")
+    until(lambda: site.history.all(e.PeerRevoked))
+    site.timeline.say("the revocation is in the log")
+    until(lambda: site.power_now() == 0, lambda: f"a revoked charge point goes on; {site.logs()}")
+    site.timeline.say("the revoked charge point has stopped")
+    until(lambda: site.cp.logged("cp.refused"), site.cp.tail)
+    assert Hold.REVOKED in site.history.state().charge_points[CP].holds
+    site.refused("disconnected")
+    site.settle()

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+from math import ceil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evcharge.net.clock import SystemClock
+from evcharge.net.timers import TICK_S, Timer, TimerWheel
+from tests.support.clock import ManualClock
+
+
+async def test_a_timer_fires_once_not_early_and_at_most_a_tick_late() -> None:
+    clock = ManualClock(100.0)
+    wheel = clock.watch(TimerWheel(clock))
+    fired: list[float] = []
+    wheel.schedule(101.0, lambda: fired.append(clock.monotonic()))
+    clock.advance(0.999)
+    assert not fired
+    clock.advance(0.001 + TICK_S)
+    assert len(fired) == 1
+    clock.advance(100)
+    assert len(fired) == 1
+    assert len(wheel) == 0
+
+
+async def test_the_loop_has_one_timer_for_all_and_none_for_none() -> None:
+    loop = asyncio.get_running_loop()
+    wheel = TimerWheel(SystemClock())
+    assert wheel._handle is None
+    timers = [wheel.schedule(wheel._clock.monotonic() + 1000 - number, lambda: None) for number in range(100)]
+    assert wheel._handle is not None
+    assert wheel._handle.when() - loop.time() == pytest.approx(901, abs=2)
+    for timer in timers:
+        wheel.cancel(timer)
+        wheel.cancel(timer)
+    assert len(wheel) == 0
+    wheel.run_due()
+    assert wheel._handle is None
+    wheel.schedule(0, lambda: None)
+    wheel.close()
+    assert wheel._handle is None
+
+
+async def test_real_time_makes_it_fire() -> None:
+    clock = SystemClock()
+    wheel = TimerWheel(clock)
+    fired = asyncio.get_running_loop().create_future()
+    start = clock.monotonic()
+    wheel.schedule(start + 60, lambda: None)
+    wheel.schedule(start + 0.01, lambda: fired.set_result(clock.monotonic()))
+    assert await fired >= start + 0.01
+    wheel.close()
+
+
+async def test_a_callback_that_raises_does_not_stop_the_others() -> None:
+    clock = ManualClock()
+    wheel = TimerWheel(clock)
+    done: list[int] = []
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    now = clock.monotonic()
+    wheel.schedule(now + 1, broken)
+    wheel.schedule(now + 1, lambda: done.append(1))
+    wheel.schedule(now + 2, lambda: done.append(2))
+    clock.advance(5)
+    with pytest.raises(ZeroDivisionError):
+        wheel.run_due()
+    assert wheel._handle is not None, "the rest is still due"
+    wheel.run_due()
+    assert done == [1, 2]
+
+
+async def test_a_callback_that_always_wants_now_does_not_keep_the_turn_from_ending() -> None:
+    clock = ManualClock()
+    wheel = clock.watch(TimerWheel(clock))
+    calls: list[float] = []
+
+    def again() -> None:
+        calls.append(clock.monotonic())
+        wheel.run_due()
+        wheel.schedule(clock.monotonic() - 10, again)
+
+    again()
+    clock.advance(1)
+    clock.advance(1)
+    assert len(calls) == 3
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("schedule"), st.floats(0, 5)),
+        st.tuples(st.just("cancel"), st.integers(0, 30)),
+        st.tuples(st.just("advance"), st.floats(0, 3)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(STEPS)
+def test_every_timer_fires_exactly_when_its_tick_has_come_unless_cancelled(
+    steps: list[tuple[str, float]],
+) -> None:
+    async def play() -> None:
+        clock = ManualClock(50.0)
+        wheel = clock.watch(TimerWheel(clock))
+        deadlines: list[float] = []
+        timers: list[Timer] = []
+        fired: list[int] = []
+        cancelled: set[int] = set()
+        for verb, value in steps:
+            if verb == "schedule":
+                number = len(timers)
+                deadlines.append(clock.monotonic() + value)
+                timers.append(wheel.schedule(deadlines[-1], lambda number=number: fired.append(number)))
+            elif verb == "cancel" and int(value) < len(timers):
+                wheel.cancel(timers[int(value)])
+                if int(value) not in fired:
+                    cancelled.add(int(value))
+            elif verb == "advance":
+                clock.advance(value)
+                now = clock.monotonic()
+                due = {number for number, at in enumerate(deadlines) if ceil(at / TICK_S) * TICK_S <= now}
+                assert due - cancelled == set(fired)
+                assert all(deadlines[number] <= now for number in fired)
+        assert len(fired) == len(set(fired))
+        assert len(wheel) == len(timers) - len(fired) - len(cancelled)
+        wheel.close()
+
+    asyncio.run(play())

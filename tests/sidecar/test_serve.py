@@ -1,0 +1,202 @@
+"""The whole sidecar: HTTP first, then the link to Central, and a drain that leaves nobody waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from evcharge.cli.sidecar import cli, is_loopback
+from evcharge.net.clock import SystemClock
+from evcharge.sidecar.bootstrap import BootstrapError, initialise
+from evcharge.sidecar.serve import CannotListen, serve
+from protocol.credentials import Credential, Role
+from tests.support.fake_central import FakeCentral
+
+
+class Running:
+    """``serve`` in a task."""
+
+    def __init__(self, directory: Path, **more: Any) -> None:
+        self.url = ""
+        self._up = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._work = serve(
+            directory,
+            more.pop("host", "127.0.0.1"),
+            more.pop("port", 0),
+            central=more.pop("central", None),
+            clock=SystemClock(),
+            entropy=os.urandom,
+            ready=self._ready,
+            stop=self._stop,
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    def _ready(self, url: str) -> None:
+        self.url = url
+        self._up.set()
+
+    async def __aenter__(self) -> Running:
+        self.task = asyncio.create_task(self._work)
+        up = asyncio.create_task(self._up.wait())
+        await asyncio.wait({self.task, up}, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if self.task.done():
+            await self.task
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._stop.set()
+        assert self.task is not None
+        await self.task
+
+
+@pytest.fixture
+async def made(tmp_path: Path) -> Path:
+    await initialise(tmp_path / "r", "http://127.0.0.1:8080", clock=SystemClock(), entropy=os.urandom)
+    return tmp_path / "r"
+
+
+def central_of(directory: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = msgspec.json.decode((directory / "central.json").read_bytes())
+    return answer
+
+
+async def health(url: str) -> dict[str, Any]:
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/health") as response:
+        answer: dict[str, Any] = await response.json()
+        return answer
+
+
+async def test_without_central_the_link_is_unset(made: Path) -> None:
+    async with Running(made) as sidecar:
+        assert (await health(sidecar.url))["central"] == "unset"
+
+
+async def test_the_link_is_a_gateway_peer_that_comes_back(made: Path) -> None:
+    about = central_of(made)
+    central = FakeCentral(Credential.from_json(msgspec.json.encode(about["credential"])))
+    async with central, Running(made, central=("127.0.0.1", central.port)) as sidecar:
+        await central.until(lambda: bool(central.links))
+        link = central.links[0].conn
+        assert (link.role, link.username, link.entity) == (Role.GATEWAY, "sidecar", "sidecar")
+        assert (await health(sidecar.url))["central"] == "connected"
+        central.cut()
+        await central.until(lambda: central.connections == 2 and bool(central.links))
+        assert (await health(sidecar.url))["central"] == "connected"
+    assert not central.links
+
+
+async def test_the_registry_serves_while_central_is_away(made: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        async with Running(made, central=("127.0.0.1", taken.getsockname()[1])) as sidecar:
+            assert (await health(sidecar.url)) == {"status": "ok", "central": "disconnected", "rev": 2}
+
+
+async def test_a_drain_answers_the_followers_that_wait(made: Path) -> None:
+    token = central_of(made)["registry"]["service_token"]
+    async with Running(made) as sidecar, aiohttp.ClientSession() as session:
+        headers = {"Authorization": f"Bearer {token}"}
+
+        async def follow() -> Any:
+            async with session.get(f"{sidecar.url}/changes?after=2&wait=25", headers=headers) as response:
+                return await response.json()
+
+        waiting = asyncio.create_task(follow())
+        await health(sidecar.url)
+        await sidecar.__aexit__()
+        assert await asyncio.wait_for(waiting, 10) == {"rev": 2, "records": []}
+
+
+async def test_what_cannot_be_served(made: Path, tmp_path: Path) -> None:
+    async with Running(made) as sidecar:
+        with pytest.raises(BootstrapError, match="Another evcharge-sidecar"):
+            async with Running(made):
+                pytest.fail("served twice")
+        await initialise(tmp_path / "r2", "http://127.0.0.1:1", clock=SystemClock(), entropy=os.urandom)
+        port = int(sidecar.url.rpartition(":")[2])
+        with pytest.raises(CannotListen, match=f"127.0.0.1:{port}"):
+            async with Running(tmp_path / "r2", port=port):
+                pytest.fail("served twice")
+    with pytest.raises(BootstrapError, match="init first"):
+        async with Running(tmp_path / "nothing"):
+            pytest.fail("served nothing")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+async def test_an_ipv6_address_is_a_url(made: Path) -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    async with Running(made, host="::1") as sidecar:
+        assert sidecar.url.startswith("http://[::1]:")
+        assert (await health(sidecar.url))["status"] == "ok"
+
+
+def test_init_prints_paths_and_no_secrets(tmp_path: Path) -> None:
+    arguments = ["init", "--data-dir", str(tmp_path / "r"), "--url", "https://registry.example/"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    shown = json.loads(result.stdout)
+    assert shown["operator_token"] == str(tmp_path / "r" / "operator.token")
+    about = central_of(tmp_path / "r")
+    assert about["registry"]["url"] == "https://registry.example"
+    for secret in (
+        (tmp_path / "r" / "operator.token").read_text().strip(),
+        about["registry"]["service_token"],
+        about["credential"]["password"],
+    ):
+        assert secret not in result.output
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert "holds a registry already" in result.stderr
+
+
+def test_run_without_a_registry_says_what_to_do(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["run", "--data-dir", str(tmp_path / "r")])
+    assert result.exit_code == 1
+    assert "evcharge-sidecar init" in result.stderr
+    assert CliRunner().invoke(cli, ["run", "--data-dir", str(tmp_path), "--central", "a:b"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["run"]).exit_code == 2
+
+
+def test_beyond_loopback_there_is_a_warning(tmp_path: Path) -> None:
+    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9")] == [True] * 4
+    assert [is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "registry")] == [False] * 4
+    result = CliRunner().invoke(cli, ["run", "--data-dir", str(tmp_path / "r"), "--host", "0.0.0.0"])
+    assert "put a TLS proxy in front" in result.stderr
+    result = CliRunner().invoke(cli, ["run", "--data-dir", str(tmp_path / "r")])
+    assert "TLS" not in result.stderr
+
+
+@pytest.mark.process
+def test_the_command_is_ready_serves_and_drains_on_sigterm(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "evcharge.cli.sidecar"]
+    subprocess.run([*command, "init", "--data-dir", str(tmp_path / "r")], check=True, capture_output=True, timeout=60)
+    arguments = [*command, "run", "--data-dir", str(tmp_path / "r"), "--port", "0"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = json.loads(process.stdout.readline())
+            assert said["ready"] == "sidecar"
+            assert asyncio.run(health(said["url"]))["status"] == "ok"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
