@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.cipher import Entropy, Opener, Sealer
-from protocol.errors import CloseCode, UnexpectedMessage
+from protocol.errors import CloseCode, UnexpectedMessage, close_code
 from protocol.events import ChannelClosed, Limits
 from protocol.frames import DATA, encode_frame
 
@@ -79,5 +79,5 @@ def close_body(code: CloseCode) -> bytes:
 def closed_by(body: bytes) -> ChannelClosed:
     """The event for the peer's CLOSE. A code of a later version is None."""
     number = body[0] if body else CloseCode.NORMAL
-    code = CloseCode(number) if number in CloseCode._value2member_map_ else None
+    code = close_code(number)
     return ChannelClosed(code, True, f"the peer closed: {number if code is None else code.name}")

@@ -26,7 +26,7 @@ class UnknownType(ProtocolError):
     """A well-formed message of a type that this version does not know: answered and survived (SPEC §7.1)."""
 
     def __init__(self, name: str, re: int | str | None) -> None:
-        super().__init__(name)
+        super().__init__(f"The type `{name}` is not known here.")
         self.re = re
 
 

@@ -339,7 +339,7 @@ class Connection:
                 return MessageReceived(dialogue.read(data), len(body) + HEAD_SIZE)
             except codec.UnknownType as unknown:
                 if not self._client:
-                    self._complain("unknown_type", "This type of message is not known here.", unknown.re)
+                    self._complain("unknown_type", str(unknown), unknown.re)
                 return None
         if kind == token.CLOSE:
             self._end()

@@ -249,8 +249,8 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The 32 bytes of the X25519 public key."""
         return self.key_pair[1]
 
-    def __rich_repr__(self) -> Any:
-        yield from (("username", self.username), ("role", self.role.label), ("entity", self.entity))
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("username", self.username), ("role", self.role.label), ("entity", self.entity)]
 
     def __repr__(self) -> str:
         who = f"{self.username!r}, role={self.role.label}, entity={self.entity!r}, epoch={self.epoch}"

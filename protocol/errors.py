@@ -39,6 +39,22 @@ class RefuseCode(IntEnum):
     VERSION = 9
 
 
+def close_code(number: int) -> CloseCode | None:
+    """The code of ``number``, None for one of a later version."""
+    try:
+        return CloseCode(number)
+    except ValueError:
+        return None
+
+
+def refuse_code(number: int) -> RefuseCode | None:
+    """The code of ``number``, None for one of a later version."""
+    try:
+        return RefuseCode(number)
+    except ValueError:
+        return None
+
+
 class ProtocolError(Exception):
     """Base of both families."""
 

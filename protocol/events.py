@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from protocol.credentials import Role
@@ -57,6 +59,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """The outbox item that Central expects next."""
     checkpoint: bytes | None = None
     """Central's newest log checkpoint, at most 512 bytes."""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("sid", self.sid.hex()), ("t0_ms", self.t0_ms), ("fence", self.fence)]
 
     def __repr__(self) -> str:
         return f"Grant(sid={self.sid.hex()}, t0_ms={self.t0_ms}, fence={self.fence}, next_n={self.next_n})"

@@ -23,6 +23,7 @@ from protocol.errors import (
     RefuseCode,
     UnexpectedMessage,
     UnsupportedVersion,
+    refuse_code,
 )
 from protocol.events import AuthPresented, Grant, Limits, RefusedByCentral
 from protocol.frames import MAX_FRAME, MAX_HANDSHAKE_FRAME, REFUSE, SESSION
@@ -180,9 +181,8 @@ class ClientHandshake:
             # The frame's type is in the clear; the one in the payload is Central's.
             raise UnexpectedMessage(CloseCode.PROTOCOL, "SESSION and REFUSE were exchanged on the way.")
         if kind == REFUSE:
-            code = _int(payload, 1, 1, 255)
-            known = RefuseCode(code) if code in RefuseCode._value2member_map_ else RefuseCode.UNAVAILABLE
-            return RefusedByCentral(known, _int(payload, 2, 0, MAX_RETRY_S))
+            code = refuse_code(_int(payload, 1, 1, 255)) or RefuseCode.UNAVAILABLE
+            return RefusedByCentral(code, _int(payload, 2, 0, MAX_RETRY_S))
         grant = Grant(
             sid=_bytes(payload, 1, ID_SIZE, ID_SIZE),
             secret=_bytes(payload, 2, KEY_SIZE, KEY_SIZE),

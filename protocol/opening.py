@@ -19,6 +19,7 @@ from protocol.errors import (
     RemoteProtocolError,
     UnexpectedMessage,
     UnsupportedVersion,
+    refuse_code,
 )
 from protocol.events import Established, Event, Grant, HelloReceived, Limits, RefusedByCentral
 from protocol.handshake import Claims, ClientHandshake, Hello, ServerHandshake, parse_hello
@@ -206,9 +207,8 @@ class ServerOpening(Opening):
 
 def _hint(body: bytes) -> RemoteProtocolError:
     """An ALERT in words. Anybody on the way can write one, so it must change no policy (SPEC §3.2)."""
-    known = len(body) == 1 and body[0] in RefuseCode._value2member_map_
-    name = RefuseCode(body[0]).name if known else "nothing known"
-    sentence = f"Central, or somebody on the way, hints: {name}."
-    if name == RefuseCode.VERSION.name:
+    code = refuse_code(body[0]) if len(body) == 1 else None
+    sentence = f"Central, or somebody on the way, hints: {'nothing known' if code is None else code.name}."
+    if code is RefuseCode.VERSION:
         return UnsupportedVersion(CloseCode.PROTOCOL, sentence)
     return UnexpectedMessage(CloseCode.PROTOCOL, sentence)

@@ -9,7 +9,7 @@ from evcharge.central.engine import Engine
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.telemetry import Telemetry
 from evcharge.domain import views
-from evcharge.domain.state import Role, Stamp, State
+from evcharge.domain.state import Role, Stamp, State, Ticket
 from evcharge.ids import DriverId
 from evcharge.net.clock import Clock
 from protocol import messages as m
@@ -39,6 +39,8 @@ class Questions:
                         question = partial(self._charge_points, message.id, None, after)
                     case "sessions":
                         question = partial(self._sessions, message.id, after)
+                    case "tickets":
+                        question = partial(_all_tickets, message.id, after)
                     case "substations":
                         question = partial(self._substations, message.id)
                     case "totals":
@@ -68,9 +70,7 @@ class Questions:
         return m.Reply(re=re, sessions=rows, next=rows[-1].session_id if len(rows) == m.MAX_ROWS else None)
 
     def _tickets(self, re: m.RequestId, driver_id: DriverId, after: str, state: State, _stamp: Stamp) -> m.Reply:
-        page = views.page_of_tickets(state, driver_id, after, m.MAX_ROWS)
-        rows = [translate.ticket_view(ticket) for ticket in page]
-        return m.Reply(re=re, tickets=rows, next=rows[-1].ticket_id if len(rows) == m.MAX_ROWS else None)
+        return _ticket_rows(re, views.page_of_tickets(state, driver_id, after, m.MAX_ROWS))
 
     def _substations(self, re: m.RequestId, state: State, stamp: Stamp) -> m.Reply:
         rows = [
@@ -78,6 +78,15 @@ class Questions:
             for view in views.view_substations(state, stamp.clock_ms, m.MAX_ROWS)
         ]
         return m.Reply(re=re, substations=rows)
+
+
+def _all_tickets(re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
+    return _ticket_rows(re, views.page_of_all_tickets(state, after, m.MAX_ROWS))
+
+
+def _ticket_rows(re: m.RequestId, page: list[Ticket]) -> m.Reply:
+    rows = [translate.ticket_view(ticket) for ticket in page]
+    return m.Reply(re=re, tickets=rows, next=rows[-1].ticket_id if len(rows) == m.MAX_ROWS else None)
 
 
 def _totals(re: m.RequestId, state: State, _stamp: Stamp) -> m.Reply:

@@ -31,8 +31,8 @@ class LiveView:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> LiveView:
-        say(HELP)
         self._keyboard.__enter__()
+        say(HELP)
         self._task = asyncio.get_running_loop().create_task(self._keep_showing())
         return self
 

@@ -117,9 +117,9 @@ async def serve(
         hosts.append(host)
     watch = Watch(clock, hosts, Schedule(actions, clock.site_ms()))
     ready("monitor", monitors=len(hosts))
-    if keys:
-        say(HELP)
     with Keyboard(lambda key: press(key, watch, stop)) if keys else nullcontext():
+        if keys:
+            say(HELP)
         await watch.run(stop)
 
 

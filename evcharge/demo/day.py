@@ -15,7 +15,7 @@ from evcharge.demo.processes import ChildFailed, Crew
 from evcharge.demo.scenario import Scenario, make_scenario
 from evcharge.demo.sessions import Day
 from evcharge.demo.site import HOST, WATCHER, Options, Site, SiteFailed
-from evcharge.demo.tally import Outcome, peak_w, sum_meters, sum_refused
+from evcharge.demo.tally import Outcome, TallyError, count_tickets, peak_w, sum_asked, sum_meters
 from evcharge.net.client import ChannelInfo, Client, RequestFailed, RequestRefused
 from evcharge.net.clock import SiteClockFile, SystemClock
 from evcharge.units import watts_of_kw
@@ -136,10 +136,10 @@ class _Play:
         # The charge points hand over what they still have before they end, so Central is asked after that.
         await self._site.close_peers()
         try:
-            totals = (await ask(client, "totals"))[0].totals or TotalsView()
+            outcome = await self._count(client, wall_s=wall_s, finished=finished)
         except (RequestFailed, RequestRefused) as error:
             raise SiteFailed(f"Central does not say how the day went: {error}") from error
-        return Result(outcome=self._count(totals, wall_s=wall_s, finished=finished), finished=finished)
+        return Result(outcome=outcome, finished=finished)
 
     async def _play_day(self, client: Client) -> None:
         await self._until(lambda: self._all_connected(client), CONNECT_S, "not all charge points connected")
@@ -235,19 +235,33 @@ class _Play:
             boot_id=os.urandom(BOOT_ID_BYTES),
         )
 
-    def _count(self, totals: TotalsView, *, wall_s: float, finished: bool) -> Outcome:
-        drivers = ((child.name, child.lines) for child in self._site.drivers)
-        refused = sum_refused(drivers, finished=finished)
+    async def _count(self, client: Client, *, wall_s: float, finished: bool) -> Outcome:
+        ours = set(self._scenario.charge_points)
+        asked = sum_asked(((child.name, child.lines) for child in self._site.drivers), finished=finished)
+        if finished and asked.sessions != len(self._plan.day.stays):
+            raise TallyError(f"{len(self._plan.day.stays)} cars came, but drivers asked for {asked.sessions} of them.")
+        totals = (await ask(client, "totals"))[0].totals or TotalsView()
+        points = [row.cp_id for page in await ask(client, "charge_points") for row in page.charge_points or ()]
+        counted = count_tickets(
+            totals,
+            [row for page in await ask(client, "tickets") for row in page.tickets or ()],
+            [row for page in await ask(client, "sessions") for row in page.sessions or ()],
+            ours,
+        )
+        authorized, expired = totals.authorized, totals.expired
+        if not ours.issuperset(points):
+            self._screen.say("Others joined; what happened at their charge points is not counted.")
+            authorized, expired = asked.authorized, asked.expired
         return Outcome(
-            sessions=len(self._plan.day.stays) if finished else totals.authorized + refused,
-            authorized=totals.authorized,
-            refused=refused,
-            started=totals.started,
-            expired=totals.expired,
-            tickets=totals.tickets,
-            energy_wh_tickets=totals.energy_wh,
+            sessions=authorized + asked.refused,
+            authorized=authorized,
+            refused=asked.refused,
+            started=counted.started,
+            expired=expired,
+            tickets=counted.tickets,
+            energy_wh_tickets=counted.energy_wh,
             energy_wh_meters=sum_meters((child.name, child.lines) for child in self._site.charge_points),
-            amount_minor=totals.amount_minor,
+            amount_minor=counted.amount_minor,
             peak_w=peak_w(self._site.traces),
             capacity_w=watts_of_kw(self._plan.options.capacity_kw),
             wall_s=round(wall_s, 1),

@@ -8,12 +8,17 @@ time, those of different ones may not be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from protocol.messages import SessionView, TicketView, TotalsView
+
+# States of a session that has started and has no ticket yet, as Central names them.
+RUNNING = frozenset({"SUPPLYING", "PAUSED", "OFFLINE"})
 
 
 class TallyError(ValueError):
@@ -27,6 +32,24 @@ class TracePoint(msgspec.Struct, frozen=True, kw_only=True):
     cp_id: str = msgspec.field(name="cp")
     connector: int = msgspec.field(name="c")
     power_w: int = msgspec.field(name="w")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What became of the drivers' requests, at last: a car that waited for its bay is not refused."""
+
+    sessions: int = 0
+    authorized: int = 0
+    refused: int = 0
+    expired: int = 0
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Central's figures for some charge points."""
+
+    started: int
+    tickets: int
+    energy_wh: int
+    amount_minor: int
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,20 +139,42 @@ def sum_meters(outputs: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> in
     return total
 
 
-def sum_refused(outputs: Iterable[tuple[str, Iterable[Mapping[str, Any]]]], *, finished: bool) -> int:
-    """Sessions that were refused for good, from the summaries of the driver processes.
+def sum_asked(outputs: Iterable[tuple[str, Iterable[Mapping[str, Any]]]], *, finished: bool) -> Asked:
+    """What became of the drivers' requests, from the summary that each of their processes printed.
 
-    A car that was refused because its bay was still taken, and authorized later, is not among them. Raises
-    TallyError when a process printed no summary, unless the day was not ``finished``.
+    Raises TallyError when a process printed none, unless the day was not ``finished``.
     """
-    total = 0
+    total = Asked()
     for name, lines in outputs:
-        summaries = [line["refused"] for line in lines if "refused" in line and "sessions" in line]
+        summaries = [line for line in lines if "refused" in line and "sessions" in line]
         if summaries:
-            total += int(summaries[-1])
+            one = msgspec.convert(summaries[-1], Asked)
+            total = Asked(*(mine + its for mine, its in zip(_numbers(total), _numbers(one), strict=True)))
         elif finished:
             raise TallyError(f"{name} ended without its summary; see its log.")
     return total
+
+
+def count_tickets(
+    totals: TotalsView,
+    tickets: Sequence[TicketView],
+    open_sessions: Sequence[SessionView],
+    ours: Collection[str],
+) -> Counted:
+    """Central's figures for the charge points ``ours``: whoever joined with another one has figures of its own."""
+    here = [ticket for ticket in tickets if ticket.cp_id in ours]
+    elsewhere = len(tickets) - len(here)
+    elsewhere += sum(session.cp_id not in ours and session.state in RUNNING for session in open_sessions)
+    return Counted(
+        started=totals.started - elsewhere,
+        tickets=totals.tickets - (len(tickets) - len(here)),
+        energy_wh=sum(ticket.energy_wh + sum(ticket.adjustments) for ticket in here),
+        amount_minor=sum(ticket.amount_minor for ticket in here),
+    )
+
+
+def _numbers(asked: Asked) -> tuple[int, ...]:
+    return msgspec.structs.astuple(asked)
 
 
 def _sum_table(name: str, table: object) -> int:

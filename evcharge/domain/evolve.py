@@ -113,6 +113,7 @@ def _peer_connected(event: e.PeerConnected, state: State, _stamp: Stamp) -> None
         charge_point.monitor = link
         return
     charge_point.engine = link
+    charge_point.booted = False
     if outbox_was_lost(charge_point, event.outbox_epoch):
         charge_point.next_n = 0
     if event.outbox_epoch is not None:
@@ -179,6 +180,7 @@ def _only_said(_event: e.Event, _state: State, _stamp: Stamp) -> None:
 def _charge_point_booted(event: e.ChargePointBooted, state: State, _stamp: Stamp) -> None:
     charge_point = _charge_point(state, event.cp_id)
     charge_point.model, charge_point.firmware = event.model, event.firmware
+    charge_point.booted = True
     described = {rating.connector: rating for rating in event.connectors}
     for no, connector in list(charge_point.connectors.items()):
         if no not in described and connector.session_id is None:

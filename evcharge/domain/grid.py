@@ -77,7 +77,7 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
 def _steerable(state: State, session: Session) -> bool:
     """Whether a set-point can be sent to this session now."""
     charge_point = state.charge_points[session.cp_id]
-    if charge_point.engine.state is not LinkState.UP or session.stop is not None:
+    if charge_point.engine.state is not LinkState.UP or not charge_point.booted or session.stop is not None:
         return False
     if session.status is SessionStatus.AUTHORIZED:
         connector = charge_point.connectors[session.connector]

@@ -183,6 +183,8 @@ class ChargePoint(msgspec.Struct):
     monitor: Link = msgspec.field(default_factory=Link)
     model: str = ""
     firmware: str = ""
+    booted: bool = False
+    """The engine described itself on its present channel; before that it is told nothing that it could not place."""
     outbox_epoch: int | None = None
     next_n: int = 0
 

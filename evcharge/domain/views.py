@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from heapq import nsmallest
 from itertools import islice
 
 import msgspec
@@ -177,6 +178,12 @@ def page_of_tickets(state: State, driver_id: DriverId, after: str, count: int) -
         ids = [ticket.ticket_id for ticket in newest_first]
         newest_first = newest_first[ids.index(TicketId(after)) + 1 :] if after in ids else []
     return newest_first[:count]
+
+
+def page_of_all_tickets(state: State, after: str, count: int) -> list[Ticket]:
+    """Everybody's tickets in the order of their ids, beginning behind ``after``; per driver those still kept."""
+    tickets = (ticket for driver in state.drivers.values() for ticket in driver.tickets if ticket.ticket_id > after)
+    return nsmallest(count, tickets, key=lambda ticket: ticket.ticket_id)
 
 
 def view_substations(state: State, clock_ms: int, count: int) -> list[SubstationView]:

@@ -168,7 +168,7 @@ class Adapter(asyncio.Protocol):
         if conn.closed:
             return False
         now = self._clock.monotonic()
-        if not conn.ready or (self._writable and not self._waiting):
+        if self._writable or not conn.ready:
             conn.send(message, now)
             if not self._pumping or conn.pending_bytes > HIGH_WATER:
                 self._flush()

@@ -10,87 +10,31 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from evcharge.cp.journal import Journal
 from evcharge.net.clock import SiteClockFile
 from protocol.credentials import Role
 from protocol.errors import RefuseCode
-from protocol.events import AuthPresented, Grant
 from protocol.messages import (
-    Ack,
-    Authorize,
     Boot,
     Fault,
     Health,
-    Message,
-    Outbox,
-    Plugged,
     Recovery,
-    StartSupply,
     SupplyEnded,
     SupplyStarted,
     SupplyUpdate,
 )
-from tests.support.fake_central import FakeCentral, Link, address, file_of
+from tests.cp.central import StoreCentral
 from tests.support.wire import T0_MS, credential
 
 pytestmark = pytest.mark.process
 
 SPEED = 600.0
-
-
-class StoreCentral(FakeCentral):
-    """Keeps outboxes like Central: applies what is next, acknowledges, remembers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.applied: list[Message] = []
-
-    def _handle(self, link: Link, event: object) -> None:
-        if isinstance(event, AuthPresented) and self.refuse is None:
-            self.connections += 1
-            link.conn.accept(
-                Grant(
-                    sid=os.urandom(16),
-                    secret=os.urandom(32),
-                    t0_ms=T0_MS,
-                    fence=self.connections,
-                    next_n=len(self.applied),
-                ),
-                self.now(),
-            )
-            return
-        super()._handle(link, event)
-
-    def _answer(self, link: Link, message: Message) -> None:
-        if isinstance(message, Outbox):
-            assert message.n <= len(self.applied)
-            if message.n == len(self.applied):
-                self.applied.append(message.payload)
-            link.send(Ack(n=message.n))
-
-    def start_session(self, session_id: str) -> None:
-        """Authorize and start at once; the vehicle is there."""
-        (link,) = (link for link in self.links if link.conn.role is Role.CP)
-        clock_ms = link.conn.channel_ms(self.now())
-        link.send(Authorize(command_id=1, fence=self.connections, session_id=session_id, connector=1))
-        link.send(
-            StartSupply(
-                command_id=2,
-                fence=self.connections,
-                session_id=session_id,
-                connector=1,
-                limit_w=7_360,
-                expires_ms=clock_ms + 3_600_000,
-                fallback_w=1_380,
-                reason="equal_share",
-                valid_until_ms=clock_ms + 10_000,
-            )
-        )
 
 
 @asynccontextmanager
@@ -126,54 +70,50 @@ def write_credentials(directory: Path) -> Path:
     keys = directory / "keys"
     keys.mkdir()
     for role in (Role.CP, Role.MONITOR):
-        (keys / f"{role.label}.json").write_bytes(file_of(credential(role)))
+        mine = msgspec.structs.replace(credential(role), entity="CP-1")
+        (keys / f"{role.label}.json").write_bytes(mine.to_json())
     return keys
 
 
 async def test_kill_9_in_mid_session_loses_nothing_that_was_on_disk_and_the_monitor_tells(tmp_path: Path) -> None:
     keys = write_credentials(tmp_path)
-    (tmp_path / "monitor").mkdir()
-    # The monitor's credential is for another entity in these fixtures; one that watches CP-1 is made of it.
-    monitor = credential(Role.MONITOR)
     script = tmp_path / "script.jsonl"
     script.write_text('{"after_s": 0, "cp_id": "CP-1", "do": "plug", "vehicle": {"capacity_wh": 9000000, "soc": 0}}\n')
     clock = tmp_path / "clock.json"
     SiteClockFile(site_ms=T0_MS, speed=SPEED, start_monotonic=time.monotonic()).write(clock)
     async with StoreCentral() as central:
-        common = ("--credentials", str(keys), "--central", address(central), "--clock", str(clock))
+        common = ("--credentials", str(keys), "--central", central.address, "--clock", str(clock))
         cp = ("cp", "run", *common, "--data-dir", str(tmp_path / "data"), "--trace", str(tmp_path / "trace.jsonl"))
-        async with process(*cp, "--script", str(script)) as victim:
+        async with process(*cp, "--script", str(script)) as victim, AsyncExitStack() as watching:
             health = str((await line_of(victim))["health"])
+            watcher = await watching.enter_async_context(process("monitor", "run", *common, "--engine", health))
+            assert (await line_of(watcher)) == {"ready": "monitor", "monitors": 1}
             await central.until(lambda: bool(central.got(Boot)))
             central.start_session("S1")
             await central.until(lambda: bool(central.applied))
             assert isinstance(central.applied[0], SupplyStarted)
             await central.until(lambda: any(update.meter_wh > 0 for update in central.got(SupplyUpdate)))
+            await central.until(lambda: bool(central.got(Recovery)))
             os.kill(victim.pid, signal.SIGKILL)
             await victim.wait()
-        told_wh = max(update.meter_wh for update in central.got(SupplyUpdate))
-        journal = Journal.open(tmp_path / "data", "CP-1", os.urandom)
-        saved = journal.load()
-        journal.close()
-        assert saved.running[1].session_id == "S1"
-        assert saved.meter_wh(1) >= told_wh
-        async with (
-            process("monitor", "run", *common, "--engine", health) as watcher,
-            process(*cp, "--health-listen", health) as heir,
-        ):
-            assert (await line_of(watcher)) == {"ready": "monitor", "monitors": 1}
+            told_wh = max(update.meter_wh for update in central.got(SupplyUpdate))
+            journal = Journal.open(tmp_path / "data", "CP-1", os.urandom)
+            saved = journal.load()
+            journal.close()
+            assert saved.running[1].session_id == "S1"
+            assert saved.meter_wh(1) >= told_wh
+            await central.until(lambda: bool(central.got(Fault)))
+            assert central.got(Fault) == [Fault(code="engine_silent")]
+            assert sum(not health.engine_ok for health in central.got(Health)) == 3
+
+            heir = await watching.enter_async_context(process(*cp, "--health-listen", health))
             assert (await line_of(heir))["health"] == health
             await central.until(lambda: len(central.applied) == 2)
             ended = central.applied[1]
             assert isinstance(ended, SupplyEnded)
             assert (ended.session_id, ended.reason) == ("S1", "engine_restart")
             assert ended.meter_wh == saved.meter_wh(1) >= told_wh > 0
-            # The monitor asks for the entity of its own credential, which this process does not host.
-            await central.until(lambda: bool(central.got(Fault)))
-            assert monitor.entity != "CP-1"
-            assert central.got(Fault) == [Fault(code="unknown_charge_point")]
-            assert central.got(Recovery) == []
-            assert central.got(Health)[0].engine_ok is False
+            await central.until(lambda: len(central.got(Recovery)) == 2)
             for child in (watcher, heir):
                 child.send_signal(signal.SIGTERM)
             output, _ = await heir.communicate()
@@ -189,10 +129,10 @@ async def test_sigterm_in_mid_session_ends_it_with_its_final_meter(tmp_path: Pat
     script = tmp_path / "script.jsonl"
     script.write_text('{"after_s": 0, "cp_id": "CP-1", "do": "plug"}\n')
     async with StoreCentral() as central:
-        arguments = ("--credentials", str(keys / "cp.json"), "--central", address(central), "--script", str(script))
+        arguments = ("--credentials", str(keys / "cp.json"), "--central", central.address, "--script", str(script))
         async with process("cp", "run", *arguments, "--data-dir", str(tmp_path / "data")) as child:
             await line_of(child)
-            await central.until(lambda: bool(central.got(Plugged)))
+            await central.until(lambda: bool(central.got(Boot)))
             central.start_session("S1")
             await central.until(lambda: bool(central.applied))
             child.send_signal(signal.SIGTERM)
@@ -210,7 +150,7 @@ async def test_a_refused_peer_says_in_one_sentence_what_to_do(tmp_path: Path, mo
     more = ("--data-dir", str(tmp_path / "data")) if module == "cp" else ("--engine", "127.0.0.1:1")
     async with StoreCentral() as central:
         central.refuse = RefuseCode.REVOKED
-        async with process(module, "run", "--credentials", str(keys), "--central", address(central), *more) as child:
+        async with process(module, "run", "--credentials", str(keys), "--central", central.address, *more) as child:
             _, errors = await child.communicate()
     assert child.returncode == 1
     last = errors.decode().splitlines()[-1]
@@ -286,7 +226,7 @@ async def test_a_person_at_the_keys_of_a_charge_point(tmp_path: Path) -> None:
             "cp",
             "run",
             *("--credentials", str(keys)),
-            *("--central", address(central)),
+            *("--central", central.address),
             *("--data-dir", str(tmp_path / "data")),
             *("--connectors", "2"),
         ) as (child, screen),
@@ -327,13 +267,13 @@ async def test_a_person_at_the_keys_of_a_monitor(tmp_path: Path) -> None:
             "monitor",
             "run",
             *("--credentials", str(keys)),
-            *("--central", address(central)),
+            *("--central", central.address),
             *("--engine", "127.0.0.1:1"),
         ) as (child, screen),
     ):
         await screen.shows("f simulate a fault")
         for key, words in [
-            ("s", "MONITOR-1: not known yet"),
+            ("s", "CP-1: "),
             ("f", "is reported faulty"),
             ("r", "are over"),
             ("z?", "f simulate a fault"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.model_site import Site
 from tests.support.scenario import canonical_in_order, replayed
-from tests.support.site import Site
 
 PROGRAMS = st.binary(min_size=150, max_size=450)
 

@@ -9,15 +9,15 @@ that the driver's own process printed. Each test ends with the books balanced: o
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from evcharge.audit.replay import CleanEnd
 from evcharge.domain import events as e
-from evcharge.domain.state import Hold, LinkState, Role, SessionStatus, Shown, StopCause
+from evcharge.domain.state import Hold, Role, SessionStatus, Shown, StopCause
 from tests.support.netns import Network, missing
 from tests.support.processes import Timeline, until
 from tests.support.site import CP, DRIVER, MIN_KW, SECOND_CP, Site, make_registry
@@ -73,12 +73,12 @@ def test_five_hosts_complete_a_charge_and_a_driver_may_vanish(site: Site) -> Non
 
     # A newcomer registers over the network: never by accident without TLS.
     url = f"http://{site.net.address('sidecar', 'driver')}:{site.sidecar_port}"
-    words = ["register", "--registry", url, "--token-file", site.registry / "operator.token", "--id", "ben"]
-    ben = [*words, "--out", site.directory / "ben.json"]
-    refused = site.run("driver", "driver", "driver", ben)
+    words = ["register", "--registry", url, "--token-file", site.registry / "operator.token", "--id", "carl"]
+    carl = [*words, "--out", site.directory / "carl.json"]
+    refused = site.run("driver", "driver", "driver", carl)
     assert refused.wait() == 1
     assert "--plain-http" in refused.errors
-    assert site.run("driver", "driver", "driver", [*ben, "--plain-http"]).wait() == 0
+    assert site.run("driver", "driver", "driver", [*carl, "--plain-http"]).wait() == 0
 
     driver, session_id = site.charge(wh=40)
     assert os.readlink(f"/proc/{driver.pid}/ns/net") not in hosts, "the driver is on a fifth host"
@@ -89,7 +89,7 @@ def test_five_hosts_complete_a_charge_and_a_driver_may_vanish(site: Site) -> Non
         f"engine:{CP}": site.net.address("cp", "central"),
         f"monitor:{CP}": site.net.address("monitor", "central"),
         f"driver:{DRIVER}": site.net.address("driver", "central"),
-        f"operator:{sources_of_operators(site)}": site.net.address("sidecar", "central"),
+        "operator:sidecar": site.net.address("sidecar", "central"),
     }
 
     # The driver is killed: the session goes on, and its ticket waits for it.
@@ -116,11 +116,25 @@ def test_five_hosts_complete_a_charge_and_a_driver_may_vanish(site: Site) -> Non
     site.settle()
 
 
-def sources_of_operators(site: Site) -> str:
-    (operator,) = {
-        event.entity for event in site.history.all(e.PeerConnected) if event.role is Role.OPERATOR
-    }
-    return operator
+def revoke(site: Site, username: str) -> None:
+    """DELETE /register/{username}, asked on the registry's own host."""
+    assert isinstance(site.net, Network)
+    token = (site.registry / "operator.token").read_text(encoding="ascii").strip()
+    request = (
+        "import sys, urllib.request as r; "
+        f"q = r.Request('http://127.0.0.1:{site.sidecar_port}/register/{username}', method='DELETE'); "
+        "q.add_header('Authorization', 'Bearer ' + sys.stdin.readline().strip()); print(r.urlopen(q).status)"
+    )
+    done = subprocess.run(
+        [*site.net.command("sidecar"), sys.executable, "-c", request],
+        input=token,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.strip() == "200", done.stderr
+    site.timeline.say("the charge point's credential is revoked at the registry")
 
 
 def test_without_its_monitor_a_charge_point_stops_safely(site: Site) -> None:
@@ -132,7 +146,7 @@ def test_without_its_monitor_a_charge_point_stops_safely(site: Site) -> None:
     ticket = site.ticket(driver, session_id)
     assert (ticket["status"], ticket["reason"]) == ("INTERRUPTED", "monitor_lost")
     assert site.power_now() == 0
-    site.refused("disconnected")
+    site.refused("is not connected at the moment")
     site.start_monitor()
     site.free()
 
@@ -196,7 +210,7 @@ def test_without_central_a_session_ends_by_itself_and_none_begins(site: Site) ->
     until(lambda: site.power_now() == 0, "the session goes on without end")
     site.timeline.say(f"{CP} has reached the target by itself")
     delivered = len(site.power())
-    assert site.power(SECOND_CP) == [], "nothing starts without Central"
+    assert {watts for _, watts in site.power(SECOND_CP)} <= {0}, "nothing starts without Central"
 
     site.central = site.start_central("--monitor-return-s", 30)
     site.timeline.say("Central is back")
@@ -223,7 +237,7 @@ def test_a_cut_link_leaves_the_charge_point_to_its_lease_and_then_its_fallback(s
     session = site.history.session(session_id)
     assert session is not None and session.lease.newest is not None
     assert site.history.shown(CP) is Shown.DISCONNECTED
-    site.refused("disconnected")
+    site.refused("is not connected at the moment")
     until(lambda: site.power_now() != full_w, "the lease never ended")
     at_ms, watts = site.power()[-1]
     assert watts == MIN_KW * 1000
@@ -232,12 +246,11 @@ def test_a_cut_link_leaves_the_charge_point_to_its_lease_and_then_its_fallback(s
     assert abs(at_ms - session.lease.newest.expires_ms) < 500
 
     mend(site, "central", "cp")
-    site.free_again = until(lambda: (found := site.history.session(session_id)) and found.status is SessionStatus.SUPPLYING)
+    until(lambda: (found := site.history.session(session_id)) and found.status is SessionStatus.SUPPLYING)
     site.timeline.say("the session is SUPPLYING again")
     until(lambda: site.power_now() == full_w, "the power was not raised again")
     site.timeline.say(f"{full_w} W again")
-    assert site.driver("end", session_id).wait() == 0
-    ticket = site.ticket(driver, session_id)
+    ticket = site.end(driver, session_id)
     assert (ticket["status"], ticket["reason"]) == ("COMPLETED", "driver_ended")
     # The monitor's link stood, and it had nothing to report.
     assert not [lost for lost in site.history.all(e.PeerDisconnected) if lost.role is Role.MONITOR]
@@ -254,8 +267,7 @@ def test_without_the_registry_known_peers_go_on_and_a_revocation_waits_for_it(si
     delivered = driver.said("update")[-1]["energy_wh"]
     until(lambda: driver.said("update")[-1]["energy_wh"] > delivered, driver.tail)
     site.timeline.say("the running session goes on")
-    assert site.driver("end", session_id).wait() == 0
-    assert site.ticket(driver, session_id)["status"] == "COMPLETED"
+    assert site.end(driver, session_id)["status"] == "COMPLETED"
 
     # A known charge point comes back, from the record that Central kept.
     connected = len(site.history.all(e.PeerConnected))
@@ -281,5 +293,5 @@ def test_without_the_registry_known_peers_go_on_and_a_revocation_waits_for_it(si
     site.timeline.say("the revoked charge point has stopped")
     until(lambda: site.cp.logged("cp.refused"), site.cp.tail)
     assert Hold.REVOKED in site.history.state().charge_points[CP].holds
-    site.refused("disconnected")
+    site.refused("is not connected at the moment")
     site.settle()

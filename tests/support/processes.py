@@ -137,9 +137,7 @@ class Process:
         return f"{self.name} (exit code {self.returncode}):{shown or ' nothing'}"
 
 
-def until(
-    predicate: Callable[[], T], otherwise: str | Callable[[], str] = "", deadline_s: float = DEADLINE_S
-) -> T:
+def until(predicate: Callable[[], T], otherwise: str | Callable[[], str] = "", deadline_s: float = DEADLINE_S) -> T:
     """Wait until ``predicate`` gives something true, and return it. AssertionError with ``otherwise`` after that."""
     end = time.monotonic() + deadline_s
     while True:

@@ -19,6 +19,7 @@ from tests.support.processes import Process, Timeline, until
 CP = "CP-1"
 SECOND_CP = "CP-2"
 DRIVER = "anna"
+OTHER_DRIVER = "ben"
 # A vehicle that stays plugged in and never gets full: one charge after the other can be asked for.
 PLUGGED = {"after_s": 0, "do": "plug", "vehicle": {"capacity_wh": 1_000_000, "soc": 0.1}}
 # 50 kW are 14 Wh in a second, so that a charge lasts seconds; the fallback is the minimum.
@@ -50,8 +51,8 @@ class Loopback:
 
 
 def make_registry(directory: Path) -> Path:
-    """A registry with two charge points and a driver, made by hand: init, run, register. Its folder."""
-    timeline = Timeline("a registry, two charge points and a driver")
+    """A registry with two charge points and two drivers, made by hand: init, run, register. Its folder."""
+    timeline = Timeline("a registry, two charge points and two drivers")
     folder = directory / "registry"
     run_to_end(Process("init", "sidecar", ["init", "--data-dir", folder], directory))
     sidecar = Process("sidecar", "sidecar", ["run", "--data-dir", folder, "--port", 0], directory)
@@ -61,9 +62,9 @@ def make_registry(directory: Path) -> Path:
             Process("register", "cp", ["register", *common, "--id", cp_id, "--out", folder / "cps" / cp_id], directory)
             for cp_id in (CP, SECOND_CP)
         ]
-        credential = folder / f"{DRIVER}.json"
-        words = ["register", *common, "--id", DRIVER, "--out", credential]
-        asked.append(Process("register", "driver", words, directory))
+        for name in (DRIVER, OTHER_DRIVER):
+            words = ["register", *common, "--id", name, "--out", folder / f"{name}.json"]
+            asked.append(Process("register", "driver", words, directory))
         for process in asked:
             run_to_end(process)
         assert sidecar.stop() == 0, sidecar.tail()
@@ -169,9 +170,9 @@ class Site:
         process.ready()
         return process
 
-    def driver(self, verb: str, *arguments: object) -> Process:
+    def driver(self, verb: str, *arguments: object, name: str = DRIVER) -> Process:
         """``evcharge-driver VERB … --json``."""
-        door = ["--credentials", self.registry / f"{DRIVER}.json", "--central", self._central("driver")]
+        door = ["--credentials", self.registry / f"{name}.json", "--central", self._central("driver")]
         return self.run("driver", "driver", "driver", [verb, *arguments, "--json", *door])
 
     def _central(self, host: str) -> str:
@@ -199,11 +200,17 @@ class Site:
         return session_id
 
     def refused(self, sentence: str) -> None:
-        """A request for a charge now is turned down, with these words."""
-        driver = self.driver("charge", CP)
+        """A request of another driver is turned down, with these words."""
+        driver = self.driver("charge", CP, name=OTHER_DRIVER)
         assert driver.wait() == 1, driver.tail()
         assert sentence in driver.errors, driver.errors
         self.timeline.say(f"a request is refused: {driver.errors.strip()}")
+
+    def end(self, driver: Process, session_id: str) -> dict[str, Any]:
+        """The driver leaves its view, asks for the end and gets the ticket."""
+        driver.kill()
+        ending = self.driver("end", session_id)
+        return self.ticket(ending, session_id)
 
     def ticket(self, driver: Process, session_id: str) -> dict[str, Any]:
         """The one ticket that this driver's process waits for; it then ends with 0."""
@@ -211,7 +218,9 @@ class Site:
         tickets = driver.said("ticket")
         assert [ticket["session_id"] for ticket in tickets] == [session_id], driver.tail()
         ticket = tickets[0]
-        self.timeline.say(f"the driver has its ticket: {ticket['energy_wh']} Wh, {ticket['status']}, {ticket['reason']}")
+        self.timeline.say(
+            f"the driver has its ticket: {ticket['energy_wh']} Wh, {ticket['status']}, {ticket['reason']}"
+        )
         return ticket
 
     # --- facts ----------------------------------------------------------------------------------------------------

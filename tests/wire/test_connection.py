@@ -247,32 +247,32 @@ def test_rekey_in_both_directions_under_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "sent", "step_s"),
+    ("limits", "step_s", "per_epoch"),
     [
-        (Limits(rekey_msgs=5), 4, 0.0),
-        (Limits(rekey_bytes=300), 3, 0.0),
-        (Limits(rekey_s=10, ping_s=1e6, dead_s=1e6), 2, 5.0),
+        # READY and 3 heartbeats, then KEY_UPDATE as the fifth token; later epochs have no READY.
+        (Limits(rekey_msgs=5), 0.0, [3, 4, 4]),
+        # READY has 100 bytes, a heartbeat 120 or 140: the key changes when 300 are passed.
+        (Limits(rekey_bytes=300), 0.0, [2, 3, 3]),
+        (Limits(rekey_s=10, ping_s=1e6, dead_s=1e6), 4.0, [3, 3, 3]),
     ],
 )
-def test_key_update_ends_the_epoch(limits: Limits, sent: int, step_s: float) -> None:
-    """READY and then heartbeats: the KEY_UPDATE comes before the first one that does not fit into the epoch."""
+def test_key_update_ends_the_epoch(limits: Limits, step_s: float, per_epoch: list[int]) -> None:
+    """Heartbeats under one key, and after which of them the KEY_UPDATE comes."""
     pair = Pair(limits=limits).open()
-    before = pair.peer._channel
-    assert before is not None
-    secret = before._sealer._secret
-    for number in range(sent):
-        assert before._sealer._secret == secret, number
-        if number == sent - 1:
-            pair.now += 0.0
+    channel = pair.peer._channel
+    assert channel is not None
+    counts = [0]
+    while len(counts) <= len(per_epoch):
+        secret = channel._sealer._secret
         pair.peer.send(BEAT, pair.now)
-        assert len(split_frames(pair.peer.data_to_send())) == (2 if number == sent - 1 and not step_s else 1) or (
-            number < sent - 1
-        )
+        data = pair.peer.data_to_send()
+        if channel._sealer._secret != secret:
+            counts.append(0)
+            assert len(split_frames(data)) == 2
+        counts[-1] += 1
+        assert taken(drain(pair.central, data, pair.now)[0]) == [BEAT]
         pair.now += step_s
-    if step_s:
-        pair.peer.send(BEAT, pair.now)
-        assert len(split_frames(pair.peer.data_to_send())) == 2
-    assert before._sealer._secret != secret
+    assert counts[:-1] == per_epoch
 
 
 def test_rekey_by_the_peer_alone() -> None:

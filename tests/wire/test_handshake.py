@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
+from rich.pretty import pretty_repr
 
 from protocol import frames, handshake
 from protocol.connection import (
@@ -126,6 +127,7 @@ def test_optional_fields_stay_away() -> None:
 
 def test_secrets_are_not_printed() -> None:
     assert "33333" not in repr(a_grant()) and "\\x33" not in repr(a_grant())
+    assert "33333" not in pretty_repr(a_grant()) and "\\x33" not in pretty_repr(a_grant())
     assert "hidden" in repr(handshake.Secrets(b"secret", b"secret"))
 
 

@@ -1,0 +1,533 @@
+"""A whole site in memory: Central's domain, model charge points, and wires that lag, lose and break.
+
+Both ends are honest, everything between them is not. ``Site.run`` does random things, ``Site.check`` compares what
+flows with what Central counts after each of them, ``Site.close_accounts`` compares every meter with every ticket.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+
+from evcharge.audit.event_codec import decode
+from evcharge.domain import commands as c
+from evcharge.domain import effects as fx
+from evcharge.domain import events as e
+from evcharge.domain.charge_points import outbox_was_lost
+from evcharge.domain.decide import AnyCommand
+from evcharge.domain.state import RUNNING, LinkState, Role, SessionStatus, SiteConfig, StopCause
+from evcharge.energy.leases import MARGIN_MS
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, SessionId, SubstationId, ticket_of
+from evcharge.units import MS_PER_HOUR, WattHours, Watts
+from tests.support.model_cp import ModelChargePoint, ModelConnector, Wire
+from tests.support.scenario import Domain, replayed, worst_w
+
+# How far a charge point's channel clock may be behind.
+LAGS_MS = (0, 900, 9_000, MARGIN_MS)
+SETTLE_MS = 86_400_000
+NORTH, SOUTH = SubstationId("north"), SubstationId("south")
+
+
+class Site(Domain):
+    """Central and three charge points with two connectors each, at two substations."""
+
+    def __init__(self, capacity_w: int = 16_000) -> None:
+        super().__init__()
+        self.config = SiteConfig(
+            capacities={NORTH: Watts(capacity_w), SOUTH: Watts(9_000)},
+            assignments={ChargePointId("cp-2"): SOUTH},
+            settle_ms=SETTLE_MS,
+        )
+        self.cps = {ChargePointId(f"cp-{i}"): _charge_point(i) for i in range(3)}
+        self.monitors: dict[ChargePointId, Fence] = {}
+        self.wires: dict[ChargePointId, Wire] = {}
+        """The channels that Central believes in."""
+        self.last_fence = 0
+        self.requests = 0
+        self.durable = 0
+        """Records that survive a crash."""
+        self.synced = True
+        """Whether each record is durable at once."""
+        self.held: deque[tuple[int, list[fx.Effect]]] = deque()
+        self.deadlines: list[tuple[int, SessionId]] = []
+        self.dirty: dict[SubstationId, None] = {}
+        self.seen_w: dict[SubstationId, int] = {}
+        """The worst case at the last look."""
+        self.command(c.StartCentral(site=self.config))
+
+    # --- Central's shell --------------------------------------------------------------------------------------------
+
+    def command(self, command: AnyCommand) -> None:
+        """Decide; effects are held until their records are durable."""
+        last = self.state.last_command
+        events, effects = self.execute(command)
+        numbers = [number for event in events if (number := command_number(event)) is not None]
+        assert numbers == list(range(last + 1, last + 1 + len(numbers))), "command numbers rise one by one"
+        self.held.append((len(self.log), effects))
+        if self.synced:
+            self.sync()
+        self.check()
+
+    def sync(self) -> None:
+        """Everything so far is durable: say it."""
+        self.durable = len(self.log)
+        while self.held:
+            for effect in self.held.popleft()[1]:
+                self._release(effect)
+
+    def _release(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.ToEngine():
+                wire = self.wires.get(effect.cp_id)
+                if wire is not None and wire.fence == effect.fence and not wire.cut:
+                    wire.down.append(effect)
+            case fx.Dirty():
+                self.dirty[effect.substation_id] = None
+            case fx.Wake():
+                heapq.heappush(self.deadlines, (effect.at_ms, effect.session_id))
+            case _:
+                assert isinstance(effect, fx.SessionNews | fx.TicketNews | fx.Granted | fx.Denied)
+
+    def allocate(self, *, everywhere: bool = False) -> None:
+        """Share anew where something changed, or everywhere."""
+        todo = list(self.state.substations) if everywhere else list(self.dirty)
+        self.dirty.clear()
+        for substation_id in todo:
+            self.command(c.Reallocate(substation_id=substation_id))
+
+    def crash(self) -> None:
+        """Central dies and comes back from what was durable."""
+        del self.log[self.durable :]
+        self.held.clear()
+        self.deadlines.clear()
+        self.dirty.clear()
+        self.seen_w.clear()
+        for cp_id in self.cps:
+            self.cut(cp_id)
+        self.wires.clear()
+        self.monitors.clear()
+        self.state = replayed(self.log)
+        self.command(c.StartCentral(site=self.config))
+
+    # --- the wires --------------------------------------------------------------------------------------------------
+
+    def fence(self) -> Fence:
+        """A new channel's number."""
+        self.last_fence += 1
+        return Fence(self.last_fence)
+
+    def connect(self, cp_id: ChargePointId, lag_ms: int = 0) -> None:
+        """A new channel; an older one is superseded."""
+        cp = self.cps[cp_id]
+        self.cut(cp_id)
+        # Items below the number that SESSION tells are dropped for ever: it has to be a durable one.
+        self.sync()
+        known = self.state.charge_points.get(cp_id)
+        next_n = 0 if known is None or outbox_was_lost(known, cp.epoch) else known.next_n
+        older, wire = self.wires.get(cp_id), Wire(self.fence())
+        self.wires[cp_id] = wire
+        self.command(
+            c.PeerReady(
+                role=Role.ENGINE, entity=cp_id, username=cp_id, fence=wire.fence, boot_id=b"", outbox_epoch=cp.epoch
+            )
+        )
+        if older is not None:
+            self.command(c.PeerGone(role=Role.ENGINE, entity=cp_id, fence=older.fence, cause="superseded"))
+        cp.channel_up(wire, next_n, lag_ms)
+
+    def cut(self, cp_id: ChargePointId) -> None:
+        """What was on its way is lost. Central has not noticed yet."""
+        cp = self.cps[cp_id]
+        if cp.wire is not None:
+            cp.wire.cut = True
+            cp.wire.up.clear()
+            cp.wire.down.clear()
+            cp.wire = None
+
+    def notice(self, cp_id: ChargePointId) -> None:
+        """Central sees that a channel is dead."""
+        wire = self.wires.get(cp_id)
+        if wire is not None and wire.cut:
+            del self.wires[cp_id]
+            self.command(c.PeerGone(role=Role.ENGINE, entity=cp_id, fence=wire.fence, cause="silent"))
+
+    def up(self, cp_id: ChargePointId) -> bool:
+        """Deliver one message of a charge point."""
+        wire = self.cps[cp_id].wire
+        if wire is None or not wire.up:
+            return False
+        self.command(wire.up.popleft())
+        return True
+
+    def down(self, cp_id: ChargePointId) -> bool:
+        """Deliver one order to a charge point."""
+        cp = self.cps[cp_id]
+        if cp.wire is None or not cp.wire.down:
+            return False
+        cp.obey(cp.wire.down.popleft(), self.clock_ms, self.at_ms)
+        self.check()
+        return True
+
+    def pump(self) -> None:
+        """Deliver until nothing is on its way, sharing power in between."""
+        for _ in range(400):
+            moved = False
+            for cp_id in self.cps:
+                moved |= self.up(cp_id)
+                moved |= self.down(cp_id)
+            self.sync()
+            if not moved:
+                if not self.dirty:
+                    return
+                self.allocate()
+        raise AssertionError("the site does not come to rest")
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def advance(self, ms: int) -> None:
+        """Time passes everywhere; what flows is compared at every turn of a lease in between, then deadlines pass."""
+        since_ms, until_ms = self.clock_ms, self.clock_ms + ms
+        turns = {k.deadline_ms for cp in self.cps.values() for k in cp.connectors.values()}
+        turns |= {g.expires_ms + MARGIN_MS for s in self.state.sessions.values() for g in s.lease.grants}
+        moments = {m for turn in turns for m in (turn, turn + 1) if since_ms < m < until_ms} | {until_ms}
+        for moment in sorted(moments):
+            before_ms = self.clock_ms
+            self.pass_time(moment - before_ms)
+            for cp in self.cps.values():
+                cp.advance(before_ms, self.clock_ms, self.at_ms)
+            self.check()
+        while self.deadlines and self.deadlines[0][0] <= self.at_ms:
+            self.command(c.PassDeadline(session_id=heapq.heappop(self.deadlines)[1]))
+
+    # --- what must always hold --------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """What flows ≤ what Central counts at worst ≤ capacity; above it, after a cut, the worst case only falls."""
+        for cp in self.cps.values():
+            for connector in cp.connectors.values():
+                self._check_draw(connector)
+        leased = {session_id for session_id, session in self.state.sessions.items() if session.lease.grants}
+        for substation_id, substation in self.state.substations.items():
+            counted_w = worst_w(self.state, substation_id, self.clock_ms)
+            allowed_w = max(substation.capacity_w, self.seen_w.get(substation_id, counted_w))
+            assert counted_w <= allowed_w, f"{substation_id}: {counted_w} W at worst, {allowed_w} W allowed"
+            self.seen_w[substation_id] = counted_w
+            sessions = [self.state.sessions[session_id] for session_id in substation.sessions]
+            assert substation.reserved_w == sum(session.min_w for session in sessions)
+            # If all messages were lost from now on, this is what would flow in the end: no more than was reserved.
+            assert all(grant.fallback_w <= s.min_w for s in sessions for grant in s.lease.grants)
+            leased -= set(substation.sessions)
+        assert not leased, "a lease that no substation counts"
+        self._check_totals()
+
+    def _check_draw(self, connector: ModelConnector) -> None:
+        drawn_w = connector.draw_w(self.clock_ms)
+        if drawn_w and connector.running is not None:
+            session = self.state.sessions.get(connector.running.session_id)
+            counted_w = 0 if session is None else session.lease.worst_w(self.clock_ms)
+            assert drawn_w <= counted_w, f"{connector.running.session_id} draws {drawn_w} W, {counted_w} W counted"
+
+    def _check_totals(self) -> None:
+        statuses = [session.status for session in self.state.sessions.values()]
+        running = sum(1 for status in statuses if status in RUNNING)
+        totals = self.state.totals
+        assert totals.started == totals.tickets + running
+        assert totals.authorized == totals.started + totals.expired + statuses.count(SessionStatus.AUTHORIZED)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """All charge points vanish for good: everything comes to its end by deadlines alone."""
+        for cp_id in self.cps:
+            self.cut(cp_id)
+            self.notice(cp_id)
+        self.sync()
+        # The first may end authorizations, whose sessions began after all but never told.
+        self.advance(2 * SETTLE_MS)
+        waiting = {SessionStatus.AUTHORIZED, *RUNNING}
+        left = [session for session in self.state.sessions.values() if session.status in waiting]
+        assert not left, left
+
+    def heal(self) -> None:
+        """Everybody comes back, every vehicle leaves, every report arrives."""
+        self.synced = True
+        self.sync()
+        for cp_id, cp in self.cps.items():
+            cp.error = None
+            self.connect(cp_id)
+        self.pump()
+        for cp in self.cps.values():
+            for connector in cp.connectors.values():
+                cp.unplug(connector, self.at_ms)
+        self.pump()
+        for ms in (61_000, SETTLE_MS + 61_000):
+            self.advance(ms)
+            self.pump()
+
+    def close_accounts(self) -> None:
+        """Exactly one ticket for each session that started, and all energy billed to the watt-hour."""
+        state = self.state
+        assert not state.sessions, state.sessions
+        assert not state.provisional
+        assert not any(substation.sessions for substation in state.substations.values())
+        assert not any(driver.open_sessions for driver in state.drivers.values())
+        begun: list[SessionId] = []
+        billed: dict[SessionId, int] = {}
+        adjusted: set[SessionId] = set()
+        timed_out: set[SessionId] = set()
+        for body in self.log:
+            logged = decode(body)
+            assert logged is not None
+            match logged.event:
+                case e.SupplyStarted(session_id=session_id):
+                    begun.append(session_id)
+                case e.TicketIssued(ticket=ticket):
+                    assert ticket.session_id not in billed, "a second ticket"
+                    assert ticket.ticket_id == ticket_of(ticket.session_id)
+                    billed[ticket.session_id] = ticket.energy_wh
+                case e.TicketAdjusted(session_id=session_id, energy_wh=energy_wh):
+                    assert session_id not in adjusted, "a second adjustment"
+                    adjusted.add(session_id)
+                    billed[session_id] += energy_wh
+                case e.SessionForgotten(session_id=session_id):
+                    # Its charge point had said "off" and then nothing for a day: the declared time-out.
+                    timed_out.add(session_id)
+        assert sorted(begun) == sorted(billed)
+        whole = [charge for cp in self.cps.values() for charge in cp.charges if not charge.lost]
+        assert len({charge.session_id for charge in whole}) == len(whole), "a session ran twice"
+        for charge in whole:
+            if charge.session_id not in timed_out:
+                assert charge.end_wh is not None
+                assert billed[charge.session_id] == charge.end_wh - charge.start_wh, charge
+        assert state.totals.energy_wh == sum(billed.values())
+        assert state.totals.tickets == state.totals.started == len(billed)
+
+    # --- random days ------------------------------------------------------------------------------------------------
+
+    def run(self, program: bytes) -> None:
+        """Three bytes are one step: what, at which charge point, how."""
+        for i in range(0, len(program) - 2, 3):
+            what, where, how = program[i : i + 3]
+            STEPS[what % len(STEPS)](self, ChargePointId(f"cp-{where % 3}"), how)
+
+
+def _charge_point(i: int) -> ModelChargePoint:
+    connectors = {
+        ConnectorNo(no): ModelConnector(ConnectorNo(no), 1_400 * no, 11_000, 11_000 // (i + no)) for no in (1, 2)
+    }
+    return ModelChargePoint(ChargePointId(f"cp-{i}"), connectors)
+
+
+def command_number(event: e.Event) -> int | None:
+    """The number of the command that an event sends, if it sends one."""
+    if isinstance(event, e.SetPointIssued):
+        return event.grant.command_id
+    if isinstance(event, e.ChargeAuthorized | e.AuthorizationExpired | e.StopOrdered | e.StraySupplyStopped):
+        return event.command_id
+    return None
+
+
+# --- steps: what makes no sense at the moment does nothing ------------------------------------------------------------
+
+
+def _settle(site: Site, _cp_id: ChargePointId, _how: int) -> None:
+    site.pump()
+
+
+def _recover(site: Site, cp_id: ChargePointId, how: int) -> None:
+    """All is well at one charge point again, and a vehicle comes with a request: most days are ordinary."""
+    cp = site.cps[cp_id]
+    cp.error = None
+    if cp.wire is None:
+        site.connect(cp_id, LAGS_MS[how % len(LAGS_MS)])
+    if site.state.charge_points[cp_id].monitor.state is not LinkState.NEVER and cp_id not in site.monitors:
+        _monitor(site, cp_id, 0)
+    site.command(c.ReportRecovery(cp_id=cp_id))
+    site.command(c.ResumeChargePoints(cp_id=cp_id))
+    connector = cp.connectors[ConnectorNo(1 + how % 2)]
+    if not connector.plugged:
+        _plug(site, cp_id, how)
+    _request(site, cp_id, how)
+    if how % 8 < 5:
+        site.pump()
+
+
+def _exchange(site: Site, cp_id: ChargePointId, how: int) -> None:
+    for _ in range(1 + how % 4):
+        site.up(cp_id)
+        site.down(cp_id)
+
+
+def _up(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    site.up(cp_id)
+
+
+def _down(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    site.down(cp_id)
+
+
+def _lose_answer(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    wire = site.cps[cp_id].wire
+    if wire is not None and wire.up and isinstance(wire.up[0], c.ReportResult):
+        wire.up.popleft()
+
+
+def _short(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.advance((100, 1_000, 3_000, 10_100, 16_000)[how % 5])
+    site.allocate(everywhere=True)
+
+
+def _long(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.advance((31_000, 51_000, 61_000, MS_PER_HOUR, 25 * MS_PER_HOUR)[how % 5])
+
+
+def _allocate(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.allocate(everywhere=how % 2 == 0)
+
+
+def _request(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.requests += 1
+    site.command(
+        c.RequestCharge(
+            session_id=SessionId(f"s-{site.requests}"),
+            driver_id=DriverId(f"d-{how % 2}"),
+            cp_id=cp_id,
+            connector=ConnectorNo(how % 3),
+            energy_wh=(None, 5, 500, 40_000)[how % 4],
+            depart_by_ms=None,
+        )
+    )
+
+
+def _end(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    session_id = SessionId(f"s-{site.requests - how % 6}")
+    site.command(c.EndCharge(driver_id=DriverId(f"d-{how % 2}"), session_id=session_id))
+
+
+def _plug(site: Site, cp_id: ChargePointId, how: int) -> None:
+    cp = site.cps[cp_id]
+    connector = cp.connectors[ConnectorNo(1 + how % 2)]
+    if connector.plugged:
+        cp.unplug(connector, site.at_ms)
+    else:
+        connector.plugged = True
+        cp.say(c.ReportPlug(cp_id=cp_id, connector=connector.no, plugged=True))
+
+
+def _full(site: Site, cp_id: ChargePointId, how: int) -> None:
+    connector = site.cps[cp_id].connectors[ConnectorNo(1 + how % 2)]
+    if connector.running is not None:
+        site.cps[cp_id].end(connector, StopCause.VEHICLE_FULL, site.at_ms)
+
+
+def _sample(site: Site, cp_id: ChargePointId, how: int) -> None:
+    connector = site.cps[cp_id].connectors[ConnectorNo(1 + how % 2)]
+    if connector.running is not None:
+        site.cps[cp_id].say(
+            c.ReportMeter(
+                cp_id=cp_id,
+                session_id=connector.running.session_id,
+                meter_wh=WattHours(connector.register_wh),
+                power_w=Watts(connector.draw_w(site.clock_ms)),
+            )
+        )
+
+
+def _cut(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.cut(cp_id)
+    if how % 2:
+        site.notice(cp_id)
+
+
+def _notice(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    site.notice(cp_id)
+
+
+def _connect(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.connect(cp_id, LAGS_MS[how % len(LAGS_MS)])
+
+
+def _monitor(site: Site, cp_id: ChargePointId, how: int) -> None:
+    fence = site.monitors.get(cp_id)
+    if fence is None:
+        fence = site.monitors[cp_id] = site.fence()
+        site.command(c.PeerReady(role=Role.MONITOR, entity=cp_id, username=f"m-{cp_id}", fence=fence, boot_id=b""))
+    elif how % 4 == 0:
+        del site.monitors[cp_id]
+        site.command(c.PeerGone(role=Role.MONITOR, entity=cp_id, fence=fence, cause="silent"))
+    else:
+        site.command(c.ReportFault(cp_id=cp_id, code="test") if how % 2 else c.ReportRecovery(cp_id=cp_id))
+
+
+def _miss_monitors(site: Site, _cp_id: ChargePointId, _how: int) -> None:
+    for cp in list(site.state.charge_points.values()):
+        if cp.monitor.state is LinkState.AWAITED:
+            site.command(c.MonitorMissing(cp_id=cp.cp_id))
+
+
+def _operator(site: Site, cp_id: ChargePointId, how: int) -> None:
+    whom = None if how % 3 == 0 or cp_id not in site.state.charge_points else cp_id
+    site.command(c.StopChargePoints(cp_id=whom) if how % 2 else c.ResumeChargePoints(cp_id=whom))
+
+
+def _capacity(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    watts = (0, 2_000, 6_000, 16_000, 40_000)[how % 5]
+    site.command(c.SetCapacity(substation_id=SOUTH if how % 2 else NORTH, capacity_w=watts))
+
+
+def _broken(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    cp = site.cps[cp_id]
+    cp.error = "broken"
+    cp.end_all(StopCause.FAULT, site.at_ms)
+    cp.say_status()
+
+
+def _restart_engine(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.cut(cp_id)
+    if how % 3 == 0:
+        site.cps[cp_id].lose_disk()
+    else:
+        site.cps[cp_id].end_all(StopCause.ENGINE_RESTART, site.at_ms)
+
+
+def _disk(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.synced = how % 2 == 0
+    if site.synced:
+        site.sync()
+
+
+def _restart_central(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    if how % 2:
+        site.sync()
+        site.command(c.StopCentral())
+    site.crash()
+
+
+STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
+    *([_settle] * 4),
+    *([_recover] * 16),
+    *([_exchange] * 10),
+    *([_up] * 4),
+    *([_down] * 4),
+    *([_short] * 12),
+    *([_request] * 4),
+    *([_plug] * 6),
+    *([_connect] * 4),
+    *([_allocate] * 4),
+    *([_sample] * 4),
+    *([_cut] * 5),
+    *([_notice] * 2),
+    *([_long] * 4),
+    *([_end] * 2),
+    *([_full] * 2),
+    *([_lose_answer] * 3),
+    *([_monitor] * 3),
+    *([_capacity] * 3),
+    *([_disk] * 2),
+    *([_restart_engine] * 2),
+    *([_restart_central] * 2),
+    _miss_monitors,
+    _operator,
+    _broken,
+)
