@@ -45,8 +45,9 @@ def kind_of(event_type: type[Event]) -> str:
 
 _KINDS: dict[type[Event], str] = {event_type: kind_of(event_type) for event_type in EVENTS}
 _DECODERS = {(kind, event_type.VERSION): msgspec.msgpack.Decoder(event_type) for event_type, kind in _KINDS.items()}
-# Deterministic: sets and maps in one order, so that the same event gives the same bytes in every process.
-_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+# Maps keep their order (it means something: the first substation takes the charge points that are not named), and no
+# event holds a set; so the same event gives the same bytes in every process.
+_ENCODER = msgspec.msgpack.Encoder()
 _HEAD = msgspec.msgpack.Decoder(tuple[str, int, msgspec.Raw])
 _BODY = msgspec.msgpack.Decoder(_Read)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable
 
 from evcharge.central.engine import Engine, Origin
@@ -19,7 +20,7 @@ from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
 from protocol.connection import AuthPresented, Grant
 from protocol.credentials import Role as WireRole
-from protocol.errors import CloseCode, RefuseCode
+from protocol.errors import AuthenticationFailed, CloseCode, RefuseCode, RemoteProtocolError
 from protocol.records import RegistryRecord
 
 # A refused peer comes back after this long, seconds: what it lacks does not change by itself soon.
@@ -51,6 +52,7 @@ class Admission:
         self._entropy = entropy
         self._rejections = Rejections(self._record)
         self._last_fence = Fence(engine.state.last_fence)
+        self._refused: set[Adapter] = set()
         self.draining = False
 
     def hello(self, adapter: Adapter) -> None:
@@ -120,12 +122,22 @@ class Admission:
         )
 
     def _refuse(self, adapter: Adapter, event: AuthPresented, code: RefuseCode, retry_after_s: int) -> None:
-        adapter.refuse(code, retry_after_s)
+        if not adapter.refuse(code, retry_after_s):
+            # It did not wait for the answer, and has its line for that.
+            return
+        self._refused.add(adapter)
         failed = code not in (RefuseCode.UNAVAILABLE, RefuseCode.DRAINING)
-        self.reject(adapter.address, code.name.lower(), event.username, authentication=failed)
+        self._reject(adapter.address, code.name.lower(), event.username, authentication=failed)
 
-    def ready(self, peer: Peer) -> None:
-        """READY: only now does the newcomer take over from an older channel of the same peer."""
+    def ready(self, peer: Peer) -> bool:
+        """READY: only now does the newcomer take over from an older channel of the same peer.
+
+        False: it comes late. A newer channel of this peer is open already, so this one was given up by its owner.
+        """
+        current = self._directory.current(peer.role, peer.entity)
+        if current is not None and current.fence > peer.fence:
+            peer.adapter.close(CloseCode.SUPERSEDED)
+            return False
         peer.ready = True
         older = self._directory.take_over(peer)
         self._engine.execute(
@@ -142,15 +154,34 @@ class Admission:
         )
         if older is not None:
             older.adapter.close(CloseCode.SUPERSEDED)
+        return True
 
-    def reject(self, source: str, code: str, username: str | None = None, *, authentication: bool = False) -> None:
+    def gone(self, adapter: Adapter, code: CloseCode | None, error: RemoteProtocolError | None, *, clean: bool) -> None:
+        """A connection ended without having become a peer: leave a line, unless its refusal has left one."""
+        if adapter in self._refused:
+            self._refused.discard(adapter)
+            return
+        wrong_key = isinstance(error, AuthenticationFailed)
+        # From AUTH on there is a username; until the record confirms it that is a claim.
+        how = _code_of(code, error, clean=clean)
+        self._reject(adapter.address, how, adapter.username or None, authentication=wrong_key)
+
+    def _reject(self, source: str, code: str, username: str | None, *, authentication: bool) -> None:
         """Leave a line about somebody who was turned away; floods are counted, not listed."""
         now_s = self._clock.monotonic()
         self._rejections.reject(source, code, username, authentication=authentication, now_s=now_s)
 
+    def turned_away(self, count: int) -> None:
+        """Leave one line about connections for which there was no room."""
+        self._record(Rejection("*", "no_room", None, False, count))
+
     def flush(self) -> None:
         """Close the minute of counted rejections when it is over."""
         self._rejections.flush(self._clock.monotonic())
+
+    def close(self) -> None:
+        """Leave the lines that were only counted so far."""
+        self._rejections.close()
 
     def _record(self, rejection: Rejection) -> None:
         self._engine.execute(
@@ -172,3 +203,12 @@ def _next_n(state: State, peer: Peer) -> int | None:
     if charge_point is None or outbox_was_lost(charge_point, peer.outbox_epoch):
         return 0
     return charge_point.next_n
+
+
+def _code_of(code: CloseCode | None, error: RemoteProtocolError | None, *, clean: bool) -> str:
+    """How a connection ended, as a code for the log: ``timed_out``, ``frame_too_large``, ``superseded`` …"""
+    if error is not None:
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    if code is not None:
+        return code.name.lower()
+    return "closed" if clean else "vanished"

@@ -10,7 +10,8 @@ from evcharge.ids import SubstationId
 # How long changes are gathered before power is shared anew, seconds. Many vehicles come and go together, and each
 # set-point is a record; a tenth of a second is far below what a person or a breaker notices.
 GATHER_S = 0.1
-# How often every substation is looked at even without a change, seconds: a third of the shortest useful lease's half.
+# How often every substation is looked at even without a change, seconds: leases are renewed at half their life, which
+# is 5 s for the shortest that can be set.
 REGULAR_S = 3.0
 
 
@@ -33,15 +34,18 @@ class Allocation:
         self._changed.set()
 
     async def run(self) -> None:
-        """For ever; the owner cancels it."""
+        """Share anew after changes, for ever; the owner cancels it."""
         while True:
-            try:
-                async with asyncio.timeout(REGULAR_S):
-                    await self._changed.wait()
-                await asyncio.sleep(GATHER_S)
-            except TimeoutError:
-                self._dirty.update(dict.fromkeys(self._substations()))
+            await self._changed.wait()
+            await asyncio.sleep(GATHER_S)
             self._changed.clear()
             todo, self._dirty = self._dirty, {}
             for substation_id in todo:
                 self._reallocate(substation_id)
+
+    async def renew(self) -> None:
+        """Look at every substation regularly, however busy a single one is; for ever, the owner cancels it."""
+        while True:
+            await asyncio.sleep(REGULAR_S)
+            for substation_id in self._substations():
+                self.dirty(substation_id)

@@ -77,6 +77,9 @@ class Engine:
         self._last_seq = log.durable
         self._held: deque[tuple[int, Callable[[], None]]] = deque()
         self._durable = log.durable
+        self._over = False
+        self.draining = False
+        """New charge requests are refused with `draining`."""
         self.on_relief: Callable[[], None] | None = None
         """Called when a backlog above ``HIGH_MARK`` has drained."""
 
@@ -94,17 +97,20 @@ class Engine:
         """Carry out a command. Its effects follow when its records are durable.
 
         An exception here is a bug in the domain or a dead log. Either way the state can no longer be trusted:
-        ``failed`` hears of it, and Central stops.
+        ``failed`` hears of it, nothing more is done or shown, and Central stops.
         """
+        if self._over:
+            return
         try:
             self._execute(command, origin)
         except Exception as error:
-            self._failed(error)
+            self._fail(error)
             raise
 
     def _execute(self, command: AnyCommand, origin: Origin) -> None:
-        if len(self._held) > FULL_MARK and isinstance(command, RequestCharge | EndCharge):
-            self._release_to(origin, [Denied(reason=RefusalReason.OVERLOADED)])
+        turned_down = self._turned_down(command)
+        if turned_down is not None:
+            self._release_to(origin, [Denied(reason=turned_down)])
             return
         stamp = self.stamp(origin)
         effects: list[Effect] = []
@@ -118,9 +124,22 @@ class Engine:
         if effects or origin.request_id is not None:
             self._hold(partial(self._release_to, origin, effects))
 
+    def _turned_down(self, command: AnyCommand) -> RefusalReason | None:
+        """Why a request is not even looked at: said at once, and not in the log, which is what is late."""
+        if self.draining and isinstance(command, RequestCharge):
+            return RefusalReason.DRAINING
+        if len(self._held) > FULL_MARK and isinstance(command, RequestCharge | EndCharge):
+            return RefusalReason.OVERLOADED
+        return None
+
     def ask(self, question: Callable[[State, Stamp], T], deliver: Callable[[T], None]) -> None:
         """Answer a question in the order of the commands; ``deliver`` is called once all it shows is durable."""
-        self._hold(partial(deliver, question(self.state, self.stamp(CENTRAL))))
+        if not self._over:
+            self._hold(partial(deliver, question(self.state, self.stamp(CENTRAL))))
+
+    def close(self) -> None:
+        """From now on no command is carried out and no question answered; what is durable is still released."""
+        self._over = True
 
     def clock_ms(self) -> int:
         """Central's channel clock: never below what the log has seen."""
@@ -144,8 +163,17 @@ class Engine:
         self._durable = max(self._durable, seq)
         was_congested = self.congested
         held = self._held
-        while held and held[0][0] <= self._durable:
-            _, release = held.popleft()
-            release()
+        try:
+            while held and held[0][0] <= self._durable:
+                _, release = held.popleft()
+                release()
+        except Exception as error:
+            # What should have been said is lost: only a restart makes it good.
+            self._fail(error)
+            raise
         if was_congested and not self.congested and self.on_relief is not None:
             self.on_relief()
+
+    def _fail(self, error: BaseException) -> None:
+        self.close()
+        self._failed(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import structlog
@@ -94,7 +95,8 @@ class Inbound:
         session = state.sessions[session_id]
         driver = self._directory.current(Role.DRIVER, session.driver_id)
         if driver is not None:
-            self._outbound.tell_driver(driver, view_session(state, session))
+            # Not at once: the view may show what is not durable yet.
+            self._engine.ask(lambda now, _: view_session(now, session), partial(self._outbound.tell_driver, driver))
 
     def _new_session(self) -> SessionId:
         """A fresh session id: 80 random bits, so that nobody guesses another's."""

@@ -48,6 +48,10 @@ class Outbound:
                 if not answered:
                     _answer(origin, effect, self._telemetry)
                 answered = True
+            elif isinstance(effect, fx.BootAck):
+                if not answered:
+                    self._done(origin.reply_to, origin.request_id)
+                answered = True
             else:
                 self._tell(effect)
         if not answered and origin.request_id is not None:
@@ -60,8 +64,6 @@ class Outbound:
 
     def _tell(self, effect: fx.Effect) -> None:
         match effect:
-            case fx.BootAck():
-                """The answer to boot is given by ``_done``."""
             case fx.ToEngine():
                 engine = self._directory.current(Role.ENGINE, effect.cp_id)
                 # For an older channel it is void: boot sends the desired state anew (SPEC §6.1).
@@ -85,8 +87,8 @@ class Outbound:
                 if peer is not None and peer.username == effect.username:
                     peer.adapter.close(CloseCode.REVOKED)
 
-    def _done(self, peer: Peer, request_id: m.RequestId) -> None:
-        if peer.role in (Role.ENGINE, Role.MONITOR):
+    def _done(self, peer: Peer, request_id: m.RequestId | None) -> None:
+        if request_id is None or peer.role is Role.ENGINE:
             peer.send(m.Ack(re=request_id, time_ms=self._clock.site_ms(), clock_ms=self._clock_ms()))
         else:
             peer.send(m.Reply(re=request_id))

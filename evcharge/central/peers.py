@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from evcharge.central.engine import Origin
 from evcharge.domain.state import Role
 from evcharge.ids import Fence
@@ -22,6 +20,7 @@ class Peer:
         "origin",
         "outbox_epoch",
         "ready",
+        "resumed_s",
         "role",
         "stale",
         "username",
@@ -51,6 +50,8 @@ class Peer:
         """Admitted by a kept record while the registry was away."""
         self.ready = False
         self.warned = False
+        self.resumed_s = 0.0
+        """When Central last began to read again after a pause of its own, monotonic seconds."""
         self.origin = Origin(f"{role.value}:{entity}", adapter.address, self)
 
     def asking(self, request_id: int | str | None) -> Origin:
@@ -58,8 +59,13 @@ class Peer:
         return self.origin._replace(request_id=request_id)
 
     def silent_s(self, now_s: float) -> float:
-        """How long nothing authentic came; 0 while this side itself does not read."""
-        return now_s - self.adapter.conn.last_received if self.adapter.reading else 0.0
+        """How long nothing authentic came; 0 while this side itself does not read.
+
+        After a pause it counts from its end: what the peer said meanwhile may still be in the kernel.
+        """
+        if not self.adapter.reading:
+            return 0.0
+        return max(0.0, now_s - max(self.adapter.conn.last_received, self.resumed_s))
 
     def send(self, message: Message) -> None:
         """Say something; nothing happens when the channel is gone."""
@@ -72,14 +78,8 @@ class Directory:
     def __init__(self) -> None:
         self._current: dict[tuple[Role, str], Peer] = {}
 
-    def __iter__(self) -> Iterator[Peer]:
-        return iter(list(self._current.values()))
-
-    def __len__(self) -> int:
-        return len(self._current)
-
     def take_over(self, peer: Peer) -> Peer | None:
-        """The newest READY wins; returns the one that it replaces."""
+        """``peer`` speaks for its entity from now on; returns the one that it replaces."""
         key = (peer.role, peer.entity)
         older = self._current.get(key)
         self._current[key] = peer

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TypeVar
+
+import msgspec
 
 from evcharge.central import translate
 from evcharge.central.engine import Engine
@@ -13,6 +16,13 @@ from evcharge.domain.state import Role, Stamp, State, Ticket
 from evcharge.ids import DriverId
 from evcharge.net.clock import Clock
 from protocol import messages as m
+from protocol.cipher import max_body
+from protocol.frames import MAX_FRAME
+
+# Bytes that the rows of one reply may take: a frame's, less what stands around them (three names, two ids).
+ROOM = max_body(MAX_FRAME) - 512
+
+Row = TypeVar("Row", bound=m.Part)
 
 
 class Questions:
@@ -53,7 +63,8 @@ class Questions:
             translate.charge_point_view(view, self._telemetry.live_of, self._last_seen_ms(view.cp_id), viewer=viewer)
             for view in page
         ]
-        return m.Reply(re=re, charge_points=rows, next=rows[-1].cp_id if len(rows) == m.MAX_ROWS else None)
+        shown = _fitting(rows)
+        return m.Reply(re=re, charge_points=shown, next=shown[-1].cp_id if _more(rows, shown) else None)
 
     def _last_seen_ms(self, cp_id: str) -> int | None:
         """When the engine was last heard, on the channel clock; None when it is not connected."""
@@ -67,7 +78,8 @@ class Questions:
             m.SessionView(**translate.session_fields(view, self._telemetry.live_of(view.session_id)))
             for view in views.page_of_sessions(state, after, m.MAX_ROWS)
         ]
-        return m.Reply(re=re, sessions=rows, next=rows[-1].session_id if len(rows) == m.MAX_ROWS else None)
+        shown = _fitting(rows)
+        return m.Reply(re=re, sessions=shown, next=shown[-1].session_id if _more(rows, shown) else None)
 
     def _tickets(self, re: m.RequestId, driver_id: DriverId, after: str, state: State, _stamp: Stamp) -> m.Reply:
         return _ticket_rows(re, views.page_of_tickets(state, driver_id, after, m.MAX_ROWS))
@@ -86,7 +98,23 @@ def _all_tickets(re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.
 
 def _ticket_rows(re: m.RequestId, page: list[Ticket]) -> m.Reply:
     rows = [translate.ticket_view(ticket) for ticket in page]
-    return m.Reply(re=re, tickets=rows, next=rows[-1].ticket_id if len(rows) == m.MAX_ROWS else None)
+    shown = _fitting(rows)
+    return m.Reply(re=re, tickets=shown, next=shown[-1].ticket_id if _more(rows, shown) else None)
+
+
+def _fitting(rows: list[Row]) -> list[Row]:
+    """As many rows as one frame takes: a charge point with 32 connectors alone has 8 KiB."""
+    left = ROOM
+    for place, row in enumerate(rows):
+        left -= len(msgspec.msgpack.encode(row))
+        if left < 0:
+            return rows[:place]
+    return rows
+
+
+def _more(rows: list[Row], shown: list[Row]) -> bool:
+    """Whether there may be another page."""
+    return len(shown) < len(rows) or len(rows) == m.MAX_ROWS
 
 
 def _totals(re: m.RequestId, state: State, _stamp: Stamp) -> m.Reply:

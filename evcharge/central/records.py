@@ -26,17 +26,28 @@ class Kept(NamedTuple):
     seen_ms: int
 
 
+class BrokenRecords(Exception):
+    """The file cannot be used: one sentence that says what to do."""
+
+
 class KeptRecords:
-    """A table of signed records, one per username."""
+    """A table of signed records, one per username. Its methods raise sqlite3.Error when the disk fails."""
 
     def __init__(self, path: Path, registry_public_key: bytes) -> None:
+        """Raises BrokenRecords, OSError."""
         self._registry_public_key = registry_public_key
         path.touch(mode=0o600, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None)
-        # A record that is lost in a crash is asked for again; WAL without a sync per record is enough.
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        try:
+            # A record that is lost in a crash is asked for again; WAL without a sync per record is enough.
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            self._db.close()
+            raise BrokenRecords(
+                f"{path} cannot be used ({error}): move it away, it only holds copies of what the registry knows."
+            ) from error
 
     def close(self) -> None:
         """Give the file back."""
@@ -52,19 +63,18 @@ class KeptRecords:
         except BadRecord:
             return None
 
-    def put(self, signed: SignedRecord) -> RegistryRecord | None:
-        """Verify and keep a record; an older revision never replaces a newer one. None: nothing new.
+    def verify(self, signed: SignedRecord) -> RegistryRecord:
+        """The record. Raises BadRecord when the pinned registry did not sign it."""
+        return open_record(signed, self._registry_public_key)
 
-        Raises BadRecord when the pinned registry did not sign it.
-        """
-        record = open_record(signed, self._registry_public_key)
-        cursor = self._db.execute(
+    def put(self, record: RegistryRecord, signed: SignedRecord) -> None:
+        """Keep a verified record; an older revision never replaces a newer one."""
+        self._db.execute(
             "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET"
             " signed = excluded.signed, signature = excluded.signature, rev = excluded.rev"
             " WHERE excluded.rev > records.rev",
             (record.username, signed.signed, signed.signature, record.rev),
         )
-        return record if cursor.rowcount else None
 
     def followed(self) -> Kept:
         """The position in the change feed."""

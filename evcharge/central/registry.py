@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +21,8 @@ from yarl import URL
 
 from evcharge.central.records import Kept, KeptRecords
 from evcharge.net.clock import Clock
-from protocol.credentials import Credential, b64url, b64url_decode
-from protocol.records import BadRecord, RegistryRecord, SignedRecord
+from protocol.credentials import KEY_SIZE, Credential, Role, b64url, b64url_decode
+from protocol.records import RegistryRecord, SignedRecord
 
 log = structlog.get_logger()
 
@@ -35,6 +36,9 @@ RETRY_S = 1.0
 LIVE_S = POLL_S + 5.0
 # Largest answer of the registry, bytes: 500 records of 2 KiB.
 MAX_ANSWER = 2 * 1024 * 1024
+# What a registry that is away, or something else at its address, leads to: no answer, none that can be read, none that
+# is signed (BadRecord is a ValueError).
+_NO_ANSWER = (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class RegistryAway(Exception):
@@ -51,6 +55,9 @@ class RegistryAccess(NamedTuple):
     url: URL
     public_key: bytes
     service_token: str
+
+    def __repr__(self) -> str:
+        return f"RegistryAccess({str(self.url)!r})"
 
 
 class Bootstrap(NamedTuple):
@@ -76,7 +83,6 @@ class _Answer(msgspec.Struct):
 
 
 class _Changes(msgspec.Struct):
-    rev: int
     records: list[SignedRecord]
 
 
@@ -95,17 +101,30 @@ def read_bootstrap(path: Path, registry_url: str | None, *, allow_plain: bool) -
         public_key = b64url_decode(content.registry.public_key)
     except OSError as error:
         raise BadBootstrap(f"cannot read {path}: {error.strerror}; `evcharge-sidecar init` makes it.") from error
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise BadBootstrap(f"{path} is not a central.json of `evcharge-sidecar init`: {error}.") from error
-    url = URL(registry_url or content.registry.url)
-    if url.scheme not in ("http", "https") or url.host is None:
-        raise BadBootstrap(f"the registry's URL {url} has to begin with http:// or https://.")
-    if url.scheme == "http" and not allow_plain and not _is_loopback(url.host):
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        why = str(error).rstrip(".")
+        raise BadBootstrap(f"{path} is not a central.json of `evcharge-sidecar init`: {why}.") from error
+    token = content.registry.service_token
+    sound = token.isascii() and token.isprintable() and len(public_key) == KEY_SIZE
+    if credential.role is not Role.CENTRAL or not token or " " in token or not sound:
+        raise BadBootstrap(f"{path} is damaged or not for Central; take the one that `evcharge-sidecar init` made.")
+    url = _url(registry_url or content.registry.url)
+    if url.scheme == "http" and not allow_plain and not _is_loopback(url.host or ""):
         raise BadBootstrap(
             f"the registry {url} is reached without TLS beyond this machine; use https://, or --allow-plain-registry "
             "on a network that you trust with the look-up token."
         )
-    return Bootstrap(credential, RegistryAccess(url, public_key, content.registry.service_token))
+    return Bootstrap(credential, RegistryAccess(url, public_key, token))
+
+
+def _url(text: str) -> URL:
+    try:
+        url = URL(text)
+        if url.scheme in ("http", "https") and url.host:
+            return url
+    except ValueError:
+        pass
+    raise BadBootstrap(f"the registry's URL {text!r} has to be one like http://127.0.0.1:8080 or https://host.")
 
 
 def _is_loopback(host: str) -> bool:
@@ -133,23 +152,33 @@ class RegistryClient:
         self._changed = changed
         self._records_ms = records_s * 1000
         self._live_at_s = float("-inf")
+        self._told_rev: int | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def find(self, username: str, public_key: bytes) -> Found:
         """The record that decides about a newcomer. Raises RegistryAway when nothing does."""
-        kept = self._kept.get(username)
-        if kept is not None:
-            known = self.live and public_key in kept.keys.values()
-            if known or kept.status == "revoked":
-                return Found(kept, stale=False)
         try:
-            return Found(await self._look_up(username, public_key), stale=False)
-        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, BadRecord, ValueError) as error:
-            log.warning("registry.away", error=type(error).__name__)
-        age_ms = self._clock.steady_ms() - self._kept.followed().seen_ms
-        if kept is None or age_ms > self._records_ms:
+            kept = self._kept_for(username, public_key)
+            if kept is not None and (self.live or kept.status == "revoked"):
+                return Found(kept, stale=False)
+            try:
+                return Found(await self._look_up(username, public_key), stale=False)
+            except _NO_ANSWER as error:
+                log.warning("registry.away", error=type(error).__name__)
+            # Once more: the feed may have brought a revocation while the look-up waited in vain.
+            kept = self._kept_for(username, public_key)
+            age_ms = self._clock.steady_ms() - self._kept.followed().seen_ms
+        except sqlite3.Error as error:
+            log.error("records.failed", error=str(error))  # noqa: TRY400  # a sentence, no trace
+            raise RegistryAway from error
+        if kept is None or (age_ms > self._records_ms and kept.status == "active"):
             raise RegistryAway
         return Found(kept, stale=True)
+
+    def _kept_for(self, username: str, public_key: bytes) -> RegistryRecord | None:
+        """The kept record, if it can decide: of a key that it does not hold only the registry knows whose it is."""
+        kept = self._kept.get(username)
+        return kept if kept is not None and public_key in kept.keys.values() else None
 
     @property
     def live(self) -> bool:
@@ -159,12 +188,14 @@ class RegistryClient:
     async def _look_up(self, username: str, public_key: bytes) -> RegistryRecord | None:
         body = {"username": username, "public_key": b64url(public_key)}
         session = self._http()
-        async with asyncio.timeout(LOOKUP_S), session.post(self._access.url / "verify", json=body) as answer:
+        # A redirect would carry the token elsewhere.
+        request = session.post(self._access.url / "verify", json=body, allow_redirects=False)
+        async with asyncio.timeout(LOOKUP_S), request as answer:
             if answer.status == 404:
                 return None
             answer.raise_for_status()
             signed = msgspec.json.decode(await _body(answer), type=_Answer).record
-        self._kept.put(signed)
+        self._kept.put(self._kept.verify(signed), signed)
         return self._kept.get(username)
 
     async def run(self) -> None:
@@ -177,12 +208,14 @@ class RegistryClient:
                     if away:
                         log.info("registry.back", url=str(self._access.url))
                     away = False
-                except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, BadRecord) as error:
+                except (*_NO_ANSWER, sqlite3.Error) as error:
                     if not away:
                         log.warning(
                             "registry.away", url=str(self._access.url), error=str(error) or type(error).__name__
                         )
                     away = True
+                    # From now on kept records are yesterday's word: newcomers are looked up, or admitted as stale.
+                    self._live_at_s = float("-inf")
                     await asyncio.sleep(RETRY_S)
         finally:
             if self._session is not None:
@@ -193,15 +226,27 @@ class RegistryClient:
         # The first answer tells that the registry is there; only then is it worth waiting at its door.
         wait_s = POLL_S if self.live else 0.0
         url = (self._access.url / "changes").with_query(after=str(followed.rev), wait=f"{wait_s:g}")
-        async with asyncio.timeout(wait_s + LOOKUP_S), self._http().get(url) as answer:
+        async with asyncio.timeout(wait_s + LOOKUP_S), self._http().get(url, allow_redirects=False) as answer:
             answer.raise_for_status()
             changes = msgspec.json.decode(await _body(answer), type=_Changes)
+        rev = followed.rev
         for signed in changes.records:
-            record = self._kept.put(signed)
-            if record is not None:
-                self._changed(record)
-        self._kept.follow(Kept(max(followed.rev, changes.rev), self._clock.steady_ms()))
+            record = self._kept.verify(signed)
+            self._tell(record, after=followed.rev)
+            self._kept.put(record, signed)
+            # Only what the registry signed moves the position on: an answer that was made up must hide nothing.
+            rev = max(rev, record.rev)
+        self._kept.follow(Kept(rev, self._clock.steady_ms()))
         self._live_at_s = self._clock.monotonic()
+
+    def _tell(self, record: RegistryRecord, *, after: int) -> None:
+        """Pass a change on once, whether or not a look-up has kept the record already.
+
+        After a crash it is told again, for nobody knows whether what followed from it was durable.
+        """
+        if record.rev > (after if self._told_rev is None else self._told_rev):
+            self._changed(record)
+            self._told_rev = record.rev
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -48,11 +48,14 @@ class Rejections:
             self._record(Rejection(key[0], code, username, authentication, 1))
 
     def flush(self, now_s: float) -> None:
-        """Close the window when its minute is over: one record for all that was only counted."""
-        if now_s < self._window_ends_s:
-            return
+        """Close the window when its minute is over."""
+        if now_s >= self._window_ends_s:
+            self._window_ends_s = now_s + WINDOW_S
+            self.close()
+
+    def close(self) -> None:
+        """Close the window now: one record of each kind for all that was only counted."""
         seen, self._seen = self._seen, {}
-        self._window_ends_s = now_s + WINDOW_S
         for (source, code, authentication), count in seen.items():
             if count > SINGLY:
                 self._record(Rejection(source, code, None, authentication, count - SINGLY))

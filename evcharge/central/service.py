@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import structlog
 
 from evcharge.audit.event_codec import decode
 from evcharge.audit.files import Files, OsFiles
-from evcharge.audit.journal import Journal, recover
+from evcharge.audit.journal import Journal, JournalFailed, recover
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
@@ -33,13 +33,13 @@ from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import ROLES
 from evcharge.domain import commands as c
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import LinkState, State
+from evcharge.domain.state import LinkState, SiteConfig, State
 from evcharge.ids import SessionId, SubstationId
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
 from evcharge.net.server import Server
 from protocol.connection import AuthPresented, Established
-from protocol.errors import AuthenticationFailed, CloseCode, RemoteProtocolError
+from protocol.errors import CloseCode, RemoteProtocolError
 from protocol.messages import Message
 from protocol.records import RegistryRecord
 
@@ -72,20 +72,29 @@ class Central:
         self._loop = asyncio.get_running_loop()
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         self._stopping = False
-        self._paused: set[Adapter] = set()
+        self._paused: set[Peer] = set()
+        self._turned_away = 0
         self.state = State()
 
     async def start(self) -> None:
         """Recover the log and open the door.
 
-        Raises LogInUse, CorruptLog, BadSite, UnknownKind, OSError: Central does not start, nothing was changed.
+        Raises LogInUse, CorruptLog, BadSite, UnknownKind, BrokenRecords, OSError: Central does not start, and holds
+        nothing any more.
         """
+        site = site_of(self._settings, self._clock.speed)
+        async with AsyncExitStack() as undo:
+            await self._open(site, undo)
+            undo.pop_all()
+
+    async def _open(self, site: SiteConfig, undo: AsyncExitStack) -> None:
         settings, clock = self._settings, self._clock
-        site = site_of(settings, clock.speed)
         self._journal = self._recover()
+        undo.push_async_callback(asyncio.to_thread, self._journal.close)
         self._directory = Directory()
         self._telemetry = Telemetry()
         self._tasks = Tasks(self._fail)
+        undo.push_async_callback(self._tasks.stop)
         self._deadlines = Deadlines(clock, self._pass_deadline)
         self._allocation = Allocation(self._reallocate, lambda: list(self.state.substations))
         self._outbound = Outbound(
@@ -102,6 +111,7 @@ class Central:
         self._outbound.attach(self._engine)
         self._journal.start(self._engine.durable_from_thread, self._fail_from_thread)
         self._kept = KeptRecords(settings.data_dir / "registry-records.sqlite", self._bootstrap.registry.public_key)
+        undo.callback(self._kept.close)
         self._registry = RegistryClient(
             self._bootstrap.registry, self._kept, clock, self._record_changed, records_s=settings.records_s
         )
@@ -113,27 +123,39 @@ class Central:
             self._engine, self._directory, self._outbound, questions, self._telemetry, clock, entropy=self._entropy
         )
         self._engine.on_relief = self._resume_reading
-        self._engine.execute(c.StartCentral(site=site))
         self._server = Server(self._bootstrap.credential, self, clock=clock, entropy=self._entropy)
         self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
-        self._server.timers.schedule(clock.monotonic() + settings.monitor_return_s, self._miss_monitors)
-        for work in (self._registry.run(), self._deadlines.run(), self._allocation.run(), self._flush_rejections()):
-            self._tasks.start(work)
+        self._engine.execute(c.StartCentral(site=site))
         addresses = await self._server.start(settings.host, settings.port)
         self.host, self.port = addresses[0]
+        self._server.timers.schedule(clock.monotonic() + settings.monitor_return_s, self._miss_monitors)
+        for work in (
+            self._registry.run(),
+            self._deadlines.run(),
+            self._allocation.run(),
+            self._allocation.renew(),
+            self._flush_rejections(),
+        ):
+            self._tasks.start(work)
 
     async def stop(self) -> None:
         """Drain: stop listening, tell the peers, finish, sync the log, close the peers."""
-        self._stopping = self._admission.draining = True
-        await self._server.drain(self._finish)
-        self._kept.close()
+        self._stopping = self._admission.draining = self._engine.draining = True
+        try:
+            await self._server.drain(self._finish)
+        finally:
+            self._server.timers.close()
+            self._kept.close()
 
     async def _finish(self) -> None:
         """What is done between telling the peers and closing them."""
         if not self.failure.done():
-            self._engine.execute(c.StopCentral())
             await asyncio.sleep(self._settings.drain_s)
         await self._tasks.stop()
+        self._admission.close()
+        self._engine.execute(c.StopCentral())
+        # Whatever comes in now is not carried out and not acknowledged, so its sender keeps it.
+        self._engine.close()
         await asyncio.to_thread(self._journal.close)
 
     # --- the log --------------------------------------------------------------------------------------------------
@@ -158,10 +180,13 @@ class Central:
 
     def _fail_from_thread(self, error: BaseException) -> None:
         """On the journal's thread: hand over to the loop."""
-        self._loop.call_soon_threadsafe(self._fail, error)
+        failed = JournalFailed(f"the audit log failed: {error}")
+        failed.__cause__ = error
+        self._loop.call_soon_threadsafe(self._fail, failed)
 
     def _fail(self, error: BaseException) -> None:
-        """Something that must not happen: Central stops."""
+        """Something that must not happen: nothing more is done, and Central stops. JournalFailed: its log died."""
+        self._engine.close()
         if not self.failure.done():
             self.failure.set_result(error)
 
@@ -178,7 +203,8 @@ class Central:
     def established(self, adapter: Adapter, _event: Established) -> None:
         """A peer is in."""
         peer: Peer = adapter.peer
-        self._admission.ready(peer)
+        if not self._admission.ready(peer):
+            return
         self._liveness.watch(peer)
         log.info("peer.connected", peer=peer.origin.actor, address=adapter.address, fence=peer.fence)
 
@@ -186,33 +212,32 @@ class Central:
         """A peer says something."""
         self._inbound.message(adapter.peer, message)
         if self._engine.congested:
-            self._paused.add(adapter)
+            self._paused.add(adapter.peer)
             adapter.pause_reading()
 
     def closed(
         self, adapter: Adapter, code: CloseCode | None, clean: bool, why: str, error: RemoteProtocolError | None
     ) -> None:
         """A connection ended: a peer's end is history, a stranger's leaves a line."""
-        self._paused.discard(adapter)
         peer: Peer | None = adapter.peer
-        cause = why if error is None else f"{type(error).__name__}: {error.message}"
         if peer is None or not peer.ready:
-            # One that was refused has its line already.
-            if not self._stopping and (error is not None or not adapter.conn.entity):
-                wrong_key = isinstance(error, AuthenticationFailed)
-                self._admission.reject(adapter.address, _code_of(error, clean=clean), authentication=wrong_key)
+            if not self._stopping:
+                self._admission.gone(adapter, code, error, clean=clean)
             return
+        self._paused.discard(peer)
         self._directory.remove(peer)
+        cause = why if error is None else f"{type(error).__name__}: {error.message}"
         log.info("peer.disconnected", peer=peer.origin.actor, cause=cause, code=None if code is None else code.name)
         # Central's own end is no loss of its peers: the next start takes them up again.
-        if not self._stopping and not self.failure.done():
+        if not self._stopping:
             command = c.PeerGone(role=peer.role, entity=peer.entity, fence=peer.fence, cause=cause)
             self._engine.execute(command, peer.origin)
 
     def _resume_reading(self) -> None:
         paused, self._paused = self._paused, set()
-        for adapter in paused:
-            adapter.resume_reading()
+        for peer in paused:
+            peer.resumed_s = self._clock.monotonic()
+            peer.adapter.resume_reading()
 
     # --- what happens by itself -----------------------------------------------------------------------------------
 
@@ -233,20 +258,23 @@ class Central:
         while True:
             await asyncio.sleep(FLUSH_S)
             self._admission.flush()
+            count = self._server.counts.turned_away
+            if count > self._turned_away:
+                self._admission.turned_away(count - self._turned_away)
+                self._turned_away = count
 
     def _record_changed(self, record: RegistryRecord) -> None:
         """The registry changed a record: a revocation ends the channel, whoever uses it now."""
         role = ROLES.get(record.role)
         if role is None or record.status != "revoked":
             return
+        for adapter in list(self._server.adapters):
+            peer: Peer | None = adapter.peer
+            if peer is not None and not peer.ready and peer.username == record.username:
+                # Admitted, but its READY is still to come: too late.
+                adapter.close(CloseCode.REVOKED)
         current = self._directory.current(role, record.entity)
         if current is not None and current.username != record.username:
             # A newer credential of the same entity is in use; the old one opens nothing any more.
             return
         self._engine.execute(c.RevokePeer(role=role, entity=record.entity, username=record.username))
-
-
-def _code_of(error: RemoteProtocolError | None, *, clean: bool) -> str:
-    if error is not None:
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
-    return "closed" if clean else "vanished"

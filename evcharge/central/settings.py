@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,14 @@ from evcharge.domain.state import SiteConfig, Tariff
 from evcharge.ids import ChargePointId, SubstationId
 from evcharge.net.clock import human_ms
 from evcharge.units import PriceE4, watts_of_kw
+from protocol.messages import MAX_ID
+
+# Largest capacity of a substation in a site file or flag, kW: 1 GW. More is a slip of the keyboard.
+MAX_CAPACITY_KW = 1_000_000
+# Largest price per kWh: dearer than any real one, and its amounts fit in a record.
+MAX_PRICE = 100
+# Carbon of electricity, g/kWh: twice what the worst lignite plant emits.
+MAX_CO2_G = 5_000
 
 
 class BadSite(ValueError):
@@ -62,6 +71,20 @@ class _TariffEntry(msgspec.Struct, forbid_unknown_fields=True):
     currency: str = "EUR"
     co2_g_per_kwh: int = 300
 
+    def tariff(self, where: str) -> Tariff:
+        """As the domain has it; ``where`` begins the sentence of a BadSite."""
+        if not 0 <= self.price_per_kwh <= MAX_PRICE:
+            raise BadSite(f"{where}the price per kWh has to be from 0 to {MAX_PRICE}.")
+        if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isupper()):
+            raise BadSite(f"{where}the currency has to be three capital letters, like EUR.")
+        if not 0 <= self.co2_g_per_kwh <= MAX_CO2_G:
+            raise BadSite(f"{where}the carbon of a kWh has to be from 0 to {MAX_CO2_G} g.")
+        return Tariff(
+            price_e4=PriceE4(round(self.price_per_kwh * 10_000)),
+            currency=self.currency,
+            co2_g_per_kwh=self.co2_g_per_kwh,
+        )
+
 
 class _SiteFile(msgspec.Struct, forbid_unknown_fields=True):
     substations: dict[str, _SubstationEntry]
@@ -73,31 +96,29 @@ def site_of(settings: Settings, speed: float) -> SiteConfig:
 
     Raises BadSite with one sentence.
     """
-    tariff = Tariff(
-        price_e4=PriceE4(round(settings.price_per_kwh * 10_000)),
-        currency=settings.currency,
-        co2_g_per_kwh=settings.co2_g_per_kwh,
-    )
+    _check_numbers(settings)
+    tariff = _TariffEntry(settings.price_per_kwh, settings.currency, settings.co2_g_per_kwh).tariff("")
     if settings.site_file is None:
-        if settings.capacity_kw is None or not 0 < settings.capacity_kw <= 1_000_000:
-            raise BadSite("--capacity-kw has to be above 0 and at most 1,000,000.")
+        if settings.capacity_kw is None or not 0 < settings.capacity_kw <= MAX_CAPACITY_KW:
+            raise BadSite(f"--capacity-kw has to be above 0 and at most {MAX_CAPACITY_KW:,}.")
         capacities = {SubstationId("site"): watts_of_kw(settings.capacity_kw)}
         assignments: dict[ChargePointId, SubstationId] = {}
     else:
         site = _read(settings.site_file)
         if site.tariff is not None:
-            tariff = Tariff(
-                price_e4=PriceE4(round(site.tariff.price_per_kwh * 10_000)),
-                currency=site.tariff.currency,
-                co2_g_per_kwh=site.tariff.co2_g_per_kwh,
-            )
+            tariff = site.tariff.tariff(f"{settings.site_file}: tariff: ")
         capacities = {}
         assignments = {}
         for name, entry in site.substations.items():
-            if not 0 < entry.capacity_kw <= 1_000_000:
-                raise BadSite(f"{settings.site_file}: substation {name}: capacity_kw has to be above 0.")
+            _check_name(name, f"{settings.site_file}: the name of a substation")
+            if not 0 < entry.capacity_kw <= MAX_CAPACITY_KW:
+                raise BadSite(
+                    f"{settings.site_file}: substation {name}: capacity_kw has to be above 0 and at most "
+                    f"{MAX_CAPACITY_KW:,}."
+                )
             capacities[SubstationId(name)] = watts_of_kw(entry.capacity_kw)
             for cp_id in entry.charge_points:
+                _check_name(cp_id, f"{settings.site_file}: substation {name}: the id of a charge point")
                 if ChargePointId(cp_id) in assignments:
                     raise BadSite(f"{settings.site_file}: charge point {cp_id} stands at two substations.")
                 assignments[ChargePointId(cp_id)] = SubstationId(name)
@@ -109,6 +130,17 @@ def site_of(settings: Settings, speed: float) -> SiteConfig:
         settle_ms=human_ms(settings.settle_s, speed),
         lease_ms=int(settings.lease_s * 1000),
     )
+
+
+def _check_numbers(settings: Settings) -> None:
+    for name, value in msgspec.structs.asdict(settings).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadSite(f"--{name.replace('_', '-')} has to be a number, not {value}.")
+
+
+def _check_name(name: str, what: str) -> None:
+    if not 1 <= len(name) <= MAX_ID or not name.isprintable():
+        raise BadSite(f"{what} needs 1 to {MAX_ID} printable characters, not {name!r}.")
 
 
 def _read(path: Path) -> _SiteFile:

@@ -20,11 +20,6 @@ SAMPLE_CHANGE = 0.05
 SAMPLE_PAUSE_S = 2.0
 
 
-class _Reading(NamedTuple):
-    live: Live
-    at_s: float
-
-
 class _Sampled(NamedTuple):
     power_w: int
     at_s: float
@@ -34,7 +29,7 @@ class Telemetry:
     """Holds one reading per running session; ``forget`` is called when a session ends."""
 
     def __init__(self) -> None:
-        self._readings: dict[str, _Reading] = {}
+        self._readings: dict[str, Live] = {}
         self._sampled: dict[str, _Sampled] = {}
 
     def update(
@@ -51,8 +46,7 @@ class Telemetry:
         session = state.sessions.get(session_id)
         if session is None or session.cp_id != cp_id or session.status not in RUNNING:
             return None
-        live = Live(max(0, meter_wh - session.start_meter_wh), power_w, soc)
-        self._readings[session_id] = _Reading(live, now_s)
+        self._readings[session_id] = Live(max(0, meter_wh - session.start_meter_wh), power_w, soc)
         sampled = self._sampled.get(session_id)
         if sampled is not None and not _worth(sampled, power_w, now_s):
             return False
@@ -61,14 +55,13 @@ class Telemetry:
 
     def live_of(self, session_id: str) -> Live | None:
         """The newest reading of a session."""
-        reading = self._readings.get(session_id)
-        return None if reading is None else reading.live
+        return self._readings.get(session_id)
 
     def load_w(self, state: State, substation_id: SubstationId) -> int:
         """What the sessions of a substation draw by their newest readings."""
         substation = state.substations[substation_id]
         readings = (self._readings.get(session_id) for session_id in substation.sessions)
-        return sum(reading.live.power_w for reading in readings if reading is not None)
+        return sum(reading.power_w for reading in readings if reading is not None)
 
     def forget(self, session_id: str) -> None:
         """The session ended."""

@@ -198,7 +198,7 @@ def order_of(effect: fx.ToEngine, clock_ms: int, site_ms: int) -> m.Message:
         case fx.OutboxAck():
             return m.Ack(n=effect.n, time_ms=site_ms, clock_ms=clock_ms)
         case _:
-            return m.Ack(time_ms=site_ms, clock_ms=clock_ms)
+            raise AssertionError(f"{type(effect).__name__} is no order")
 
 
 def refusal(effect: fx.Denied, re: int | str | None) -> m.Refused:

@@ -13,6 +13,7 @@ import uvloop
 
 from evcharge.audit.event_codec import UnknownKind
 from evcharge.audit.journal import CorruptLog, JournalFailed, LogInUse, describe
+from evcharge.central.records import BrokenRecords
 from evcharge.central.registry import BadBootstrap, Bootstrap, read_bootstrap
 from evcharge.central.service import Central
 from evcharge.central.settings import BadSite, Settings
@@ -30,14 +31,14 @@ from evcharge.net.clock import SystemClock
 
 log = structlog.get_logger()
 
-# The log is dead: a supervisor restarts Central into recovery (audit.md, "Writing"; EX_SOFTWARE of sysexits).
-EXIT_LOG_FAILED = 70
+# Central stopped itself: a supervisor restarts it into recovery (audit.md, "Writing"; EX_SOFTWARE of sysexits).
+EXIT_STOPPED_ITSELF = 70
 
 
-class LogFailed(Failed):
-    """Central stopped because of its log."""
+class StoppedItself(Failed):
+    """Central stopped because of its log, or of a bug."""
 
-    exit_code = EXIT_LOG_FAILED
+    exit_code = EXIT_STOPPED_ITSELF
 
 
 @click.command("evcharge-central", context_settings=CONTEXT)
@@ -92,7 +93,8 @@ def cli(
       evcharge-central --credentials registry/central.json --capacity-kw 150
 
     It prints one line `ready` with its address, drains on SIGTERM, and exits with 0, with 1 when it could not start,
-    2 when it was misused and 70 when its log failed (then start it again: nothing acknowledged is lost).
+    2 when it was misused and 70 when its log failed or it found a bug of its own (then start it again: nothing
+    acknowledged is lost).
     """
     try:
         bootstrap = read_bootstrap(credentials, registry_url, allow_plain=allow_plain_registry)
@@ -102,12 +104,11 @@ def cli(
     clock = make_clock(clock_file)
     try:
         uvloop.run(_serve(settings, bootstrap, clock))
-    except (BadSite, LogInUse, CorruptLog, UnknownKind) as error:
+    except (BadSite, BrokenRecords, LogInUse, CorruptLog, UnknownKind) as error:
         raise Failed(str(error)) from error
-    except JournalFailed as error:
-        raise LogFailed(describe(error.__cause__ or error, settings.data_dir)) from error
     except OSError as error:
-        raise Failed(f"Central cannot start: {error.strerror or error}.") from error
+        about = f"{error.filename}: " if error.filename else ""
+        raise Failed(f"Central cannot start: {about}{error.strerror or error}.") from error
 
 
 async def _serve(settings: Settings, bootstrap: Bootstrap, clock: SystemClock) -> None:
@@ -122,11 +123,20 @@ async def _serve(settings: Settings, bootstrap: Bootstrap, clock: SystemClock) -
     await stop.wait()
     await central.stop()
     if central.failure.done():
-        error = central.failure.result()
-        if isinstance(error, OSError | JournalFailed):
-            log.critical("log.failed", sentence=describe(error, settings.data_dir))
-            raise JournalFailed(str(error)) from error
-        raise error
+        raise StoppedItself(_why(central.failure.result(), settings.data_dir))
+
+
+def _why(error: BaseException, data_dir: Path) -> str:
+    """One sentence for the operator; a bug leaves its trace in the logs, for those who mend it."""
+    if isinstance(error, JournalFailed):
+        sentence = describe(error.__cause__ or error, data_dir)
+        log.critical("log.failed", sentence=sentence)
+        return sentence
+    log.critical("central.failed", exc_info=error)
+    return (
+        f"Central stopped itself because of a bug ({type(error).__name__}): start it again, nothing acknowledged is "
+        "lost, and report the trace in its logs."
+    )
 
 
 def main() -> NoReturn:

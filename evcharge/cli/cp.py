@@ -217,7 +217,9 @@ async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, i
         try:
             host, port = await server.start(*settings.health)
         except OSError as error:
-            raise Failed(f"cannot listen for monitors on {settings.health}: {error.strerror}") from error
+            where = f"{settings.health[0]}:{settings.health[1]}"
+            why = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error)
+            raise Failed(f"cannot listen for monitors on {where}: {why}; choose another --health-listen.") from error
         try:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             ready("cp", health=shown, charge_points=len(hosts))

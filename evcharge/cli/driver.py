@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import re
 import sys
-from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
-from click.core import ParameterSource
 
 from evcharge.cli.common import (
     CONTEXT,
     Failed,
-    clock_option,
     config_option,
-    configure_logging,
-    make_clock,
-    parse_address,
     print_json,
     ready,
     run_command,
     write_secret,
 )
+from evcharge.cli.driver_options import (
+    PATIENT_S,
+    connection_options,
+    door_of,
+    json_option,
+    make_show,
+    parse_depart,
+    run,
+)
 from evcharge.cli.driver_prompt import prompt
 from evcharge.cli.driver_view import (
+    CHARGE_POINT_HEADS,
+    TICKET_HEADS,
     JsonShow,
     LineShow,
     LiveShow,
@@ -43,16 +44,9 @@ from evcharge.cli.driver_view import (
     show_table,
     ticket_rows,
 )
-from evcharge.cli.peer import CENTRAL_PORT, read_credentials, read_token
+from evcharge.cli.peer import read_token
 from evcharge.driver.auto import PAUSE_S, Collector, FaultKind, Faults, PointsRun
-from evcharge.driver.client import (
-    DriverClient,
-    Refusal,
-    RequestFailed,
-    RequestRefused,
-    Unreachable,
-    Watcher,
-)
+from evcharge.driver.client import DriverClient
 from evcharge.driver.replay import SessionsRun
 from evcharge.driver.scripted import (
     ScriptError,
@@ -62,131 +56,12 @@ from evcharge.driver.scripted import (
     read_points,
     read_sessions,
 )
-from evcharge.net.clock import SystemClock
 from evcharge.net.registry_client import RegistryCallFailed, register
-from protocol.credentials import Credential, Role
+from protocol.credentials import Role
 from protocol.messages import MAX_CONNECTORS, SessionView
-
-F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 
 # How long ``end`` waits for the ticket, in seconds: the charge point opens its contactor and reports in under one.
 TICKET_S = 10.0
-_SPAN = re.compile(r"\+(?=\d)(?:(\d{1,3})h)?(?:(\d{1,4})m)?")
-_CLOCK_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
-
-
-def connection_options(function: F) -> F:
-    """``--central``, ``--credentials``, ``--clock`` and ``--log-level``, before the verb or after it."""
-    for add in (
-        log_option,
-        clock_option,
-        click.option(
-            "--credentials",
-            type=click.Path(path_type=Path, exists=True),
-            default=None,
-            help="Credential file of the driver, as register wrote it. [env: EVCHARGE_DRIVER_CREDENTIALS]",
-        ),
-        click.option(
-            "--central",
-            default=None,
-            metavar="HOST:PORT",
-            help=f"Where Central listens; default 127.0.0.1:{CENTRAL_PORT}. [env: EVCHARGE_DRIVER_CENTRAL]",
-        ),
-    ):
-        function = add(function)
-    return function
-
-
-def log_option(function: F) -> F:
-    """``--log-level``; a person at a terminal reads sentences, so less is logged than by a daemon."""
-    return click.option(
-        "--log-level",
-        type=click.Choice(["debug", "info", "warning", "error"]),
-        default=None,
-        expose_value=False,
-        callback=_set_log_level,
-        help="How much to log on stderr.  [default: warning]",
-    )(function)
-
-
-def _set_log_level(context: click.Context, _parameter: click.Parameter, level: str | None) -> None:
-    # The verb's option must not undo what stands before the verb.
-    if level is not None or context.parent is None:
-        configure_logging(level or "warning")
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Door:
-    """How this command reaches Central."""
-
-    credentials: list[Credential]
-    address: tuple[str, int]
-    clock: SystemClock
-
-    def client(self, credential: Credential, watcher: Watcher | None = None) -> DriverClient:
-        """A client that is not connected yet."""
-        return DriverClient(credential, *self.address, clock=self.clock, entropy=os.urandom, watcher=watcher)
-
-    def only(self, watcher: Watcher | None = None) -> DriverClient:
-        """The client of the one driver. Raises Failed when a directory holds several."""
-        if len(self.credentials) > 1:
-            names = ", ".join(credential.entity for credential in self.credentials[:5])
-            raise Failed(f"--credentials holds several drivers ({names}); name one file.")
-        return self.client(self.credentials[0], watcher)
-
-
-def door_of(context: click.Context, **given: Any) -> Door:
-    """The door from the verb's options; what stands before the verb, the environment and --config come after them."""
-    outer = context.parent.params if context.parent is not None else {}
-    chosen = {
-        name: value if context.get_parameter_source(name) is ParameterSource.COMMANDLINE else outer.get(name, value)
-        for name, value in given.items()
-    }
-    if chosen["credentials"] is None:
-        raise Failed(
-            "no credentials: give --credentials FILE (or EVCHARGE_DRIVER_CREDENTIALS); evcharge-driver register "
-            "makes one."
-        )
-    return Door(
-        credentials=read_credentials(chosen["credentials"], Role.DRIVER),
-        address=parse_address(chosen["central"] or f"127.0.0.1:{CENTRAL_PORT}", CENTRAL_PORT),
-        clock=make_clock(chosen["clock_file"]),
-    )
-
-
-def make_show(*, as_json: bool) -> Show:
-    """JSON when asked for, a live view on a terminal, plain lines elsewhere."""
-    if as_json:
-        return JsonShow()
-    return LiveShow() if sys.stdout.isatty() else LineShow()
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run it; whatever Central or the network says becomes one sentence and exit code 1."""
-    try:
-        try:
-            return asyncio.run(work)
-        except BaseExceptionGroup as group:
-            # The automated driver runs many sessions at once; the first refusal says it all.
-            known = group.subgroup((Refusal, RequestRefused, RequestFailed, Unreachable))
-            if known is None:
-                raise
-            raise _first(known) from group
-    except Refusal as error:
-        raise Failed(f"Central refused this driver: {error.sentence}") from error
-    except (RequestRefused, RequestFailed) as error:
-        raise Failed(plain(error.sentence)) from error
-    except Unreachable as error:
-        raise Failed(plain(str(error))) from error
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 @click.group(name="evcharge-driver", context_settings=CONTEXT, invoke_without_command=True)
@@ -253,8 +128,7 @@ def list_command(context: click.Context, /, as_json: bool, **options: Any) -> No
         if as_json:
             print_json(rows)
         else:
-            heads = ("charge point", "", "state", "power", "")
-            show_table(heads, charge_point_rows(rows), "There is no charge point yet.")
+            show_table(CHARGE_POINT_HEADS, charge_point_rows(rows), "There is no charge point yet.")
 
     run(work())
 
@@ -366,8 +240,7 @@ def tickets_command(context: click.Context, /, as_json: bool, **options: Any) ->
             if as_json:
                 print_json(tickets)
             else:
-                heads = ("end", "charge point", "energy", "amount", "time", "how", "ticket")
-                show_table(heads, ticket_rows(tickets), "No tickets yet.")
+                show_table(TICKET_HEADS, ticket_rows(tickets), "No tickets yet.")
             sys.stdout.flush()
             # Shown is handed over: Central need not send these again.
             for ticket in tickets:
@@ -431,12 +304,14 @@ def auto_command(
         collector = Collector(say)
         async with AsyncExitStack() as stack:
             if points is not None:
-                client = await stack.enter_async_context(door.only(collector))
+                client = await stack.enter_async_context(door.only(collector, PATIENT_S))
                 ready("driver", drivers=1)
                 dice = random.Random(seed)  # noqa: S311  # faults, no secrets
                 one = PointsRun(client, collector, say, faults=faults, dice=dice, sleep=asyncio.sleep, pause_s=pause)
                 return await one.run(wishes)
-            clients = {credential.entity: door.client(credential, collector) for credential in door.credentials}
+            clients = {
+                credential.entity: door.client(credential, collector, PATIENT_S) for credential in door.credentials
+            }
             async with asyncio.TaskGroup() as connecting:
                 for client in clients.values():
                     connecting.create_task(stack.enter_async_context(client))
@@ -455,27 +330,6 @@ def _say_lines(what: str, **fields: Any) -> None:
     """Happenings for a person to read, on stderr; the summary is the last line of stdout."""
     shown = "  ".join(f"{key}={plain(str(value))}" for key, value in fields.items() if value not in (None, "", []))
     click.echo(f"{what.replace('_', ' ')}  {shown}".rstrip(), err=True)
-
-
-def parse_depart(text: str, now_ms: int) -> int:
-    """An instant in UTC milliseconds from ``HH:MM`` (the next one, local time) or ``+2h``, ``+90m``, ``+1h30m``.
-
-    Raises ValueError.
-    """
-    span = _SPAN.fullmatch(text)
-    if span is not None:
-        minutes = int(span[1] or 0) * 60 + int(span[2] or 0)
-        return now_ms + minutes * 60_000
-    at = _CLOCK_TIME.fullmatch(text)
-    if at is None:
-        raise ValueError(f"{text!r} is no departure; write HH:MM or +2h")
-    now = datetime.fromtimestamp(now_ms / 1000, tz=UTC).astimezone()
-    # Without its zone first: the same clock time tomorrow may have another offset.
-    then = now.replace(hour=int(at[1]), minute=int(at[2]), second=0, microsecond=0, tzinfo=None)
-    instant_ms = int(then.astimezone().timestamp() * 1000)
-    if instant_ms <= now_ms:
-        instant_ms = int((then + timedelta(days=1)).astimezone().timestamp() * 1000)
-    return instant_ms
 
 
 def main() -> NoReturn:

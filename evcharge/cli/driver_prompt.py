@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 import click
 
 from evcharge.cli.driver_view import (
+    CHARGE_POINT_HEADS,
+    TICKET_HEADS,
     LiveShow,
     Show,
     charge_point_rows,
@@ -133,11 +135,11 @@ class Prompt:
 
     async def _list(self) -> None:
         rows = charge_point_rows(await self._client.charge_points())
-        show_table(("charge point", "", "state", "power", ""), rows, "There is no charge point yet.")
+        show_table(CHARGE_POINT_HEADS, rows, "There is no charge point yet.")
 
     async def _tickets(self) -> None:
         rows = ticket_rows(await self._client.tickets())
-        show_table(("end", "charge point", "energy", "amount", "time", "how", "ticket"), rows, "No tickets yet.")
+        show_table(TICKET_HEADS, rows, "No tickets yet.")
 
     async def _charge(self, cp_id: str, *more: str) -> None:
         energy, depart_ms = None, None
@@ -148,16 +150,16 @@ class Prompt:
                 energy = energy_wh(word)
         session = await self._client.charge(cp_id, energy_wh=energy, depart_by_ms=depart_ms)
         self._sessions.append(session.session_id)
-        await self._view(session)
+        await self._view(session.session_id, session)
 
     async def _watch(self, session_id: str | None = None) -> None:
-        await self._view(m.SessionView(session_id=self._chosen(session_id), state="", cp_id=""))
+        await self._view(self._chosen(session_id))
 
     async def _end(self, session_id: str | None = None) -> None:
         chosen = self._chosen(session_id)
         self._client.follow(chosen)
         await self._client.end(chosen)
-        await self._view(m.SessionView(session_id=chosen, state="", cp_id=""))
+        await self._view(chosen)
 
     def _chosen(self, session_id: str | None) -> str:
         if session_id is not None:
@@ -167,12 +169,12 @@ class Prompt:
             raise ValueError("No charge of this window runs; name the session.")
         return running[-1]
 
-    async def _view(self, session: m.SessionView) -> None:
+    async def _view(self, session_id: str, session: m.SessionView | None = None) -> None:
         """Show a session until it ends or the person presses Enter."""
-        session_id = session.session_id
-        self._client.follow(session_id)
-        if isinstance(self._show, LiveShow) and session.cp_id:
-            self._show.watch(session)
+        self._client.follow(session_id, session)
+        known = self._client.newest(session_id) or session
+        if isinstance(self._show, LiveShow) and known is not None:
+            self._show.watch(known)
         outcome = asyncio.ensure_future(self._client.outcome(session_id))
         line = asyncio.ensure_future(self._lines.next())
         try:

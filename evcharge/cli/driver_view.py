@@ -28,6 +28,10 @@ BAR_WIDTH = 40
 # Without a terminal a line is written at each change of state or limit, and when this much energy was added, in Wh.
 LINE_EACH_WH = 500
 
+# Heads of the tables. Lines for scripts have what comes after them as well: a ticket's id fills half a terminal.
+CHARGE_POINT_HEADS = ("charge point", "", "state", "power", "")
+TICKET_HEADS = ("end", "charge point", "energy", "amount", "time", "how")
+
 # Why the power is what it is, for people.
 REASONS = {
     "equal_share": "limited: the substation's capacity is shared equally",
@@ -278,7 +282,7 @@ def ticket_rows(tickets: Sequence[m.TicketView]) -> list[tuple[str, ...]]:
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """A table on a terminal, tab-separated lines elsewhere."""
+    """A table of the columns that have heads on a terminal, tab-separated lines of all columns elsewhere."""
     if not rows:
         click.echo(empty, err=True)
         return
@@ -288,7 +292,7 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], empty: str) 
         return
     table = Table(*heads, box=None, header_style="bold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell) for cell in row[: len(heads)]))
     Console().print(table)
 
 

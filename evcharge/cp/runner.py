@@ -57,8 +57,14 @@ class TraceFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens for appending. Raises OSError."""
+        """Opens for appending, after the last whole line: a process that was killed may leave a torn one.
+
+        Raises OSError.
+        """
         self._file = path.open("ab")
+        whole = path.read_bytes().rfind(b"\n") + 1
+        if whole != self._file.tell():
+            self._file.truncate(whole)
         self._encoder = msgspec.json.Encoder()
 
     def sink(self, cp_id: str) -> Callable[[int, int, int], None]:

@@ -123,10 +123,12 @@ def peer_rejected(state: State, command: c.PeerRejected, stamp: Stamp) -> list[e
 
 def revoke_peer(state: State, command: c.RevokePeer) -> list[e.Event]:
     """A credential died: its charge point is held, what runs there is stopped."""
-    happened: list[e.Event] = [e.PeerRevoked(role=command.role, entity=command.entity, username=command.username)]
+    happened: list[e.Event] = []
     charge_point = state.charge_points.get(ChargePointId(command.entity))
     if command.role is Role.ENGINE and charge_point is not None:
         happened += _place_hold(state, charge_point, Hold.REVOKED, StopCause.REVOKED, command.username)
+    # Last, for it closes the channel: a stop that came after it would never arrive, and the vehicle would go on.
+    happened.append(e.PeerRevoked(role=command.role, entity=command.entity, username=command.username))
     return happened
 
 

@@ -11,14 +11,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from evcharge.driver.client import (
-    STARTED,
-    DriverClient,
-    Outcome,
-    RequestFailed,
-    RequestRefused,
-    Unreachable,
-)
+from evcharge.driver.client import DriverClient, RequestFailed, RequestRefused, Unreachable
+from evcharge.driver.following import STARTED, Outcome
 from evcharge.driver.scripted import Summary, Wish
 from protocol import messages as m
 

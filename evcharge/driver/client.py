@@ -12,8 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
+from evcharge.driver.following import Following, Outcome, Tracked, remember
 from evcharge.net.client import ChannelInfo, Client, Listener, Refusal, RequestFailed, RequestRefused
 from evcharge.net.clock import Clock
 from protocol import messages as m
@@ -42,13 +41,6 @@ ASK_AGAIN_S = 15.0
 # Pages of one list: 100 rows each, so a site of 10,000 charge points. A Central that pages for ever is
 # broken.
 MAX_PAGES = 100
-# Tickets and ended sessions that are remembered, so that a repeat is known as one.
-REMEMBERED = 4096
-
-# A session in one of these has begun to supply; a ticket follows.
-STARTED = frozenset({"SUPPLYING", "PAUSED", "OFFLINE", "COMPLETED", "INTERRUPTED"})
-# A session in one of these is over and has no ticket.
-WITHOUT_TICKET = frozenset({"EXPIRED", "DENIED"})
 
 
 class Unreachable(Exception):
@@ -66,29 +58,6 @@ class Watcher(Protocol):
 
     def ticket(self, ticket: m.TicketView) -> bool:
         """A ticket, or one with a new adjustment. True: it is handed over and Central need not send it again."""
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a session ended: with a ticket, or without one because it never started."""
-
-    session_id: str
-    ticket: m.TicketView | None
-    why: str = ""
-    """For a session without a ticket: the reason that Central gave."""
-
-
-class _Tracked:
-    """A session that somebody here waits for."""
-
-    def __init__(self, session: m.SessionView | None) -> None:
-        self.session = session
-        self.outcome: Outcome | None = None
-        self.changed = asyncio.Event()
-
-    def change(self) -> None:
-        """Wake who waits; the next wait is for the next change."""
-        self.changed.set()
-        self.changed = asyncio.Event()
 
 
 class ClientMaker(Protocol):
@@ -130,12 +99,9 @@ class DriverClient:
         self._watcher = watcher
         self._connect_s = connect_s
         self._make_client = make_client
-        self._tracked: dict[str, _Tracked] = {}
-        self._newest: OrderedDict[str, m.SessionView] = OrderedDict()
-        self._ended: OrderedDict[str, Outcome] = OrderedDict()
+        self._following = Following()
         self._handed: OrderedDict[tuple[str, tuple[int, ...]], bool] = OrderedDict()
         self._asking: asyncio.Task[None] | None = None
-        self._asked_s = 0.0
         self._client = self._new_client()
         self._runner: asyncio.Task[None] | None = None
 
@@ -262,7 +228,7 @@ class DriverClient:
                 continue
             for view in row.connectors:
                 own = view.session_id is not None and connector in (0, view.connector)
-                if own and view.session_id not in self._tracked:
+                if own and view.session_id not in self._following.tracked:
                     return view.session_id
         return None
 
@@ -292,17 +258,14 @@ class DriverClient:
 
     def follow(self, session_id: str, session: m.SessionView | None = None) -> None:
         """From now on keep what happens to a session until ``outcome`` has told it."""
-        if session_id not in self._tracked:
-            # News may have come between Central's answer and this call; it is newer than the answer.
-            tracked = self._tracked[session_id] = _Tracked(self._newest.get(session_id, session))
-            tracked.outcome = self._ended.get(session_id)
+        self._following.follow(session_id, session)
 
     async def watch(self, session_id: str) -> AsyncIterator[m.SessionView]:
         """Each newest view of a followed session until it ends; what comes faster than it is read is skipped.
 
         Raises Refusal.
         """
-        tracked = self._tracked[session_id]
+        tracked = self._following.tracked[session_id]
         shown: m.SessionView | None = None
         while True:
             if tracked.session is not None and tracked.session is not shown:
@@ -315,21 +278,25 @@ class DriverClient:
 
     async def outcome(self, session_id: str) -> Outcome:
         """Wait until a followed session has ended. Raises Refusal."""
-        tracked = self._tracked[session_id]
+        tracked = self._following.tracked[session_id]
         while tracked.outcome is None:
             await self._news_of(tracked)
-        self._tracked.pop(session_id, None)
+        self._following.forget(session_id)
         return tracked.outcome
+
+    def newest(self, session_id: str) -> m.SessionView | None:
+        """The newest view of a session that Central told; only the newest sessions are remembered."""
+        return self._following.newest.get(session_id)
 
     def has_ended(self, session_id: str) -> bool:
         """Whether a session is known to be over; only the newest ones are remembered."""
-        return session_id in self._ended
+        return session_id in self._following.ended
 
     def forget(self, session_id: str) -> None:
         """Nobody waits for this session any more."""
-        self._tracked.pop(session_id, None)
+        self._following.forget(session_id)
 
-    async def _news_of(self, tracked: _Tracked) -> None:
+    async def _news_of(self, tracked: Tracked) -> None:
         """Wait for a change; after a while without one ask Central."""
         try:
             await self._guard(tracked.changed.wait(), ASK_AGAIN_S)
@@ -339,7 +306,7 @@ class DriverClient:
     def _ask(self) -> None:
         """Find out about all followed sessions; one question at a time is enough for all who wait."""
         busy = self._asking is not None and not self._asking.done()
-        if self._tracked and not busy:
+        if self._following.waiting and not busy:
             self._asking = asyncio.create_task(self._find_out(), name=f"sessions of {self.driver_id}")
 
     async def _find_out(self) -> None:
@@ -347,7 +314,7 @@ class DriverClient:
 
         A session that ends between the two questions is in the second answer.
         """
-        waiting = [session_id for session_id, tracked in self._tracked.items() if tracked.outcome is None]
+        waiting = self._following.waiting
         try:
             rows = await self.charge_points()
             listed = {connector.session_id for row in rows for connector in row.connectors}
@@ -358,7 +325,7 @@ class DriverClient:
             return
         for session_id in gone:
             ticket = tickets.get(session_id)
-            self._end(Outcome(session_id=session_id, ticket=ticket, why="" if ticket else "never started"))
+            self._following.end(Outcome(session_id=session_id, ticket=ticket, why="" if ticket else "never started"))
 
     # --- Listener
     # -------------------------------------------------------------------------------------------------
@@ -389,29 +356,15 @@ class DriverClient:
         handed = key in self._handed
         if not handed and self._watcher is not None:
             handed = self._watcher.ticket(ticket)
-        self._end(Outcome(session_id=ticket.session_id, ticket=ticket))
+        self._following.end(Outcome(session_id=ticket.session_id, ticket=ticket))
         if handed:
-            _remember(self._handed, key, True)
+            remember(self._handed, key, True)
             self.confirm(ticket.ticket_id)
 
     def _update(self, session: m.Update) -> None:
         if self._watcher is not None:
             self._watcher.update(session)
-        _remember(self._newest, session.session_id, session)
-        tracked = self._tracked.get(session.session_id)
-        if tracked is not None:
-            tracked.session = session
-            tracked.change()
-        if session.state in WITHOUT_TICKET:
-            why = session.reason or "never started"
-            self._end(Outcome(session_id=session.session_id, ticket=None, why=why))
-
-    def _end(self, outcome: Outcome) -> None:
-        tracked = self._tracked.get(outcome.session_id)
-        if tracked is not None and (tracked.outcome is None or tracked.outcome.ticket is None):
-            tracked.outcome = outcome
-            tracked.change()
-        _remember(self._ended, outcome.session_id, outcome)
+        self._following.update(session)
 
     # --- waiting
     # --------------------------------------------------------------------------------------------------
@@ -439,15 +392,3 @@ class DriverClient:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
-    """Keep the newest entries only."""
-    memory[key] = value
-    memory.move_to_end(key)
-    while len(memory) > REMEMBERED:
-        memory.popitem(last=False)

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from evcharge.driver.auto import NO_ANSWER, Collector, Say, Sleep
-from evcharge.driver.client import DriverClient, Outcome, RequestFailed, RequestRefused
+from evcharge.driver.client import DriverClient, RequestFailed, RequestRefused
+from evcharge.driver.following import Outcome
 from evcharge.driver.scripted import Stay, Summary
 from evcharge.net.clock import Clock
 

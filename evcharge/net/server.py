@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from evcharge.net.adapter import LINGER_S, Adapter
+from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
 from evcharge.net.flow import Rate
 from evcharge.net.handler import PeerHandler
@@ -145,11 +145,8 @@ class Server:
         if self.adapters:
             gone = asyncio.get_running_loop().create_future()
             self._waiting_for_last.append(gone)
-            cut = self.timers.schedule(self._clock.monotonic() + LINGER_S, self._cut)
-            try:
-                await gone
-            finally:
-                self.timers.cancel(cut)
+            # Every adapter cuts its own transport after LINGER_S.
+            await gone
 
     # --- Owner of the adapters ----------------------------------------------------------------------------------
 
@@ -195,10 +192,6 @@ class Server:
             timers=self.timers,
             rate=self._server_limits.rate,
         )
-
-    def _cut(self) -> None:
-        for adapter in list(self.adapters):
-            adapter.abort(CloseCode.DRAIN, "Central is going down")
 
 
 def _bind(family: int, address: tuple[object, ...]) -> socket.socket:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from evcharge.cp import monitor_runner, runner
 from evcharge.cp.engine import EngineCore
@@ -202,21 +203,20 @@ async def test_a_lost_channel_is_told_to_its_engine_only() -> None:
     bench.wait(1)
 
 
-async def test_a_failed_disk_is_logged_once_and_its_return_too(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_failed_disk_is_logged_once_and_its_return_too() -> None:
     bench = Bench("A", actions=[plug("A", SITE_MS)])
     bench.channels["A"].up()
     bench.wait(0)
     bench.start("A")
-    bench.stores["A"].fill_up()
-    for _ in range(3):
+    with capture_logs() as logs:
+        bench.stores["A"].fill_up()
+        for _ in range(3):
+            bench.wait(1)
+        assert bench.fleet.health("A") == "storage_failed"
+        bench.stores["A"].empty()
         bench.wait(1)
-    assert bench.fleet.health("A") == "storage_failed"
-    bench.stores["A"].empty()
-    bench.wait(1)
-    printed = capsys.readouterr()
-    words = printed.out + printed.err
-    assert words.count("cp.storage_failed") == 1
-    assert words.count("cp.storage_works_again") == 1
+    assert [entry["event"] for entry in logs] == ["cp.storage_failed", "cp.storage_works_again"]
+    assert logs[0]["sentence"] == "the disk is full"
 
 
 async def test_a_planned_end_hands_over_the_final_meters(tmp_path: Path) -> None:

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcharge.demo.tally import Outcome, TallyError, peak_w, sum_meters
+from evcharge.demo.tally import (
+    Asked,
+    Counted,
+    Outcome,
+    TallyError,
+    count_tickets,
+    peak_w,
+    sum_asked,
+    sum_meters,
+)
+from protocol.messages import SessionView, TicketView, TotalsView
 
 GOOD = Outcome(
     sessions=10,
@@ -103,6 +113,63 @@ def test_only_the_last_meters_of_a_process_count() -> None:
 def test_missing_or_odd_meters_are_an_error_that_names_the_process(lines: list[dict[str, object]]) -> None:
     with pytest.raises(TallyError, match="cp-1"):
         sum_meters([("cp-1", lines)])
+
+
+def summary(**fields: int) -> dict[str, object]:
+    return {"sessions": 5, "authorized": 4, "refused": 1, "expired": 0, "tickets": 4, "refusals": {}, **fields}
+
+
+def test_requests_are_summed_over_the_driver_processes() -> None:
+    outputs = [("drivers-1", [{"what": "ticket"}, summary()]), ("drivers-2", [summary(expired=2, refused=3)])]
+    assert sum_asked(outputs, finished=True) == Asked(sessions=10, authorized=8, refused=4, expired=2)
+
+
+def test_a_driver_process_without_a_summary_is_an_error_unless_it_was_stopped() -> None:
+    outputs = [("drivers-1", [summary()]), ("drivers-2", [{"what": "ticket"}])]
+    with pytest.raises(TallyError, match="drivers-2 ended without its summary"):
+        sum_asked(outputs, finished=True)
+    assert sum_asked(outputs, finished=False).sessions == 5
+
+
+def ticket(cp_id: str, energy_wh: int, *adjustments: int) -> TicketView:
+    return TicketView(
+        ticket_id=f"t-{cp_id}-{energy_wh}",
+        session_id="s",
+        cp_id=cp_id,
+        driver_id="d",
+        substation_id="site",
+        start_ms=0,
+        end_ms=1,
+        duration_s=1,
+        energy_wh=energy_wh,
+        price_e4=3000,
+        amount_minor=energy_wh // 10,
+        currency="EUR",
+        status="COMPLETED",
+        reason="unplugged",
+        average_w=1,
+        co2_g=1,
+        adjustments=list(adjustments),
+    )
+
+
+def test_what_others_charged_at_their_own_points_is_not_counted() -> None:
+    totals = TotalsView(authorized=9, started=7, tickets=5, energy_wh=1100)
+    tickets = [ticket("A", 100), ticket("B", 200, 30, -10), ticket("SPARE", 800), ticket("A", 50), ticket("B", 10)]
+    still_open = [
+        SessionView(session_id="1", state="SUPPLYING", cp_id="SPARE"),
+        SessionView(session_id="2", state="AUTHORIZED", cp_id="SPARE"),
+        SessionView(session_id="3", state="SUPPLYING", cp_id="A"),
+    ]
+    assert count_tickets(totals, tickets, still_open, {"A", "B"}) == Counted(
+        started=5, tickets=4, energy_wh=380, amount_minor=36
+    )
+
+
+def test_a_ticket_that_central_counted_and_does_not_show_is_noticed() -> None:
+    """Its energy is missing then, which the meters tell."""
+    counted = count_tickets(TotalsView(started=2, tickets=2), [ticket("A", 100)], [], {"A"})
+    assert (counted.tickets, counted.energy_wh) == (2, 100)
 
 
 def test_figures_that_agree_are_no_problem() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.model_site import Site
-from tests.support.scenario import canonical_in_order, replayed
+from tests.support.scenario import canonical, replayed
 
 PROGRAMS = st.binary(min_size=150, max_size=450)
 
@@ -32,4 +32,4 @@ def test_power_and_tickets_after_everything_was_lost_for_days(program: bytes) ->
 def test_replay_gives_the_state_byte_for_byte(program: bytes) -> None:
     site = Site()
     site.run(program)
-    assert canonical_in_order(replayed(site.log)) == canonical_in_order(site.state)
+    assert canonical(replayed(site.log)) == canonical(site.state)

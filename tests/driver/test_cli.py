@@ -18,8 +18,8 @@ from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 
 from evcharge.cli import driver as module
-from evcharge.cli.driver import cli, parse_depart
-from evcharge.driver import client as client_module
+from evcharge.cli.driver import cli
+from evcharge.cli.driver_options import Door, parse_depart
 from evcharge.sidecar.app import make_app
 from evcharge.sidecar.bootstrap import initialise, open_registry
 from protocol import messages as m
@@ -43,6 +43,10 @@ class InThread:
         asyncio.run_coroutine_threadsafe(self.central.listen(), self._loop).result(10)
         return self.central
 
+    def wait(self, fact: Callable[[], bool]) -> None:
+        """Until what the command sent last has arrived."""
+        asyncio.run_coroutine_threadsafe(self.central.until(fact), self._loop).result(10)
+
     def __exit__(self, *_error: object) -> None:
         asyncio.run_coroutine_threadsafe(self.central.stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -51,9 +55,15 @@ class InThread:
 
 
 @pytest.fixture
-def central() -> Iterator[FakeCentral]:
-    with InThread() as made:
+def thread() -> Iterator[InThread]:
+    made = InThread()
+    with made:
         yield made
+
+
+@pytest.fixture
+def central(thread: InThread) -> FakeCentral:
+    return thread.central
 
 
 Command = Callable[..., Result]
@@ -104,7 +114,7 @@ def test_an_empty_site(command: Command) -> None:
     assert "No tickets" in command("tickets").stderr
 
 
-def test_charge_and_wait_until_the_ticket(central: FakeCentral, command: Command) -> None:
+def test_charge_and_wait_until_the_ticket(thread: InThread, central: FakeCentral, command: Command) -> None:
     deliver(central)
     result = command("charge", "CP-1", "--energy-kwh", "7.5", "--depart", "+2h", "--wait")
     assert result.exit_code == 0
@@ -117,7 +127,7 @@ def test_charge_and_wait_until_the_ticket(central: FakeCentral, command: Command
     request = central.got(m.ChargeRequest)[0]
     assert request.energy_wh == 7500
     assert request.depart_by_ms is not None
-    assert len(central.confirmed) == 1
+    thread.wait(lambda: len(central.confirmed) == 1)
 
 
 def test_charge_for_scripts(central: FakeCentral, command: Command) -> None:
@@ -129,14 +139,14 @@ def test_charge_for_scripts(central: FakeCentral, command: Command) -> None:
     assert (only["what"], only["cp_id"]) == ("authorized", "CP-2")
 
 
-def test_without_wait_the_ticket_is_left_for_later(central: FakeCentral, command: Command) -> None:
+def test_without_wait_the_ticket_is_left_for_later(thread: InThread, central: FakeCentral, command: Command) -> None:
     deliver(central)
     assert "authorized at CP-1" in command("charge", "CP-1").stdout
     assert central.confirmed == []
     result = command("tickets")
     assert "\tCP-1\t1.000 kWh\t0.30 EUR\t1:00:00\tcompleted (target reached)\t" in result.stdout
     assert len(lines(command("tickets", "--json"))[0]) == 1
-    assert set(central.confirmed) == {central.ticket_book["DRIVER-1"][0].ticket_id}
+    thread.wait(lambda: central.confirmed == [central.ticket_book["DRIVER-1"][0].ticket_id] * 2)
 
 
 def test_a_session_that_never_begins_fails(central: FakeCentral, command: Command) -> None:
@@ -225,14 +235,7 @@ def test_credentials_that_cannot_be_used(central: FakeCentral, tmp_path: Path) -
 
 
 def test_nobody_listens(credential_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        client_module.DriverClient.__init__,
-        "__kwdefaults__",
-        {
-            **(client_module.DriverClient.__init__.__kwdefaults__ or {}),
-            "connect_s": 0.05,
-        },
-    )
+    monkeypatch.setattr(Door.only, "__defaults__", (None, 0.05))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{taken.getsockname()[1]}"

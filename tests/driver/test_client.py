@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from evcharge.driver import client as module
+from evcharge.driver import following
 from evcharge.driver.client import Refusal, RequestFailed, RequestRefused, Unreachable
 from protocol import messages as m
 from protocol.credentials import Credential, Role
@@ -251,13 +252,24 @@ async def test_dropping_the_link_makes_a_new_one(central: FakeCentral) -> None:
 
 
 async def test_memory_of_tickets_is_bounded(central: FakeCentral, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED", 2)
+    monkeypatch.setattr(following, "REMEMBERED", 2)
     notes = Notes()
     async with driver(central, notes) as client:
         for number in range(4):
             session = await client.charge(f"CP-{number}")
             central.finish(session.session_id, number)
             await client.outcome(session.session_id)
-        assert len(client._ended) == len(client._handed) == 2
+        assert len(client._following.ended) == len(client._handed) == 2
         client.forget("unknown")
     assert len(notes.tickets) == 4
+
+
+async def test_a_late_start_overrules_an_expiry(central: FakeCentral) -> None:
+    async with driver(central, Notes()) as client:
+        session = await client.charge("CP-1")
+        central.expire(session.session_id)
+        central.sessions[session.session_id] = session
+        central.finish(session.session_id, 30)
+        await central.until(lambda: bool(central.confirmed))
+        outcome = await client.outcome(session.session_id)
+        assert outcome.ticket is not None

@@ -151,18 +151,54 @@ async def test_a_morning_from_request_to_ticket(tmp_path: Path, sessions: Path) 
     assert list(Path(join["log"]).iterdir())
 
 
-async def test_it_stays_up_for_others_until_it_is_told_to_stop(tmp_path: Path, short: Path) -> None:
+async def test_it_stays_up_for_others_who_join_with_the_spare_credentials(tmp_path: Path, short: Path) -> None:
     directory = tmp_path / "data"
     async with demo(directory, "--sessions", str(short), *SMALL, "--speed", "1200", "--json") as running:
         await running.line("The day is over")
-        join = json.loads((directory / "demo.json").read_text())["central"]
-        with socket.create_connection((join["host"], join["port"]), timeout=10):
-            pass
+        ticket = await charge_with_the_spares(tmp_path, json.loads((directory / "demo.json").read_text()))
+        assert ticket["energy_wh"] == 500
         running.process.send_signal(signal.SIGINT)
         code, out, err = await running.end()
     assert code == 0, err
-    assert json.loads(out.splitlines()[-1])["tickets"] == 2
+    day = json.loads(out.splitlines()[-1])
+    # The guest's charge is the guest's: at its own charge point, by its own meter.
+    assert (day["sessions"], day["started"], day["tickets"]) == (2, 2, 2)
+    assert day["energy_wh_tickets"] == day["energy_wh_meters"] <= 11_000
+    assert "Others joined" in err
     assert not processes_of(directory)
+
+
+async def charge_with_the_spares(tmp_path: Path, join: dict[str, Any]) -> dict[str, Any]:
+    """Run the spare charge point with a car at it and charge there as the spare driver; the ticket."""
+    script = tmp_path / "guest.jsonl"
+    car = {"after_s": 0, "cp_id": "SPARE-CP", "connector": 1, "do": "plug", "vehicle": {"need_wh": 9000}}
+    script.write_text(json.dumps(car))
+    central = ["--central", f"{join['central']['host']}:{join['central']['port']}"]
+    engine = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "evcharge.cli.cp", "run", *central),
+        *("--credentials", join["credentials"]["charge_point"]),
+        *("--data-dir", str(tmp_path / "guest"), "--script", str(script)),
+        *("--clock", str(Path(join["log"]).parents[1] / "clock.json")),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert engine.stderr is not None
+        while b"cp.connected" not in await engine.stderr.readline():
+            assert not engine.stderr.at_eof()
+        driver = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "evcharge.cli.driver", "charge", "SPARE-CP", "--energy-kwh", "0.5", "--wait"),
+            *("--json", *central, "--credentials", join["credentials"]["driver"]),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(driver.communicate(), 60)
+        assert driver.returncode == 0, err.decode()
+    finally:
+        engine.terminate()
+        await engine.communicate()
+    said = [json.loads(line) for line in out.splitlines()]
+    return next(line for line in said if line["what"] == "ticket")
 
 
 async def test_sigterm_in_the_middle_drains_and_still_agrees(tmp_path: Path, short: Path) -> None:

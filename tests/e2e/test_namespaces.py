@@ -18,9 +18,10 @@ import pytest
 
 from evcharge.domain import events as e
 from evcharge.domain.state import Hold, Role, SessionStatus, Shown, StopCause
+from evcharge.ids import ChargePointId
 from tests.support.netns import Network, missing
 from tests.support.processes import Timeline, until
-from tests.support.site import CP, DRIVER, MIN_KW, SECOND_CP, Site, make_registry
+from tests.support.site import CP, DRIVER, MIN_KW, OTHER_DRIVER, SECOND_CP, Site, make_registry
 
 pytestmark = pytest.mark.netns
 
@@ -116,25 +117,20 @@ def test_five_hosts_complete_a_charge_and_a_driver_may_vanish(site: Site) -> Non
     site.settle()
 
 
-def revoke(site: Site, username: str) -> None:
-    """DELETE /register/{username}, asked on the registry's own host."""
+def ask_registry(site: Site, method: str, path: str, body: str = "") -> bytes:
+    """The operator's request, made on the registry's own host; the answer."""
     assert isinstance(site.net, Network)
     token = (site.registry / "operator.token").read_text(encoding="ascii").strip()
-    request = (
-        "import sys, urllib.request as r; "
-        f"q = r.Request('http://127.0.0.1:{site.sidecar_port}/register/{username}', method='DELETE'); "
-        "q.add_header('Authorization', 'Bearer ' + sys.stdin.readline().strip()); print(r.urlopen(q).status)"
+    program = (
+        "import sys, urllib.request as r; token, body = sys.stdin.read().split('\\n', 1); "
+        f"q = r.Request('http://127.0.0.1:{site.sidecar_port}{path}', body.encode() or None, method='{method}'); "
+        "q.add_header('Authorization', 'Bearer ' + token); q.add_header('Content-Type', 'application/json'); "
+        "sys.stdout.buffer.write(r.urlopen(q).read())"
     )
-    done = subprocess.run(
-        [*site.net.command("sidecar"), sys.executable, "-c", request],
-        input=token,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.stdout.strip() == "200", done.stderr
-    site.timeline.say("the charge point's credential is revoked at the registry")
+    command = [*site.net.command("sidecar"), sys.executable, "-c", program]
+    done = subprocess.run(command, input=f"{token}\n{body}".encode(), capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
 
 
 def test_without_its_monitor_a_charge_point_stops_safely(site: Site) -> None:
@@ -173,7 +169,7 @@ def test_a_killed_engine_is_reported_and_loses_no_energy(site: Site) -> None:
     site.timeline.say("the engine is killed")
     register_wh = site.register_on_disk()
     assert register_wh > 0
-    until(lambda: Hold.FAULT in site.history.state().charge_points[CP].holds)
+    until(lambda: Hold.FAULT in site.history.state().charge_points[ChargePointId(CP)].holds)
     site.timeline.say("the monitor has reported the fault")
     until(lambda: any(update["reason"] == "fault" for update in driver.said("update")), driver.tail)
     site.timeline.say("the driver is told")
@@ -195,7 +191,7 @@ def test_without_central_a_session_ends_by_itself_and_none_begins(site: Site) ->
     # A second charge point is authorized and waits for its vehicle.
     second = site.start_cp(SECOND_CP, plugged=False)
     until(lambda: site.history.shown(SECOND_CP) is Shown.ACTIVATED)
-    waiting, waiting_id = site.charge(SECOND_CP, wh=20, running=False)
+    waiting, waiting_id = site.charge(SECOND_CP, wh=20, running=False, name=OTHER_DRIVER)
     until(lambda: (found := site.history.session(waiting_id)) and found.authorize_acknowledged)
     driver, session_id = site.charge(wh=60)
     site.central.kill()
@@ -282,7 +278,8 @@ def test_without_the_registry_known_peers_go_on_and_a_revocation_waits_for_it(si
 
     # Revoked at a registry that Central cannot reach yet.
     site.sidecar = site.start_sidecar("127.0.0.1")
-    revoke(site, engine.username)
+    ask_registry(site, "DELETE", f"/register/{engine.username}")
+    site.timeline.say("the charge point's credential is revoked, and Central cannot know it yet")
     assert not site.history.all(e.PeerRevoked)
     assert site.sidecar.stop() == 0
     site.sidecar = site.start_sidecar()
@@ -290,8 +287,17 @@ def test_without_the_registry_known_peers_go_on_and_a_revocation_waits_for_it(si
     until(lambda: site.history.all(e.PeerRevoked))
     site.timeline.say("the revocation is in the log")
     until(lambda: site.power_now() == 0, lambda: f"a revoked charge point goes on; {site.logs()}")
-    site.timeline.say("the revoked charge point has stopped")
     until(lambda: site.cp.logged("cp.refused"), site.cp.tail)
-    assert Hold.REVOKED in site.history.state().charge_points[CP].holds
+    site.timeline.say("the revoked charge point has stopped and is shut out")
+    assert Hold.REVOKED in site.history.state().charge_points[ChargePointId(CP)].holds
     site.refused("is not connected at the moment")
+
+    # With a new credential it may deliver what it still has.
+    fresh = ask_registry(site, "POST", "/register", f'{{"role": "cp", "entity": "{CP}"}}')
+    (site.registry / "cps" / CP / f"{CP}.cp.json").write_bytes(fresh)
+    site.cp.kill()
+    site.cp = site.start_cp()
+    ticket = site.ticket(driver, session_id)
+    assert (ticket["status"], ticket["reason"]) == ("INTERRUPTED", "revoked")
+    site.free()
     site.settle()

@@ -1,7 +1,8 @@
 """Several hosts on one machine: network namespaces, joined by cables that a test can cut.
 
-Every cable is a veth pair of its own (a /30 of 10.211.0.0/16, which exists inside the namespaces only), so that cutting
-one leaves all others alone. The names carry this process's id; what a killed run left behind is removed by the next one.
+Every cable is a veth pair of its own (a /30 of 10.211.0.0/16, which exists inside the namespaces only), so that
+cutting one leaves all others alone. The names carry this process's id; what a killed run left behind is removed by the
+next one.
 """
 
 from __future__ import annotations

@@ -237,28 +237,21 @@ def charging(
 
 # --- comparing states -------------------------------------------------------------------------------------------------
 
-_CANONICAL = msgspec.msgpack.Encoder(order="deterministic")
+def canonical(state: object) -> bytes:
+    """The whole state, byte for byte, with the order of every map: who came first decides who is served first."""
+    return msgspec.msgpack.encode(_plain(state))
 
 
-def canonical(state: State) -> bytes:
-    """The whole state, byte for byte; the order of maps does not show."""
-    return _CANONICAL.encode(state)
-
-
-def canonical_in_order(state: object) -> bytes:
-    """The same with the order of every map: who came first decides who is served first."""
-    return _CANONICAL.encode(_in_order(state))
-
-
-def _in_order(value: object) -> object:
+def _plain(value: object) -> object:
+    """Maps as lists of pairs in their order, sets sorted."""
     if isinstance(value, msgspec.Struct):
-        return [_in_order(getattr(value, name)) for name in value.__struct_fields__]
+        return [_plain(getattr(value, name)) for name in value.__struct_fields__]
     if isinstance(value, dict):
-        return [[_in_order(key), _in_order(entry)] for key, entry in value.items()]
+        return [[_plain(key), _plain(entry)] for key, entry in value.items()]
     if isinstance(value, set | frozenset):
-        return sorted(_in_order(entry) for entry in value)  # type: ignore[type-var]
+        return sorted(str(entry) for entry in value)
     if isinstance(value, list | tuple):
-        return [_in_order(entry) for entry in value]
+        return [_plain(entry) for entry in value]
     return value
 
 

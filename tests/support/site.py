@@ -182,10 +182,12 @@ class Site:
 
     # --- charging -------------------------------------------------------------------------------------------------
 
-    def charge(self, cp_id: str = CP, *, wh: int | None = None, running: bool = True) -> tuple[Process, str]:
+    def charge(
+        self, cp_id: str = CP, *, wh: int | None = None, running: bool = True, name: str = DRIVER
+    ) -> tuple[Process, str]:
         """A driver asks for a charge and waits for its ticket: the process, and the session, which is under way."""
         energy = [] if wh is None else ["--energy-kwh", f"{wh / 1000:.3f}"]
-        driver = self.driver("charge", cp_id, *energy, "--wait")
+        driver = self.driver("charge", cp_id, *energy, "--wait", name=name)
         session_id = self.authorized(driver)
         if running:
             until(lambda: any(update["energy_wh"] > 0 for update in driver.said("update")), driver.tail)

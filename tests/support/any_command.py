@@ -1,0 +1,143 @@
+"""Hypothesis strategies: any command, from anybody, about anything, in any order; many of them make no sense."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from evcharge.domain import commands as c
+from evcharge.domain.decide import AnyCommand
+from evcharge.domain.state import Role, SiteConfig, StopCause
+from evcharge.ids import ChargePointId, DriverId, SubstationId, ticket_of
+
+# The largest integer that the wire lets through (SPEC §7.1).
+HUGE = 2**53 - 1
+
+CP_IDS = st.sampled_from([ChargePointId(f"cp-{i}") for i in range(3)])
+DRIVER_IDS = st.sampled_from([DriverId("anna"), DriverId("ben"), DriverId("cp-1")])
+SUBSTATION_IDS = st.sampled_from([SubstationId("north"), SubstationId("south"), SubstationId("nowhere")])
+SESSION_IDS = st.sampled_from([f"s-{i}" for i in range(8)])
+CONNECTORS = st.sampled_from([0, 1, 2, 3])
+COMMAND_IDS = st.integers(0, 40)
+METERS = st.one_of(st.integers(0, 3_000), st.sampled_from([0, 10**12, 10**12 + 1, HUGE]))
+INSTANTS = st.one_of(st.none(), st.sampled_from([0, 1_700_000_000_500, HUGE]))
+ORDERS = st.one_of(st.none(), st.integers(0, 6))
+CAPACITIES = st.sampled_from([0, 3_000, 12_000, 30_000])
+SITES = st.builds(
+    SiteConfig,
+    capacities=st.fixed_dictionaries({SubstationId("north"): CAPACITIES}, optional={SubstationId("south"): CAPACITIES}),
+    assignments=st.dictionaries(CP_IDS, SUBSTATION_IDS, max_size=2),
+)
+
+
+def by_charge_point(cp_ids: st.SearchStrategy[ChargePointId]) -> st.SearchStrategy[AnyCommand]:
+    """What an engine or its monitor may say, with any ids inside."""
+    who = {"cp_id": cp_ids}
+    ratings = st.lists(
+        st.builds(
+            c.ConnectorRating, st.sampled_from([1, 2, 3]), st.sampled_from([0, 1_400]), st.sampled_from([0, 7_000])
+        ),
+        max_size=3,
+    )
+    return st.one_of(
+        st.builds(c.BootChargePoint, connectors=ratings.map(tuple), **who),
+        st.builds(c.ReportStatus, connector=CONNECTORS, error=st.sampled_from([None, "hot"]), n=ORDERS, **who),
+        st.builds(c.ReportPlug, connector=CONNECTORS, plugged=st.booleans(), **who),
+        st.builds(c.ReportStarted, session_id=SESSION_IDS, meter_wh=METERS, at_ms=INSTANTS, n=ORDERS, **who),
+        st.builds(
+            c.ReportPaused,
+            session_id=SESSION_IDS,
+            paused=st.booleans(),
+            meter_wh=st.one_of(st.none(), METERS),
+            at_ms=INSTANTS,
+            n=ORDERS,
+            **who,
+        ),
+        st.builds(
+            c.ReportEnded,
+            session_id=SESSION_IDS,
+            meter_wh=METERS,
+            reason=st.sampled_from(StopCause),
+            at_ms=INSTANTS,
+            n=ORDERS,
+            **who,
+        ),
+        st.builds(c.ReportMeter, session_id=SESSION_IDS, meter_wh=METERS, power_w=st.integers(0, 11_000), **who),
+        st.builds(
+            c.ReportResult,
+            command_id=COMMAND_IDS,
+            outcome=st.sampled_from(["done", "rejected", "expired", "failed", "perhaps"]),
+            **who,
+        ),
+        st.builds(c.ReportFault, code=st.just("ko"), **who),
+        st.builds(c.ReportRecovery, **who),
+    )
+
+
+def by_driver(driver_ids: st.SearchStrategy[DriverId]) -> st.SearchStrategy[AnyCommand]:
+    """What a driver may say. The session id of a request is a mark for ``fresh``: the shell draws it."""
+    return st.one_of(
+        st.builds(
+            c.RequestCharge,
+            session_id=st.just("fresh"),
+            driver_id=driver_ids,
+            cp_id=CP_IDS,
+            connector=CONNECTORS,
+            energy_wh=st.sampled_from([None, -HUGE, 0, 1, 1_000_000, HUGE]),
+            depart_by_ms=st.sampled_from([None, -HUGE, HUGE]),
+        ),
+        st.builds(c.EndCharge, driver_id=driver_ids, session_id=SESSION_IDS),
+        st.builds(c.ConfirmTicket, driver_id=driver_ids, ticket_id=SESSION_IDS.map(ticket_of)),
+    )
+
+
+def _by_links() -> st.SearchStrategy[AnyCommand]:
+    who = {
+        "role": st.sampled_from(Role),
+        "entity": st.one_of(CP_IDS, DRIVER_IDS),
+        "fence": st.integers(1, 6),
+    }
+    engine = {**who, "role": st.just(Role.ENGINE), "entity": CP_IDS, "outbox_epoch": st.sampled_from([None, 1, 2])}
+    return st.one_of(
+        st.builds(c.PeerReady, username=st.just("u"), boot_id=st.just(b""), **engine),
+        st.builds(c.PeerReady, username=st.just("u"), boot_id=st.just(b""), outbox_epoch=st.just(None), **who),
+        st.builds(c.PeerGone, cause=st.just("eof"), **who),
+        st.builds(c.MonitorMissing, cp_id=CP_IDS),
+        st.builds(c.RevokePeer, role=who["role"], entity=who["entity"], username=st.just("u")),
+        st.builds(
+            c.PeerRejected, code=st.just("unknown"), authentication=st.booleans(), count=st.sampled_from([1, 2, HUGE])
+        ),
+    )
+
+
+def _by_operator() -> st.SearchStrategy[AnyCommand]:
+    whom = st.one_of(st.none(), CP_IDS)
+    return st.one_of(
+        st.builds(c.StopChargePoints, cp_id=whom),
+        st.builds(c.ResumeChargePoints, cp_id=whom),
+        st.builds(c.SetCapacity, substation_id=SUBSTATION_IDS, capacity_w=st.one_of(CAPACITIES, st.just(-HUGE))),
+    )
+
+
+def _by_central() -> st.SearchStrategy[AnyCommand]:
+    return st.one_of(
+        st.builds(c.StartCentral, site=SITES),
+        st.just(c.StopCentral()),
+        st.builds(c.PassDeadline, session_id=SESSION_IDS),
+        st.builds(c.Reallocate, substation_id=SUBSTATION_IDS),
+        st.builds(c.Reallocate, substation_id=SUBSTATION_IDS),
+    )
+
+
+ANY = st.one_of(
+    by_charge_point(CP_IDS),
+    by_charge_point(CP_IDS),
+    by_driver(DRIVER_IDS),
+    by_driver(DRIVER_IDS),
+    _by_links(),
+    _by_operator(),
+    _by_central(),
+)
+"""Any command, of anybody."""
+
+PAUSES_MS = st.sampled_from([0, 0, 0, 1, 1_000, 16_000, 60_000, 90_000_000])
+"""Time between two commands."""
