@@ -65,12 +65,16 @@ def decode(body: bytes) -> LoggedEvent | None:
         UnknownKind: written by a newer program; that one has to read it.
         msgspec.DecodeError: not a body at all.
     """
-    kind, version, rest = _HEAD.decode(body)
-    if kind == MARK:
-        return None
-    decoder = _DECODERS.get((kind, version))
-    if decoder is None:
-        raise UnknownKind(f"record kind {kind!r} version {version}: start a newer evcharge on this log")
-    read = _BODY.decode(rest)
-    stamp = Stamp(at_ms=read.at_ms, clock_ms=read.clock_ms, actor=read.actor, source=read.source)
-    return LoggedEvent(stamp, decoder.decode(read.data))
+    try:
+        kind, version, rest = _HEAD.decode(body)
+        if kind == MARK:
+            return None
+        decoder = _DECODERS.get((kind, version))
+        if decoder is None:
+            raise UnknownKind(f"record kind {kind!r} version {version}: start a newer evcharge on this log")
+        read = _BODY.decode(rest)
+        stamp = Stamp(at_ms=read.at_ms, clock_ms=read.clock_ms, actor=read.actor, source=read.source)
+        return LoggedEvent(stamp, decoder.decode(read.data))
+    except UnicodeDecodeError as error:
+        # msgspec lets this one through as it is.
+        raise msgspec.DecodeError(f"a text in the body is not UTF-8: {error.reason}") from error

@@ -21,6 +21,8 @@ from protocol.frames import MAX_FRAME
 
 # Bytes that the rows of one reply may take: a frame's, less what stands around them (three names, two ids).
 ROOM = max_body(MAX_FRAME) - 512
+# One row more than is shown: whether there is another page.
+ASKED = m.MAX_ROWS + 1
 
 Row = TypeVar("Row", bound=m.Part)
 
@@ -58,13 +60,13 @@ class Questions:
         self._engine.ask(question, peer.send)
 
     def _charge_points(self, re: m.RequestId, viewer: str | None, after: str, state: State, _stamp: Stamp) -> m.Reply:
-        page = views.page_of_charge_points(state, after, m.MAX_ROWS)
+        page = views.page_of_charge_points(state, after, ASKED)
         rows = [
             translate.charge_point_view(view, self._telemetry.live_of, self._last_seen_ms(view.cp_id), viewer=viewer)
             for view in page
         ]
         shown = _fitting(rows)
-        return m.Reply(re=re, charge_points=shown, next=shown[-1].cp_id if _more(rows, shown) else None)
+        return m.Reply(re=re, charge_points=shown, next=shown[-1].cp_id if len(shown) < len(rows) else None)
 
     def _last_seen_ms(self, cp_id: str) -> int | None:
         """When the engine was last heard, on the channel clock; None when it is not connected."""
@@ -76,13 +78,13 @@ class Questions:
     def _sessions(self, re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
         rows = [
             m.SessionView(**translate.session_fields(view, self._telemetry.live_of(view.session_id)))
-            for view in views.page_of_sessions(state, after, m.MAX_ROWS)
+            for view in views.page_of_sessions(state, after, ASKED)
         ]
         shown = _fitting(rows)
-        return m.Reply(re=re, sessions=shown, next=shown[-1].session_id if _more(rows, shown) else None)
+        return m.Reply(re=re, sessions=shown, next=shown[-1].session_id if len(shown) < len(rows) else None)
 
     def _tickets(self, re: m.RequestId, driver_id: DriverId, after: str, state: State, _stamp: Stamp) -> m.Reply:
-        return _ticket_rows(re, views.page_of_tickets(state, driver_id, after, m.MAX_ROWS))
+        return _ticket_rows(re, views.page_of_tickets(state, driver_id, after, ASKED))
 
     def _substations(self, re: m.RequestId, state: State, stamp: Stamp) -> m.Reply:
         rows = [
@@ -93,28 +95,23 @@ class Questions:
 
 
 def _all_tickets(re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
-    return _ticket_rows(re, views.page_of_all_tickets(state, after, m.MAX_ROWS))
+    return _ticket_rows(re, views.page_of_all_tickets(state, after, ASKED))
 
 
 def _ticket_rows(re: m.RequestId, page: list[Ticket]) -> m.Reply:
     rows = [translate.ticket_view(ticket) for ticket in page]
     shown = _fitting(rows)
-    return m.Reply(re=re, tickets=shown, next=shown[-1].ticket_id if _more(rows, shown) else None)
+    return m.Reply(re=re, tickets=shown, next=shown[-1].ticket_id if len(shown) < len(rows) else None)
 
 
 def _fitting(rows: list[Row]) -> list[Row]:
-    """As many rows as one frame takes: a charge point with 32 connectors alone has 8 KiB."""
+    """As many rows as one reply takes: a charge point with 32 connectors alone has 8 KiB."""
     left = ROOM
-    for place, row in enumerate(rows):
+    for place, row in enumerate(rows[: m.MAX_ROWS]):
         left -= len(msgspec.msgpack.encode(row))
         if left < 0:
             return rows[:place]
-    return rows
-
-
-def _more(rows: list[Row], shown: list[Row]) -> bool:
-    """Whether there may be another page."""
-    return len(shown) < len(rows) or len(rows) == m.MAX_ROWS
+    return rows[: m.MAX_ROWS]
 
 
 def _totals(re: m.RequestId, state: State, _stamp: Stamp) -> m.Reply:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,7 +135,10 @@ def _is_loopback(host: str) -> bool:
 
 
 class RegistryClient:
-    """Looks records up and follows the change feed. ``changed`` is called for every new record."""
+    """Looks records up and follows the change feed.
+
+    ``changed`` is called for every new record; ``synced`` returns once what followed from it is durable.
+    """
 
     def __init__(
         self,
@@ -143,6 +146,7 @@ class RegistryClient:
         kept: KeptRecords,
         clock: Clock,
         changed: Callable[[RegistryRecord], None],
+        synced: Callable[[], Awaitable[None]],
         *,
         records_s: float,
     ) -> None:
@@ -150,6 +154,7 @@ class RegistryClient:
         self._kept = kept
         self._clock = clock
         self._changed = changed
+        self._synced = synced
         self._records_ms = records_s * 1000
         self._live_at_s = float("-inf")
         self._told_rev: int | None = None
@@ -229,20 +234,23 @@ class RegistryClient:
         async with asyncio.timeout(wait_s + LOOKUP_S), self._http().get(url, allow_redirects=False) as answer:
             answer.raise_for_status()
             changes = msgspec.json.decode(await _body(answer), type=_Changes)
-        rev = followed.rev
-        for signed in changes.records:
-            record = self._kept.verify(signed)
+        verified = [(self._kept.verify(signed), signed) for signed in changes.records]
+        # Told first: a revocation acts even when the disk keeps nothing.
+        for record, _ in verified:
             self._tell(record, after=followed.rev)
+        for record, signed in verified:
             self._kept.put(record, signed)
-            # Only what the registry signed moves the position on: an answer that was made up must hide nothing.
-            rev = max(rev, record.rev)
+        if verified:
+            await self._synced()
+        # Only what the registry signed moves the position on: an answer that was made up must hide nothing.
+        rev = max([followed.rev, *(record.rev for record, _ in verified)])
         self._kept.follow(Kept(rev, self._clock.steady_ms()))
         self._live_at_s = self._clock.monotonic()
 
     def _tell(self, record: RegistryRecord, *, after: int) -> None:
         """Pass a change on once, whether or not a look-up has kept the record already.
 
-        After a crash it is told again, for nobody knows whether what followed from it was durable.
+        After a crash it may be told again: the position moves on only when what followed from it is durable.
         """
         if record.rev > (after if self._told_rev is None else self._told_rev):
             self._changed(record)

@@ -113,7 +113,12 @@ class Central:
         self._kept = KeptRecords(settings.data_dir / "registry-records.sqlite", self._bootstrap.registry.public_key)
         undo.callback(self._kept.close)
         self._registry = RegistryClient(
-            self._bootstrap.registry, self._kept, clock, self._record_changed, records_s=settings.records_s
+            self._bootstrap.registry,
+            self._kept,
+            clock,
+            self._record_changed,
+            self._synced,
+            records_s=settings.records_s,
         )
         self._admission = Admission(
             self._engine, self._registry, self._directory, self._tasks, clock, entropy=self._entropy
@@ -238,6 +243,12 @@ class Central:
         for peer in paused:
             peer.resumed_s = self._clock.monotonic()
             peer.adapter.resume_reading()
+
+    async def _synced(self) -> None:
+        """Everything that was decided so far is durable."""
+        durable = asyncio.Event()
+        self._engine.ask(lambda _state, _stamp: None, lambda _: durable.set())
+        await durable.wait()
 
     # --- what happens by itself -----------------------------------------------------------------------------------
 

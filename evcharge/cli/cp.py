@@ -218,7 +218,7 @@ async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, i
             host, port = await server.start(*settings.health)
         except OSError as error:
             where = f"{settings.health[0]}:{settings.health[1]}"
-            why = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error)
+            why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
             raise Failed(f"cannot listen for monitors on {where}: {why}; choose another --health-listen.") from error
         try:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -29,6 +29,8 @@ from protocol import messages as m
 PROMPT = "evcharge> "
 # Longest line that is read, in bytes; commands have under 100.
 MAX_LINE = 4096
+# Lines that only leave the view: Enter and Ctrl-C.
+LEAVE = ("", "\x03")
 HELP = """\
 list                      charge points and what they can do
 charge CP [KWH] [DEPART]  charge at CP; DEPART is HH:MM or +2h; Enter leaves the view, the charge goes on
@@ -45,6 +47,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._returned: list[str | None] = []
         self._loop = asyncio.get_running_loop()
 
     def start(self, descriptor: int) -> None:
@@ -57,7 +60,13 @@ class Lines:
 
     async def next(self) -> str | None:
         """The next line, ``"\\x03"`` for Ctrl-C, None at the end."""
+        if self._returned:
+            return self._returned.pop()
         return await self._queue.get()
+
+    def give_back(self, line: str | None) -> None:
+        """The next line once more."""
+        self._returned.append(line)
 
     def feed(self, line: str | None) -> None:
         """A line from the thread or a test."""
@@ -183,8 +192,9 @@ class Prompt:
                 ended = outcome.result()
                 if ended.ticket is None:
                     self._show.say(f"The session ended before it began: {plain(ended.why).replace('_', ' ')}.")
-            if line.done() and line.result() is None:
-                self._lines.feed(None)
+            if line.done() and line.result() not in LEAVE:
+                # A command typed into the view leaves it and is then done.
+                self._lines.give_back(line.result())
         finally:
             if isinstance(self._show, LiveShow):
                 self._show.close()

@@ -66,23 +66,34 @@ class TraceFile:
         if whole != self._file.tell():
             self._file.truncate(whole)
         self._encoder = msgspec.json.Encoder()
+        self._failed = False
 
     def sink(self, cp_id: str) -> Callable[[int, int, int], None]:
         """The power sink of one charge point."""
 
         def report(site_ms: int, connector: int, power_w: int) -> None:
             line = self._encoder.encode({"t": site_ms, "cp": cp_id, "c": connector, "w": power_w})
-            self._file.write(line + b"\n")
+            self._try(lambda: self._file.write(line + b"\n"))
 
         return report
 
     def flush(self) -> None:
-        """Let readers see what was reported. Raises OSError."""
-        self._file.flush()
+        """Let readers see what was reported."""
+        self._try(self._file.flush)
 
     def close(self) -> None:
-        """The end. Raises OSError."""
-        self._file.close()
+        """The end."""
+        self._try(self._file.close)
+
+    def _try(self, step: Callable[[], object]) -> None:
+        """A trace that cannot be written ends, and says so; charging goes on."""
+        if self._failed:
+            return
+        try:
+            step()
+        except OSError as error:
+            self._failed = True
+            log.warning("cp.trace_failed", file=self._file.name, sentence=f"the trace ends here: {error.strerror}")
 
 
 class Host:

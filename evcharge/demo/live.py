@@ -188,7 +188,7 @@ def _points(snapshot: Snapshot, rows: int) -> Table:
             Text(f"{sum(row.power_w for row in point.connectors) / 1000:.1f}" if busy else ""),
             Text(f"{sum(limits) / 1000:.1f}" if busy and limits else ""),
             Text(f"{sum(row.energy_wh for row in point.connectors) / 1000:.1f}" if busy else ""),
-            Text(reasons[0] if busy and reasons else "", style="dim"),
+            Text(reasons[0].replace("_", " ") if busy and reasons else "", style="dim"),
         )
     if len(order) > rows:
         table.add_row(Text(f"… and {len(order) - rows} more", style="dim"))

@@ -420,18 +420,16 @@ def _capacity_changed(event: e.CapacityChanged, state: State, _stamp: Stamp) -> 
 
 
 def _attach(state: State, session: Session) -> None:
-    """Bind a session where it belongs; harmless when it is bound already."""
-    connector = state.charge_points[session.cp_id].connectors.get(session.connector)
-    if connector is not None and connector.session_id is None:
-        connector.session_id = session.session_id
+    """Bind a new session to its connector, its share of power and its driver."""
+    state.charge_points[session.cp_id].connectors[session.connector].session_id = session.session_id
     substation = state.substations[session.substation_id]
-    if session.session_id not in substation.sessions:
-        substation.sessions[session.session_id] = None
-        substation.reserved_w = Watts(substation.reserved_w + session.min_w)
+    substation.sessions[session.session_id] = None
+    substation.reserved_w = Watts(substation.reserved_w + session.min_w)
     state.drivers.setdefault(session.driver_id, Driver()).open_sessions[session.session_id] = None
 
 
 def _detach(state: State, session: Session) -> None:
+    """Free its connector and its share; harmless when they are free already, or another's."""
     connector = state.charge_points[session.cp_id].connectors.get(session.connector)
     if connector is not None and connector.session_id == session.session_id:
         connector.session_id = None

@@ -13,6 +13,7 @@ import click
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
 from evcharge.cli import cp, monitor, peer
 from evcharge.cli.common import Failed
@@ -178,6 +179,19 @@ def test_a_torn_line_at_the_end_of_a_trace_goes(tmp_path: Path) -> None:
     trace.sink("A")(5, 1, 0)
     trace.close()
     assert path.read_bytes() == b'{"t":1}\n{"t":5,"cp":"A","c":1,"w":0}\n'
+
+
+def test_a_trace_on_a_full_disk_ends_and_charging_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = runner.TraceFile(tmp_path / "trace.jsonl")
+    with Path("/dev/full").open("wb", buffering=0) as full, capture_logs() as logs:
+        monkeypatch.setattr(trace, "_file", full)
+        trace.sink("A")(5, 1, 0)
+        trace.flush()
+        trace.sink("A")(6, 1, 0)
+        trace.flush()
+        trace.close()
+    assert [entry["event"] for entry in logs] == ["cp.trace_failed"]
+    assert "No space left" in logs[0]["sentence"]
 
 
 # --- credentials ----------------------------------------------------------------------------------------------------

@@ -122,6 +122,13 @@ async def test_a_child_that_ignores_sigterm_is_killed(crew: Crew) -> None:
     assert await child.stop(grace_s=0.05) == -signal.SIGKILL
 
 
+async def test_a_log_that_cannot_be_read_is_no_obstacle(crew: Crew, tmp_path: Path) -> None:
+    child = await started(crew, "works")
+    (tmp_path / "daemon.log").unlink()
+    await child.stop()
+    assert child.obituary().endswith("(nothing)")
+
+
 async def test_run_gives_what_was_printed_or_fails(crew: Crew) -> None:
     assert {"done": 1} in await crew.run("once", "small_daemon", ["finishes"])
     with pytest.raises(ChildFailed, match="twice ended with exit code 1"):

@@ -5,7 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.model_site import Site
+from evcharge.domain import commands as c
+from evcharge.domain.grid import RAISE_STEP_W
+from evcharge.domain.state import RUNNING, SessionStatus
+from tests.support.model_site import NORTH, SOUTH, Site
+from tests.support.model_steps import run
 from tests.support.scenario import canonical, replayed
 
 PROGRAMS = st.binary(min_size=150, max_size=450)
@@ -14,7 +18,7 @@ PROGRAMS = st.binary(min_size=150, max_size=450)
 @given(program=PROGRAMS)
 def test_power_and_tickets_after_everything_healed(program: bytes) -> None:
     site = Site()
-    site.run(program)
+    run(site, program)
     site.heal()
     site.close_accounts()
 
@@ -22,14 +26,35 @@ def test_power_and_tickets_after_everything_healed(program: bytes) -> None:
 @given(program=PROGRAMS)
 def test_power_and_tickets_after_everything_was_lost_for_days(program: bytes) -> None:
     site = Site()
-    site.run(program)
+    run(site, program)
     site.abandon()
     site.heal()
     site.close_accounts()
 
 
 @given(program=PROGRAMS)
+def test_when_all_is_well_again_everybody_charges(program: bytes) -> None:
+    """Nothing that happened leaves a session waiting, or below what its connector can do."""
+    site = Site()
+    run(site, program)
+    site.reconnect()
+    for substation_id in (NORTH, SOUTH):
+        site.command(c.SetCapacity(substation_id=substation_id, capacity_w=200_000))
+    # Until the last lease of the bad times has run out, and every start was repeated.
+    for _ in range(20):
+        site.advance(3_000)
+        site.allocate(everywhere=True)
+        site.pump()
+    for session in site.state.sessions.values():
+        connector = site.cps[session.cp_id].connectors[session.connector]
+        assert session.status is not SessionStatus.AUTHORIZED or not connector.plugged
+        if session.status in RUNNING and session.stop is None:
+            assert connector.running is not None
+            assert connector.limit_w > session.max_w - RAISE_STEP_W
+
+
+@given(program=PROGRAMS)
 def test_replay_gives_the_state_byte_for_byte(program: bytes) -> None:
     site = Site()
-    site.run(program)
+    run(site, program)
     assert canonical(replayed(site.log)) == canonical(site.state)

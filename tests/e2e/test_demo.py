@@ -215,6 +215,17 @@ async def test_sigterm_in_the_middle_drains_and_still_agrees(tmp_path: Path, sho
     assert not processes_of(directory)
 
 
+async def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    async with demo(directory, "--json") as running:
+        await running.line("as separate processes")
+        running.process.terminate()
+        code, out, err = await running.end()
+    assert (code, out) == (1, "")
+    assert "stopped before the site was ready" in err
+    assert not processes_of(directory)
+
+
 @pytest.mark.parametrize("module", ["central", "cp"])
 async def test_a_child_that_dies_ends_the_demo_with_its_name(tmp_path: Path, short: Path, module: str) -> None:
     directory = tmp_path / "data"

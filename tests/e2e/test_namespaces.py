@@ -81,10 +81,10 @@ def test_five_hosts_complete_a_charge_and_a_driver_may_vanish(site: Site) -> Non
     assert "--plain-http" in refused.errors
     assert site.run("driver", "driver", "driver", [*carl, "--plain-http"]).wait() == 0
 
-    driver, session_id = site.charge(wh=40)
+    driver, session_id = site.charge(wh=20, running=False)
     assert os.readlink(f"/proc/{driver.pid}/ns/net") not in hosts, "the driver is on a fifth host"
     ticket = site.ticket(driver, session_id)
-    assert (ticket["energy_wh"], ticket["status"], ticket["reason"]) == (40, "COMPLETED", "target_reached")
+    assert (ticket["energy_wh"], ticket["status"], ticket["reason"]) == (20, "COMPLETED", "target_reached")
     sources = {logged.stamp.actor: logged.stamp.source for logged in site.history.logged if logged.stamp.source}
     assert sources == {
         f"engine:{CP}": site.net.address("cp", "central"),
@@ -94,11 +94,11 @@ def test_five_hosts_complete_a_charge_and_a_driver_may_vanish(site: Site) -> Non
     }
 
     # The driver is killed: the session goes on, and its ticket waits for it.
-    driver, session_id = site.charge(wh=60)
+    driver, session_id = site.charge(wh=40)
     driver.kill()
     site.timeline.say("the driver is killed")
     (issued,) = until(lambda: site.history.tickets(session_id))
-    assert (issued.energy_wh, issued.reason) == (60, StopCause.TARGET_REACHED)
+    assert (issued.energy_wh, issued.reason) == (40, StopCause.TARGET_REACHED)
     assert issued.ticket_id in site.history.state().drivers[issued.driver_id].undelivered
     site.timeline.say("the session ended at its target without its driver")
     back = site.driver("tickets")
@@ -108,12 +108,12 @@ def test_five_hosts_complete_a_charge_and_a_driver_may_vanish(site: Site) -> Non
     site.timeline.say("the driver is back and has its ticket")
 
     # The driver's cable is cut for the rest of a session: the same process gets its ticket when it is whole again.
-    driver, session_id = site.charge(wh=40)
+    driver, session_id = site.charge(wh=30)
     cut(site, "central", "driver")
     (issued,) = until(lambda: site.history.tickets(session_id))
     assert not driver.said("ticket")
     mend(site, "central", "driver")
-    assert site.ticket(driver, session_id)["energy_wh"] == 40
+    assert site.ticket(driver, session_id)["energy_wh"] == 30
     site.settle()
 
 
@@ -157,7 +157,7 @@ def test_without_its_monitor_a_charge_point_stops_safely(site: Site) -> None:
     # The engine was there all the time, and it was well.
     assert not [lost for lost in site.history.all(e.PeerDisconnected) if lost.role is Role.ENGINE]
     assert not site.history.all(e.HoldPlaced)
-    driver, session_id = site.charge(wh=20)
+    driver, session_id = site.charge(wh=5, running=False)
     assert site.ticket(driver, session_id)["status"] == "COMPLETED"
     site.settle()
 
@@ -181,7 +181,7 @@ def test_a_killed_engine_is_reported_and_loses_no_energy(site: Site) -> None:
     ticket = site.ticket(driver, session_id)
     assert (ticket["status"], ticket["energy_wh"]) == ("INTERRUPTED", register_wh)
     site.free()
-    driver, session_id = site.charge(wh=20)
+    driver, session_id = site.charge(wh=5, running=False)
     assert site.ticket(driver, session_id)["status"] == "COMPLETED"
     site.settle()
 
@@ -191,9 +191,9 @@ def test_without_central_a_session_ends_by_itself_and_none_begins(site: Site) ->
     # A second charge point is authorized and waits for its vehicle.
     second = site.start_cp(SECOND_CP, plugged=False)
     until(lambda: site.history.shown(SECOND_CP) is Shown.ACTIVATED)
-    waiting, waiting_id = site.charge(SECOND_CP, wh=20, running=False, name=OTHER_DRIVER)
+    waiting, waiting_id = site.charge(SECOND_CP, wh=10, running=False, name=OTHER_DRIVER)
     until(lambda: (found := site.history.session(waiting_id)) and found.authorize_acknowledged)
-    driver, session_id = site.charge(wh=60)
+    driver, session_id = site.charge(wh=40)
     site.central.kill()
     site.timeline.say("Central is killed")
     before = site.history.records
@@ -211,14 +211,14 @@ def test_without_central_a_session_ends_by_itself_and_none_begins(site: Site) ->
     site.central = site.start_central("--monitor-return-s", 30)
     site.timeline.say("Central is back")
     ticket = site.ticket(driver, session_id)
-    assert (ticket["energy_wh"], ticket["status"], ticket["reason"]) == (60, "COMPLETED", "target_reached")
+    assert (ticket["energy_wh"], ticket["status"], ticket["reason"]) == (40, "COMPLETED", "target_reached")
     assert len(site.power()) == delivered
     # Nothing of the log was lost or changed, and it goes on where it ended.
     after = site.history.records
     durable = [record for record in before if record.seq <= before[-1].durable]
     assert after[: len(durable)] == durable
     assert [record.seq for record in after] == list(range(1, len(after) + 1))
-    assert site.ticket(waiting, waiting_id)["energy_wh"] == 20
+    assert site.ticket(waiting, waiting_id)["energy_wh"] == 10
     site.free()
     site.settle()
 

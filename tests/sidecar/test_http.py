@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from evcharge.sidecar import app as app_module
 from evcharge.sidecar import registry as module
 from evcharge.sidecar.settings import BODY_BYTES
 from protocol.credentials import Credential, Role, b64url, decode_password, key_id
@@ -402,3 +403,23 @@ async def test_a_database_that_fails_is_a_503(site: Site) -> None:
     damaged.close()
     status, said, headers = await site.ask("GET", "/list", token=site.operator)
     assert (status, said["error"], headers["Retry-After"]) == (503, "database", "5")
+
+
+@pytest.mark.parametrize("text", ["%00", "%FF", "%ED%A0%80", "%F0%9F%98%80", "a" * 5000, "%25", "..%2F..", "%27OR"])
+async def test_strange_names_are_unknown(site: Site, text: str) -> None:
+    for method, path in (("GET", "/get/"), ("DELETE", "/register/")):
+        status, said, _ = await site.ask(method, path + text, token=site.operator)
+        assert (status, said["error"]) == (404, "unknown")
+    status, page, _ = await site.ask("GET", f"/list?after={text}", token=site.operator)
+    assert (status, set(page)) == (200, {"credentials", "next"})
+    body = b'{"username": "' + text.encode() + b'\\ud800", "password": "x"}'
+    assert (await site.ask("POST", "/verify", data=body))[0] in (400, 401)
+
+
+async def test_a_body_that_never_ends_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "BODY_S", 0.05)
+    reader, writer = await asyncio.open_connection(site.client.host, site.client.port)
+    head = f"POST /register HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.operator}\r\nContent-Length: 99\r\n\r\n"
+    writer.write(head.encode() + b'{"entity"')
+    assert b" 408 " in await reader.readline()
+    writer.close()

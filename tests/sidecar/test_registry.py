@@ -75,7 +75,7 @@ ORDERS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ORDERS)
 def test_rules_hold_after_any_orders(orders: list[tuple[str, Role, str, str | None]]) -> None:
     asyncio.run(_follow(orders))

@@ -99,12 +99,20 @@ class History:
             return file.read(len(MAGIC)) == MAGIC
 
     def _read(self) -> None:
-        records: list[Record] = []
-        for item in replay(self._directory, self._files):
-            if isinstance(item, Record):
-                records.append(item)
-            else:
-                self._end = item
+        """Read all. Central may write meanwhile, and a replay that met the gap before the new records takes it for
+        damage; damage stays where it is, so one that is met again at the same place is real.
+        """
+        damage: list[End] = []
+        while len(damage) < 2 or damage[-1] != damage[-2]:
+            records: list[Record] = []
+            for item in replay(self._directory, self._files):
+                if isinstance(item, Record):
+                    records.append(item)
+                else:
+                    self._end = item
+            if not isinstance(self._end, Corrupt):
+                break
+            damage.append(self._end)
         assert not isinstance(self._end, Corrupt), self._end
         self._records = records
         if isinstance(self._end, CleanEnd | TornTail) and self._end.file is not None:

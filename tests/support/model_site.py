@@ -1,14 +1,14 @@
 """A whole site in memory: Central's domain, model charge points, and wires that lag, lose and break.
 
-Both ends are honest, everything between them is not. ``Site.run`` does random things, ``Site.check`` compares what
-flows with what Central counts after each of them, ``Site.close_accounts`` compares every meter with every ticket.
+Both ends are honest, everything between them is not (``tests.support.model_steps`` does random things to them).
+``Site.check`` compares what flows with what Central counts after each of them, ``Site.close_accounts`` every meter with
+every ticket.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
 
 from evcharge.audit.event_codec import decode
 from evcharge.domain import commands as c
@@ -16,15 +16,13 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import outbox_was_lost
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.state import RUNNING, LinkState, Role, SessionStatus, SiteConfig, StopCause
+from evcharge.domain.state import RUNNING, LinkState, Role, SessionStatus, SiteConfig
 from evcharge.energy.leases import MARGIN_MS
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, SessionId, SubstationId, ticket_of
-from evcharge.units import MS_PER_HOUR, WattHours, Watts
+from evcharge.ids import ChargePointId, ConnectorNo, Fence, SessionId, SubstationId, ticket_of
+from evcharge.units import Watts
 from tests.support.model_cp import ModelChargePoint, ModelConnector, Wire
 from tests.support.scenario import Domain, replayed, worst_w
 
-# How far a charge point's channel clock may be behind: SESSION under way for 10 s, a day of drift, a slow check.
-LAGS_MS = (0, 900, 9_000, 19_640)
 SETTLE_MS = 86_400_000
 NORTH, SOUTH = SubstationId("north"), SubstationId("south")
 
@@ -152,6 +150,11 @@ class Site(Domain):
             del self.wires[cp_id]
             self.command(c.PeerGone(role=Role.ENGINE, entity=cp_id, fence=wire.fence, cause="silent"))
 
+    def monitor_up(self, cp_id: ChargePointId) -> None:
+        """A monitor connects."""
+        fence = self.monitors[cp_id] = self.fence()
+        self.command(c.PeerReady(role=Role.MONITOR, entity=cp_id, username=f"m-{cp_id}", fence=fence, boot_id=b""))
+
     def up(self, cp_id: ChargePointId) -> bool:
         """Deliver one message of a charge point."""
         wire = self.cps[cp_id].wire
@@ -249,14 +252,22 @@ class Site(Domain):
         left = [session for session in self.state.sessions.values() if session.status in waiting]
         assert not left, left
 
-    def heal(self) -> None:
-        """Everybody comes back, every vehicle leaves, every report arrives."""
+    def reconnect(self) -> None:
+        """Everybody comes back and has nothing to complain about."""
         self.synced = True
         self.sync()
         for cp_id, cp in self.cps.items():
             cp.error = None
             self.connect(cp_id)
+            if self.state.charge_points[cp_id].monitor.state is not LinkState.NEVER and cp_id not in self.monitors:
+                self.monitor_up(cp_id)
+            self.command(c.ReportRecovery(cp_id=cp_id))
+        self.command(c.ResumeChargePoints(cp_id=None))
         self.pump()
+
+    def heal(self) -> None:
+        """Everybody comes back, every vehicle leaves, every report arrives."""
+        self.reconnect()
         for cp in self.cps.values():
             for connector in cp.connectors.values():
                 cp.unplug(connector, self.at_ms)
@@ -303,14 +314,6 @@ class Site(Domain):
         assert state.totals.energy_wh == sum(billed.values())
         assert state.totals.tickets == state.totals.started == len(billed)
 
-    # --- random days ------------------------------------------------------------------------------------------------
-
-    def run(self, program: bytes) -> None:
-        """Three bytes are one step: what, at which charge point, how."""
-        for i in range(0, len(program) - 2, 3):
-            what, where, how = program[i : i + 3]
-            STEPS[what % len(STEPS)](self, ChargePointId(f"cp-{where % 3}"), how)
-
 
 def _charge_point(i: int) -> ModelChargePoint:
     connectors = {
@@ -326,208 +329,3 @@ def command_number(event: e.Event) -> int | None:
     if isinstance(event, e.ChargeAuthorized | e.AuthorizationExpired | e.StopOrdered | e.StraySupplyStopped):
         return event.command_id
     return None
-
-
-# --- steps: what makes no sense at the moment does nothing ------------------------------------------------------------
-
-
-def _settle(site: Site, _cp_id: ChargePointId, _how: int) -> None:
-    site.pump()
-
-
-def _recover(site: Site, cp_id: ChargePointId, how: int) -> None:
-    """All is well at one charge point again, and a vehicle comes with a request: most days are ordinary."""
-    cp = site.cps[cp_id]
-    cp.error = None
-    if cp.wire is None:
-        site.connect(cp_id, LAGS_MS[how % len(LAGS_MS)])
-    if site.state.charge_points[cp_id].monitor.state is not LinkState.NEVER and cp_id not in site.monitors:
-        _monitor(site, cp_id, 0)
-    site.command(c.ReportRecovery(cp_id=cp_id))
-    site.command(c.ResumeChargePoints(cp_id=cp_id))
-    connector = cp.connectors[ConnectorNo(1 + how % 2)]
-    if not connector.plugged:
-        _plug(site, cp_id, how)
-    _request(site, cp_id, how)
-    if how % 8 < 5:
-        site.pump()
-
-
-def _exchange(site: Site, cp_id: ChargePointId, how: int) -> None:
-    for _ in range(1 + how % 4):
-        site.up(cp_id)
-        site.down(cp_id)
-
-
-def _up(site: Site, cp_id: ChargePointId, _how: int) -> None:
-    site.up(cp_id)
-
-
-def _down(site: Site, cp_id: ChargePointId, _how: int) -> None:
-    site.down(cp_id)
-
-
-def _lose_answer(site: Site, cp_id: ChargePointId, _how: int) -> None:
-    wire = site.cps[cp_id].wire
-    if wire is not None and wire.up and isinstance(wire.up[0], c.ReportResult):
-        wire.up.popleft()
-
-
-def _short(site: Site, _cp_id: ChargePointId, how: int) -> None:
-    site.advance((100, 1_000, 3_000, 10_100, 16_000)[how % 5])
-    site.allocate(everywhere=True)
-
-
-def _long(site: Site, _cp_id: ChargePointId, how: int) -> None:
-    site.advance((31_000, 51_000, 61_000, MS_PER_HOUR, 25 * MS_PER_HOUR)[how % 5])
-
-
-def _allocate(site: Site, _cp_id: ChargePointId, how: int) -> None:
-    site.allocate(everywhere=how % 2 == 0)
-
-
-def _request(site: Site, cp_id: ChargePointId, how: int) -> None:
-    site.requests += 1
-    site.command(
-        c.RequestCharge(
-            session_id=SessionId(f"s-{site.requests}"),
-            driver_id=DriverId(f"d-{how % 2}"),
-            cp_id=cp_id,
-            connector=ConnectorNo(how % 3),
-            energy_wh=(None, 5, 500, 40_000)[how % 4],
-            depart_by_ms=None,
-        )
-    )
-
-
-def _end(site: Site, _cp_id: ChargePointId, how: int) -> None:
-    session_id = SessionId(f"s-{site.requests - how % 6}")
-    site.command(c.EndCharge(driver_id=DriverId(f"d-{how % 2}"), session_id=session_id))
-
-
-def _plug(site: Site, cp_id: ChargePointId, how: int) -> None:
-    cp = site.cps[cp_id]
-    connector = cp.connectors[ConnectorNo(1 + how % 2)]
-    if connector.plugged:
-        cp.unplug(connector, site.at_ms)
-    else:
-        connector.plugged = True
-        cp.say(c.ReportPlug(cp_id=cp_id, connector=connector.no, plugged=True))
-
-
-def _full(site: Site, cp_id: ChargePointId, how: int) -> None:
-    connector = site.cps[cp_id].connectors[ConnectorNo(1 + how % 2)]
-    if connector.running is not None:
-        site.cps[cp_id].end(connector, StopCause.VEHICLE_FULL, site.at_ms)
-
-
-def _sample(site: Site, cp_id: ChargePointId, how: int) -> None:
-    connector = site.cps[cp_id].connectors[ConnectorNo(1 + how % 2)]
-    if connector.running is not None:
-        site.cps[cp_id].say(
-            c.ReportMeter(
-                cp_id=cp_id,
-                session_id=connector.running.session_id,
-                meter_wh=WattHours(connector.register_wh),
-                power_w=Watts(connector.draw_w(site.clock_ms)),
-            )
-        )
-
-
-def _cut(site: Site, cp_id: ChargePointId, how: int) -> None:
-    site.cut(cp_id)
-    if how % 2:
-        site.notice(cp_id)
-
-
-def _notice(site: Site, cp_id: ChargePointId, _how: int) -> None:
-    site.notice(cp_id)
-
-
-def _connect(site: Site, cp_id: ChargePointId, how: int) -> None:
-    site.connect(cp_id, LAGS_MS[how % len(LAGS_MS)])
-
-
-def _monitor(site: Site, cp_id: ChargePointId, how: int) -> None:
-    fence = site.monitors.get(cp_id)
-    if fence is None:
-        fence = site.monitors[cp_id] = site.fence()
-        site.command(c.PeerReady(role=Role.MONITOR, entity=cp_id, username=f"m-{cp_id}", fence=fence, boot_id=b""))
-    elif how % 4 == 0:
-        del site.monitors[cp_id]
-        site.command(c.PeerGone(role=Role.MONITOR, entity=cp_id, fence=fence, cause="silent"))
-    else:
-        site.command(c.ReportFault(cp_id=cp_id, code="test") if how % 2 else c.ReportRecovery(cp_id=cp_id))
-
-
-def _miss_monitors(site: Site, _cp_id: ChargePointId, _how: int) -> None:
-    for cp in list(site.state.charge_points.values()):
-        if cp.monitor.state is LinkState.AWAITED:
-            site.command(c.MonitorMissing(cp_id=cp.cp_id))
-
-
-def _operator(site: Site, cp_id: ChargePointId, how: int) -> None:
-    whom = None if how % 3 == 0 or cp_id not in site.state.charge_points else cp_id
-    site.command(c.StopChargePoints(cp_id=whom) if how % 2 else c.ResumeChargePoints(cp_id=whom))
-
-
-def _capacity(site: Site, _cp_id: ChargePointId, how: int) -> None:
-    watts = (0, 2_000, 6_000, 16_000, 40_000)[how % 5]
-    site.command(c.SetCapacity(substation_id=SOUTH if how % 2 else NORTH, capacity_w=watts))
-
-
-def _broken(site: Site, cp_id: ChargePointId, _how: int) -> None:
-    cp = site.cps[cp_id]
-    cp.error = "broken"
-    cp.end_all(StopCause.FAULT, site.at_ms)
-    cp.say_status()
-
-
-def _restart_engine(site: Site, cp_id: ChargePointId, how: int) -> None:
-    site.cut(cp_id)
-    if how % 3 == 0:
-        site.cps[cp_id].lose_disk()
-    else:
-        site.cps[cp_id].end_all(StopCause.ENGINE_RESTART, site.at_ms)
-
-
-def _disk(site: Site, _cp_id: ChargePointId, how: int) -> None:
-    site.synced = how % 2 == 0
-    if site.synced:
-        site.sync()
-
-
-def _restart_central(site: Site, _cp_id: ChargePointId, how: int) -> None:
-    if how % 2:
-        site.sync()
-        site.command(c.StopCentral())
-    site.crash()
-
-
-STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
-    *([_settle] * 4),
-    *([_recover] * 16),
-    *([_exchange] * 10),
-    *([_up] * 4),
-    *([_down] * 4),
-    *([_short] * 12),
-    *([_request] * 4),
-    *([_plug] * 6),
-    *([_connect] * 4),
-    *([_allocate] * 4),
-    *([_sample] * 4),
-    *([_cut] * 5),
-    *([_notice] * 2),
-    *([_long] * 4),
-    *([_end] * 2),
-    *([_full] * 2),
-    *([_lose_answer] * 3),
-    *([_monitor] * 3),
-    *([_capacity] * 3),
-    *([_disk] * 2),
-    *([_restart_engine] * 2),
-    *([_restart_central] * 2),
-    _miss_monitors,
-    _operator,
-    _broken,
-)

@@ -237,6 +237,7 @@ def charging(
 
 # --- comparing states -------------------------------------------------------------------------------------------------
 
+
 def canonical(state: object) -> bytes:
     """The whole state, byte for byte, with the order of every map: who came first decides who is served first."""
     return msgspec.msgpack.encode(_plain(state))

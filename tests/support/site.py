@@ -26,6 +26,8 @@ PLUGGED = {"after_s": 0, "do": "plug", "vehicle": {"capacity_wh": 1_000_000, "so
 MAX_KW = 50
 MIN_KW = 5
 CAPACITY_KW = 60
+# Where the engine answers its monitor in a namespace; any port would do.
+HEALTH_PORT = 9411
 
 
 class Net(Protocol):
@@ -93,7 +95,7 @@ class Site:
         self.history = History(directory / "central" / "log")
         self.processes: list[Process] = []
         self.central_port = 0
-        self.sidecar_port = 0
+        self.sidecar_port = 8080 if self.default_ports else 0
         self.health = ""
         self.meters: dict[str, dict[str, int]] = {}
 
@@ -109,10 +111,18 @@ class Site:
 
     def start(self, *central: object) -> None:
         """All five but the driver; returns when the charge point is free. ``central``: more of Central's options."""
-        self.sidecar = self.start_sidecar()
-        self.central = self.start_central(*central)
-        self.cp = self.start_cp()
-        self.monitor = self.start_monitor()
+        if self.default_ports:
+            # Where each will listen is known, so none waits for the other.
+            self.sidecar, self.central = self.start_sidecar(wait=False), self.start_central(*central, wait=False)
+            # Whoever comes before the registry is told to come back in five seconds.
+            self.sidecar.ready()
+            self.central.ready()
+            self.health = f"{self.net.address('cp', 'monitor')}:{HEALTH_PORT}"
+            self.cp, self.monitor = self.start_cp(), self.start_monitor()
+        else:
+            self.sidecar = self.start_sidecar()
+            self.central = self.start_central(*central)
+            self.cp, self.monitor = self.start_cp(), self.start_monitor()
         self.free()
         self.timeline.say(f"registry, Central, {CP} and its monitor are up")
 
@@ -122,7 +132,7 @@ class Site:
         self.processes.append(process)
         return process
 
-    def start_sidecar(self, listen: str | None = None) -> Process:
+    def start_sidecar(self, listen: str | None = None, *, wait: bool = True) -> Process:
         """The registry; on all addresses of its host unless told otherwise."""
         arguments: list[object] = ["run", "--data-dir", self.registry]
         if listen is not None or self.default_ports:
@@ -131,10 +141,11 @@ class Site:
             arguments += ["--port", self.sidecar_port]
         arguments += ["--central", self._central("sidecar")] if self.central_port or self.default_ports else []
         process = self.run("sidecar", "sidecar", "sidecar", arguments)
-        self.sidecar_port = int(process.ready()["url"].rpartition(":")[2])
+        if wait:
+            self.sidecar_port = int(process.ready()["url"].rpartition(":")[2])
         return process
 
-    def start_central(self, *more: object) -> Process:
+    def start_central(self, *more: object, wait: bool = True) -> Process:
         """Central, on the port that it had before."""
         registry = f"http://{self.net.address('sidecar', 'central')}:{self.sidecar_port}"
         arguments: list[object] = ["--credentials", self.registry / "central.json", "--registry", registry]
@@ -144,7 +155,8 @@ class Site:
         else:
             arguments += ["--port", self.central_port]
         process = self.run("central", "central", "central", arguments)
-        self.central_port = process.ready()["port"]
+        if wait:
+            self.central_port = process.ready()["port"]
         return process
 
     def start_cp(self, cp_id: str = CP, *, plugged: bool = True) -> Process:
@@ -158,7 +170,7 @@ class Site:
         if cp_id == CP:
             arguments += ["--health-listen", self.health or f"{self.net.address('cp', 'monitor')}:0"]
         process = self.run(cp_id, "cp", "cp", arguments)
-        if cp_id == CP:
+        if cp_id == CP and not self.health:
             self.health = process.ready()["health"]
         return process
 
@@ -166,9 +178,7 @@ class Site:
         """The monitor of the first charge point."""
         arguments: list[object] = ["run", "--credentials", self.registry / "cps" / CP]
         arguments += ["--central", self._central("monitor"), "--engine", self.health]
-        process = self.run("monitor", "monitor", "monitor", arguments)
-        process.ready()
-        return process
+        return self.run("monitor", "monitor", "monitor", arguments)
 
     def driver(self, verb: str, *arguments: object, name: str = DRIVER) -> Process:
         """``evcharge-driver VERB … --json``."""

@@ -1,0 +1,257 @@
+"""The small parts of Central's shell, each alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evcharge.central import allocation
+from evcharge.central.allocation import Allocation
+from evcharge.central.deadlines import Deadlines
+from evcharge.central.rejections import KEPT, SINGLY, WINDOW_S, Rejection, Rejections
+from evcharge.central.tasks import Tasks
+from evcharge.central.telemetry import SAMPLE_PAUSE_S, SAMPLE_S, Telemetry
+from evcharge.central.translate import mask, order_of
+from evcharge.domain import effects as fx
+from evcharge.domain.state import Session, SessionStatus, State, Substation
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, Fence, SessionId, SubstationId
+from evcharge.units import Millis, WattHours, Watts
+from protocol.credentials import Role
+from tests.support.bench import Bench
+from tests.support.central import until
+from tests.support.clock import ManualClock
+
+CP, SID, MAIN = ChargePointId("CP-1"), SessionId("s-1"), SubstationId("main")
+
+# --- rejections -------------------------------------------------------------------------------------------------------
+
+
+class Door:
+    def __init__(self) -> None:
+        self.records: list[Rejection] = []
+        self.rejections = Rejections(self.records.append)
+        self.now_s = 1_000.0
+
+    def knock(self, source: str = "a", code: str = "unknown", *, times: int = 1, authentication: bool = True) -> None:
+        for _ in range(times):
+            self.rejections.reject(source, code, "anna", authentication=authentication, now_s=self.now_s)
+
+    def flush(self) -> None:
+        self.rejections.flush(self.now_s)
+
+
+def test_the_first_of_a_minute_are_listed_the_rest_is_counted() -> None:
+    door = Door()
+    door.knock(times=SINGLY + 7)
+    assert [record.count for record in door.records] == [1] * SINGLY
+    door.now_s += WINDOW_S - 0.1
+    door.flush()
+    assert len(door.records) == SINGLY
+    door.now_s += 0.2
+    door.flush()
+    assert door.records[-1] == Rejection("a", "unknown", None, True, 7)
+    door.now_s += WINDOW_S + 1
+    door.flush()
+    assert len(door.records) == SINGLY + 1, "nothing is counted twice"
+
+
+def test_the_next_knock_closes_an_old_minute() -> None:
+    door = Door()
+    door.knock(times=SINGLY + 1)
+    door.now_s += WINDOW_S + 1
+    door.knock()
+    assert [record.count for record in door.records[SINGLY:]] == [1, 1]
+    assert door.records[-1].username == "anna"
+
+
+def test_codes_and_sources_are_counted_apart() -> None:
+    door = Door()
+    for source, code in (("a", "x"), ("a", "y"), ("b", "x")):
+        door.knock(source, code, times=SINGLY)
+    door.knock("a", "x", authentication=False)
+    assert len(door.records) == 3 * SINGLY + 1
+
+
+def test_a_flood_from_everywhere_is_counted_together() -> None:
+    door = Door()
+    for number in range(KEPT + 100):
+        door.knock(f"source-{number}")
+    assert len(door.records) == KEPT + SINGLY
+    assert {record.source for record in door.records[KEPT:]} == {"*"}
+    door.rejections.close()
+    assert door.records[-1] == Rejection("*", "unknown", None, True, 100 - SINGLY)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.floats(0, 40)), max_size=80))
+def test_every_knock_is_counted_exactly_once(knocks: list[tuple[str, str, float]]) -> None:
+    door = Door()
+    for source, code, pause_s in knocks:
+        door.now_s += pause_s
+        door.knock(source, code)
+    door.rejections.close()
+    assert sum(record.count for record in door.records) == len(knocks)
+
+
+# --- telemetry --------------------------------------------------------------------------------------------------------
+
+
+def a_state(status: SessionStatus = SessionStatus.SUPPLYING) -> State:
+    session = Session(
+        session_id=SID,
+        cp_id=CP,
+        connector=ConnectorNo(1),
+        driver_id=DriverId("anna"),
+        substation_id=MAIN,
+        status=status,
+        min_w=Watts(0),
+        max_w=Watts(0),
+        requested_wh=None,
+        depart_by_ms=None,
+        authorized_ms=Millis(0),
+        expires_ms=Millis(0),
+        authorize_command=CommandId(1),
+        start_meter_wh=WattHours(500),
+    )
+    return State(sessions={SID: session}, substations={MAIN: Substation(Watts(1), sessions={SID: None})})
+
+
+def test_a_reading_is_worth_a_record_at_first_then_every_30_s() -> None:
+    telemetry, state = Telemetry(), a_state()
+
+    def worth(now_s: float, power_w: int = 7_000) -> bool | None:
+        return telemetry.update(state, CP, SID, 1_500, power_w, 40, now_s)
+
+    assert worth(0.0) is True
+    assert worth(SAMPLE_S - 0.1) is False
+    assert worth(SAMPLE_S) is True
+    assert worth(SAMPLE_S + SAMPLE_PAUSE_S, 7_350) is False, "5 % are no change"
+    assert worth(SAMPLE_S + SAMPLE_PAUSE_S - 0.1, 0) is False, "too soon after the last one"
+    assert worth(SAMPLE_S + SAMPLE_PAUSE_S, 7_400) is True
+    live = telemetry.live_of(SID)
+    assert live is not None and (live.energy_wh, live.power_w, live.soc) == (1_000, 7_400, 40)
+    assert telemetry.load_w(state, MAIN) == 7_400
+    telemetry.forget(SID)
+    assert telemetry.live_of(SID) is None
+    assert telemetry.load_w(state, MAIN) == 0
+
+
+def test_a_meter_below_its_start_is_no_energy() -> None:
+    telemetry = Telemetry()
+    telemetry.update(a_state(), CP, SID, 3, 0, None, 0.0)
+    live = telemetry.live_of(SID)
+    assert live is not None and live.energy_wh == 0
+
+
+@pytest.mark.parametrize("status", [SessionStatus.AUTHORIZED, SessionStatus.EXPIRED, SessionStatus.INTERRUPTED])
+def test_only_running_sessions_have_readings(status: SessionStatus) -> None:
+    telemetry = Telemetry()
+    assert telemetry.update(a_state(status), CP, SID, 1, 1, None, 0.0) is None
+    assert telemetry.update(a_state(), ChargePointId("CP-2"), SID, 1, 1, None, 0.0) is None
+    assert telemetry.update(State(), CP, SID, 1, 1, None, 0.0) is None
+    assert telemetry.live_of(SID) is None
+
+
+# --- deadlines --------------------------------------------------------------------------------------------------------
+
+
+def test_deadlines_fire_in_order_when_they_are_due() -> None:
+    clock, due = ManualClock(speed=10.0), list[str]()
+    deadlines = Deadlines(clock, due.append)
+    now_ms = clock.site_ms()
+    for at_ms, name in ((5_000, "b"), (1_000, "a"), (60_000, "c")):
+        deadlines.add(now_ms + at_ms, SessionId(name))
+    assert deadlines.fire() == pytest.approx(0.005)
+    assert due == []
+    clock.advance(0.5)
+    assert deadlines.fire() == pytest.approx(0.005), "never longer than the longest sleep"
+    assert due == ["a", "b"]
+    clock.advance(6.0)
+    deadlines.fire()
+    assert due == ["a", "b", "c"]
+
+
+def test_a_frozen_clock_does_not_make_deadlines_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evcharge.central.deadlines._MAX_SLEEP_S", 1.0)
+    clock = ManualClock(speed=1_200.0)
+    deadlines = Deadlines(clock, lambda _: None)
+    assert deadlines.fire() == 1.0
+    deadlines.add(clock.site_ms() + 1, SID)
+    assert deadlines.fire() == 0.01
+    deadlines.add(clock.site_ms() + 600_000, SID)
+    clock.advance_site(0.1)
+    assert deadlines.fire() == pytest.approx(0.5, abs=0.01), "site time runs faster than the loop's"
+
+
+# --- allocation, tasks ------------------------------------------------------------------------------------------------
+
+
+async def test_changes_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[SubstationId] = []
+    alloc = Allocation(done.append, lambda: [])
+    running = asyncio.create_task(alloc.run())
+    for name in ("a", "b", "a", "a"):
+        alloc.dirty(SubstationId(name))
+    await until(lambda: done)
+    assert done == ["a", "b"]
+    alloc.dirty(SubstationId("c"))
+    await until(lambda: len(done) == 3)
+    running.cancel()
+
+
+async def test_all_are_looked_at_regularly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocation, "REGULAR_S", 0.0)
+    done: list[SubstationId] = []
+    alloc = Allocation(done.append, lambda: [SubstationId("a"), SubstationId("b")])
+    tasks = [asyncio.create_task(alloc.run()), asyncio.create_task(alloc.renew())]
+    await until(lambda: {"a", "b"} <= set(done))
+    for task in tasks:
+        task.cancel()
+
+
+async def test_a_bug_in_a_task_is_heard_of_and_an_end_is_not() -> None:
+    failures: list[BaseException] = []
+    tasks = Tasks(failures.append)
+
+    async def ends() -> None:
+        pass
+
+    async def breaks() -> None:
+        raise ZeroDivisionError
+
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    tasks.start(ends())
+    tasks.start(waits())
+    await until(lambda: len(tasks._running) == 1)
+    assert failures == []
+    tasks.start(breaks())
+    await until(lambda: failures)
+    await tasks.stop()
+    assert len(failures) == 1 and isinstance(failures[0], ZeroDivisionError)
+    assert not tasks._running
+
+
+# --- translate, inbound -----------------------------------------------------------------------------------------------
+
+
+def test_a_masked_driver_tells_its_first_letter_only() -> None:
+    assert [mask(name) for name in ("anna", "a", "")] == ["a*", "a*", "*"]
+
+
+def test_what_is_no_order_is_a_bug() -> None:
+    with pytest.raises(AssertionError, match="BootAck"):
+        order_of(fx.BootAck(cp_id=CP, fence=Fence(1)), 0, 0)
+
+
+def test_the_console_has_no_commands() -> None:
+    from protocol import messages as m
+
+    bench = Bench()
+    console = bench.join(Role.DEBUG, "console")
+    before = len(bench.log.bodies)
+    bench.inbound.message(console, m.Fault(code="x"))
+    assert len(bench.log.bodies) == before

@@ -1,0 +1,202 @@
+"""Every no that Central says, with its code, over the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from evcharge.central import engine as engine_module
+from evcharge.domain import events as e
+from evcharge.domain import sessions
+from evcharge.domain.refusals import RefusalReason, sentence
+from evcharge.net.client import RequestRefused
+from protocol import messages as m
+from tests.support.central import Site, until
+
+Case = Callable[[Site, pytest.MonkeyPatch], Awaitable[object]]
+CASES: dict[RefusalReason, Case] = {}
+
+
+def case(reason: RefusalReason) -> Callable[[Case], Case]:
+    """The decorated function makes Central refuse for ``reason``."""
+
+    def keep(function: Case) -> Case:
+        CASES[reason] = function
+        return function
+
+    return keep
+
+
+@case(RefusalReason.UNKNOWN_CHARGE_POINT)
+async def _unknown_charge_point(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.charge(await site.driver(), "CP-9")
+
+
+@case(RefusalReason.UNKNOWN_CONNECTOR)
+async def _unknown_connector(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    await site.charge(await site.driver(), connector=5)
+
+
+@case(RefusalReason.BUSY)
+async def _busy(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.charging()
+    await site.charge(await site.driver("ben"))
+
+
+@case(RefusalReason.OUT_OF_ORDER)
+async def _out_of_order(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    monitor = await site.monitor()
+    monitor.send(m.Fault(code="smoke"))
+    await monitor.heard()
+    await site.charge(await site.driver())
+
+
+@case(RefusalReason.STOPPED)
+async def _stopped(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    await (await site.operator()).ask(m.Stop(id=0))
+    await site.charge(await site.driver())
+
+
+@case(RefusalReason.DISCONNECTED)
+async def _disconnected(site: Site, _: pytest.MonkeyPatch) -> None:
+    engine = await site.engine()
+    await engine.leave()
+    await site.line(e.PeerDisconnected, entity="CP-1")
+    await site.charge(await site.driver())
+
+
+@case(RefusalReason.ENERGY_OUT_OF_RANGE)
+async def _energy(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    driver = await site.driver()
+    for energy_wh in (0, 1_000_001, 2**53 - 1):
+        with pytest.raises(RequestRefused, match="at most"):
+            await site.charge(driver, energy_wh=energy_wh)
+    await site.charge(driver, energy_wh=-5)
+
+
+@case(RefusalReason.DEPARTURE_IN_PAST)
+async def _departure(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    now_ms = site.clock.site_ms()
+    await (await site.driver()).ask(m.ChargeRequest(id=0, cp_id="CP-1", depart_by_ms=now_ms))
+
+
+@case(RefusalReason.TOO_MANY_SESSIONS)
+async def _too_many(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MAX_OPEN_SESSIONS", 1)
+    driver = (await site.charging())[1]
+    await site.engine("CP-2")
+    await site.charge(driver, "CP-2")
+
+
+@case(RefusalReason.NO_CAPACITY)
+async def _no_capacity(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine(connectors=2, min_w=12_000, max_w=22_000)
+    driver = await site.driver()
+    await site.charge(driver)
+    await site.charge(driver)
+
+
+@case(RefusalReason.UNKNOWN_SESSION)
+async def _unknown_session(site: Site, _: pytest.MonkeyPatch) -> None:
+    await (await site.driver()).ask(m.EndCharge(id=0, session_id="s-none"))
+
+
+@case(RefusalReason.NOT_YOUR_SESSION)
+async def _not_yours(site: Site, _: pytest.MonkeyPatch) -> None:
+    session_id = (await site.charging())[2]
+    await (await site.driver("ben")).ask(m.EndCharge(id=0, session_id=session_id))
+
+
+@case(RefusalReason.UNKNOWN_SUBSTATION)
+async def _unknown_substation(site: Site, _: pytest.MonkeyPatch) -> None:
+    await (await site.operator()).ask(m.SetCapacity(id=0, substation_id="moon", capacity_w=1))
+
+
+@case(RefusalReason.CAPACITY_OUT_OF_RANGE)
+async def _capacity(site: Site, _: pytest.MonkeyPatch) -> None:
+    operator = await site.operator()
+    with pytest.raises(RequestRefused, match="between 0"):
+        await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=-1))
+    await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=1_000_000_001))
+
+
+@case(RefusalReason.OUTBOX_GAP)
+async def _outbox_gap(site: Site, _: pytest.MonkeyPatch) -> None:
+    """An outbox item is no request, so its refusal comes without ``re``."""
+    engine = await site.engine()
+    engine.send(m.Outbox(n=1, payload=m.Status(connector=1, occupied=True)))
+    refused = await engine.next(m.Refused)
+    assert refused.re is None
+    assert site.cp().next_n == 0
+    raise RequestRefused(refused.reason, refused.sentence)
+
+
+@case(RefusalReason.OVERLOADED)
+async def _overloaded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    driver = await site.driver()
+    monkeypatch.setattr(engine_module, "FULL_MARK", 1)
+    site.disk.hold()
+    waiting = [asyncio.create_task(site.charge(driver, cp_id)) for cp_id in ("CP-1", "CP-8", "CP-9")]
+    await until(lambda: site.central._engine.backlog >= 2)
+    try:
+        await driver.ask(m.EndCharge(id=0, session_id="s-none"))
+    finally:
+        site.disk.release()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@case(RefusalReason.DRAINING)
+async def _draining(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    driver = await site.driver()
+    drained = asyncio.Event()
+    drain = site.central._server.drain
+
+    async def wait_for_the_test(finish: Callable[[], Awaitable[None]]) -> None:
+        async def wait_and_finish() -> None:
+            await drained.wait()
+            await finish()
+
+        await drain(wait_and_finish)
+
+    site.central._server.drain = wait_for_the_test  # type: ignore[method-assign,assignment]  # holds the drain open
+    stopping = asyncio.create_task(site.stop())
+    await driver.next(m.Drain)
+    try:
+        await site.charge(driver)
+    finally:
+        drained.set()
+        await stopping
+
+
+@pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.value)
+async def test_the_refusal(reason: RefusalReason, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RequestRefused) as no:
+        await CASES[reason](site, monkeypatch)
+    assert no.value.reason == reason.value
+    assert no.value.sentence.endswith(".") and "{" not in no.value.sentence
+    assert site.central.failure.done() is False
+    unlogged = (RefusalReason.OVERLOADED, RefusalReason.DRAINING)
+    logged = {it.reason for it in site.logged(e.ChargeRefused)} | {it.reason for it in site.logged(e.RequestRefused)}
+    assert (reason in logged) == (reason not in unlogged)
+
+
+def test_no_reason_is_forgotten_here() -> None:
+    """A rolled back log is found by witnesses, which nobody asks yet."""
+    assert set(RefusalReason) - set(CASES) == {RefusalReason.LOG_ROLLBACK}
+    assert sentence(RefusalReason.LOG_ROLLBACK)
+
+
+async def test_whatever_is_asked_for_cannot_write_into_the_sentence(site: Site) -> None:
+    driver = await site.driver()
+    with pytest.raises(RequestRefused) as no:
+        await site.charge(driver, "{subject.__class__}")
+    assert "{subject.__class__}" in no.value.sentence

@@ -1,0 +1,457 @@
+"""Central and its registry: look-ups, kept records, the change feed, revocations, and a registry that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from evcharge.audit.record import decode
+from evcharge.central.records import BrokenRecords, Kept, KeptRecords
+from evcharge.central.registry import MAX_ANSWER
+from evcharge.domain import events as e
+from evcharge.domain.state import Hold, Shown
+from protocol import messages as m
+from protocol.credentials import Credential, Role, b64url, b64url_decode
+from protocol.errors import RefuseCode
+from protocol.events import RefusedByCentral
+from protocol.records import SignedRecord, sign_record
+from tests.support.central import Site, turns, until
+from tests.support.fake_registry import FakeRegistry
+from tests.support.raw_peer import RawPeer
+
+
+async def verdict(site: Site, credential: Credential) -> RefuseCode | None:
+    """What Central says to this credential; None: it is let in."""
+    peer = await RawPeer.at(site, credential)
+    await peer.up_to_auth()
+    await peer.send_held()
+    event = await peer.step()
+    peer.leave()
+    return event.code if isinstance(event, RefusedByCentral) else None
+
+
+async def went_away(site: Site) -> None:
+    """The registry is away and Central knows it."""
+    site.registry.go_away()
+    await until(lambda: not site.central._registry.live)
+
+
+async def followed(site: Site) -> None:
+    """Central has taken every change so far."""
+    await until(lambda: site.central._kept.followed().rev == site.registry.rev and site.central._registry.live)
+
+
+# --- while it is there ------------------------------------------------------------------------------------------------
+
+
+async def test_a_known_peer_costs_no_look_up_while_the_feed_is_live(site: Site) -> None:
+    credential = site.credential(Role.DRIVER, "anna")
+    await followed(site)
+    assert await verdict(site, credential) is None
+    assert site.registry.looked_up == []
+
+
+async def test_a_newcomer_that_the_feed_has_not_brought_yet_is_looked_up(site: Site) -> None:
+    site.registry.cut_feed()
+    await until(lambda: not site.central._registry.live)
+    credential = site.credential(Role.DRIVER, "anna")
+    assert await verdict(site, credential) is None
+    assert site.registry.looked_up == ["driver-anna"]
+
+
+async def test_a_new_credential_of_a_revoked_name_is_let_in_before_the_feed_tells_of_it(site: Site) -> None:
+    old = site.credential(Role.DRIVER, "anna")
+    site.registry.revoke(old.username)
+    await followed(site)
+    site.registry.cut_feed()
+    new = site.credential(Role.DRIVER, "anna")
+    assert await verdict(site, new) is None
+    assert await verdict(site, old) is RefuseCode.UNKNOWN
+
+
+async def test_wrong_secrets_are_looked_up_and_refused(site: Site) -> None:
+    credential = site.credential(Role.DRIVER, "anna")
+    await followed(site)
+    wrong = msgspec.structs.replace(credential, password=FakeRegistry().register(Role.DRIVER, "x").password)
+    assert await verdict(site, wrong) is RefuseCode.UNKNOWN
+    assert site.registry.looked_up == ["driver-anna"]
+
+
+# --- while it is away -------------------------------------------------------------------------------------------------
+
+
+async def test_a_kept_record_admits_and_the_log_says_that_it_was_stale(site: Site) -> None:
+    credential = site.credential(Role.DRIVER, "anna")
+    await followed(site)
+    fresh = site.join(credential)
+    await fresh.up()
+    await fresh.leave()
+    await went_away(site)
+    await site.join(credential).up()
+    connected = site.logged(e.PeerConnected)
+    assert [event.stale_record for event in connected] == [False, True]
+
+
+async def test_an_unknown_one_comes_again_later(site: Site) -> None:
+    await went_away(site)
+    assert await verdict(site, site.credential(Role.DRIVER, "new")) is RefuseCode.UNAVAILABLE
+    assert not (await site.line(e.PeerRefused, code="unavailable")).authentication
+
+
+async def test_a_new_key_of_a_kept_name_comes_again_later(site: Site) -> None:
+    """Nobody knows whether it was rotated meanwhile: that is no failed authentication."""
+    site.credential(Role.DRIVER, "anna")
+    await followed(site)
+    await went_away(site)
+    assert await verdict(site, site.credential(Role.DRIVER, "anna")) is RefuseCode.UNAVAILABLE
+
+
+async def test_a_known_revocation_holds_for_ever(site: Site) -> None:
+    credential = site.credential(Role.DRIVER, "anna")
+    site.registry.revoke(credential.username)
+    await followed(site)
+    await went_away(site)
+    for hours in (0, 25):
+        site.clock.advance(hours * 3_600)
+        assert await verdict(site, credential) is RefuseCode.REVOKED
+
+
+async def test_kept_records_admit_for_a_day_even_over_a_restart(site: Site) -> None:
+    credential = site.credential(Role.DRIVER, "anna")
+    await followed(site)
+    await site.stop()
+    site.registry.go_away()
+    await site.start(followed=False)
+    site.clock.advance(86_390)
+    assert await verdict(site, credential) is None
+    site.clock.advance(20)
+    assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
+    site.registry.come_back()
+    await followed(site)
+    assert await verdict(site, credential) is None
+
+
+async def test_running_channels_go_on(site: Site) -> None:
+    engine, driver, session_id = await site.charging()
+    await went_away(site)
+    await engine.end(session_id, meter_wh=2_000)
+    assert await driver.next(m.Ticket)
+
+
+async def test_central_finds_the_registry_again(site: Site) -> None:
+    await went_away(site)
+    credential = site.credential(Role.DRIVER, "anna")
+    site.registry.come_back()
+    await followed(site)
+    assert await verdict(site, credential) is None
+    assert site.registry.looked_up == []
+
+
+async def test_a_look_up_that_gets_no_answer_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evcharge.central.registry.LOOKUP_S", 0.02)
+    site.registry.hold_lookups = asyncio.Event()
+    site.registry.cut_feed()
+    credential = site.credential(Role.DRIVER, "anna")
+    assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
+    site.registry.hold_lookups.set()
+
+
+# --- answers that are none --------------------------------------------------------------------------------------------
+
+ODD: dict[str, Callable[[], web.Response]] = {
+    "another service": lambda: web.Response(text="<html>hello</html>", content_type="text/html"),
+    "not ours": lambda: web.json_response({"records": "none", "record": 7}),
+    "no token": lambda: web.json_response({}, status=401),
+    "broken": lambda: web.json_response({}, status=500),
+    "elsewhere": lambda: web.Response(status=307, headers={"Location": "/elsewhere"}),
+    "endless": lambda: web.Response(body=b" " * (MAX_ANSWER + 1)),
+    "deep": lambda: web.Response(body=b'{"x":' + b"[" * 100_000),
+    "not text": lambda: web.Response(body=b'{"record":{"signed":"\xff","signature":"\xff"}}'),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+async def test_an_odd_answer_to_a_look_up_admits_nobody(kind: str, site: Site) -> None:
+    site.registry.cut_feed()
+    await until(lambda: not site.central._registry.live)
+    credential = site.credential(Role.DRIVER, "anna")
+    site.registry.answer = ODD[kind]()
+    assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
+    assert await verdict(site, credential) is None
+    assert not site.central.failure.done()
+
+
+@pytest.mark.parametrize("kind", ODD)
+async def test_an_odd_answer_of_the_feed_is_asked_again(kind: str, site: Site) -> None:
+    site.registry.answer = ODD[kind]()
+    site.credential(Role.DRIVER, "anna")
+    await until(lambda: site.registry.answer is None)
+    await followed(site)
+    assert site.central._kept.get("driver-anna") is not None
+    assert not site.central.failure.done()
+
+
+def other_signer(signed: SignedRecord) -> SignedRecord:
+    return SignedRecord(signed.signed, b64url(os.urandom(64)))
+
+
+def other_content(signed: SignedRecord) -> SignedRecord:
+    return SignedRecord(b64url(b64url_decode(signed.signed).replace(b"anna", b"evil")), signed.signature)
+
+
+@pytest.mark.parametrize("forge", [other_signer, other_content])
+async def test_a_forged_record_admits_nobody(forge: Callable[[SignedRecord], SignedRecord], site: Site) -> None:
+    site.registry.tamper = forge
+    credential = site.credential(Role.DRIVER, "anna")
+    await until(lambda: not site.central._registry.live)
+    assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
+    assert site.central._kept.get("driver-anna") is None
+    site.registry.tamper = lambda signed: signed
+    await followed(site)
+    assert await verdict(site, credential) is None
+
+
+async def test_the_true_record_of_somebody_else_admits_nobody(site: Site) -> None:
+    site.registry.cut_feed()
+    anna, ben = site.credential(Role.DRIVER, "anna"), site.credential(Role.DRIVER, "ben")
+    of_ben = sign_record(site.registry.records[ben.username], site.registry.seed)
+    site.registry.tamper = lambda _: of_ben
+    assert await verdict(site, anna) is RefuseCode.UNKNOWN
+
+
+async def test_an_old_record_played_again_admits_nobody(site: Site) -> None:
+    credential = site.credential(Role.DRIVER, "anna")
+    before = site.registry.signed(credential.username)
+    site.registry.revoke(credential.username)
+    await followed(site)
+    site.registry.tamper = lambda _: before
+    site.registry.cut_feed()
+    assert await verdict(site, credential) is RefuseCode.REVOKED
+
+
+async def test_an_answer_that_was_made_up_hides_no_later_revocation(site: Site) -> None:
+    engine = await site.engine()
+    await followed(site)
+    site.registry.answer = web.json_response({"rev": 2**40, "records": []})
+    site.registry._wake()
+    await until(lambda: site.registry.answer is None)
+    site.registry.revoke(engine.credential.username)
+    assert await engine.refused() is RefuseCode.REVOKED
+
+
+# --- revocation -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_revocation_closes_the_channel_and_holds_the_charge_point(site: Site) -> None:
+    engine, driver, session_id = await site.charging()
+    async with asyncio.timeout(2.0):
+        site.registry.revoke(engine.credential.username)
+        assert "REVOKED" in await engine.down()
+    assert await engine.refused() is RefuseCode.REVOKED
+    assert site.cp().holds == {Hold.REVOKED}
+    assert site.session(session_id).stop is not None
+    assert len(await _all(site, e.PeerRevoked)) == 1
+    newer = site.join(site.credential(Role.CP, "CP-1", "cp-cp-1-new"), outbox_epoch=7)
+    await newer.up()
+    await newer.ask(m.Boot(connectors=[m.ConnectorInfo(connector=1, min_w=1_400, max_w=11_000)]))
+    assert not site.cp().holds, "a new credential is a charge point again"
+    assert (await newer.next(m.StopSupply)).reason == "revoked"
+    assert not driver.downs
+
+
+async def _all(site: Site, kind: type[e.PeerRevoked]) -> list[e.PeerRevoked]:
+    await until(lambda: site.logged(kind))
+    return site.logged(kind)
+
+
+async def test_a_revoked_monitor_and_a_revoked_driver_are_closed(site: Site) -> None:
+    engine, driver, session_id = await site.charging()
+    monitor = await site.monitor()
+    site.registry.revoke(driver.credential.username)
+    assert await driver.refused() is RefuseCode.REVOKED
+    assert site.session(session_id).stop is None, "the vehicle charges on"
+    site.registry.revoke(monitor.credential.username)
+    assert await monitor.refused() is RefuseCode.REVOKED
+    assert (await engine.next(m.StopSupply)).reason == "monitor_lost"
+    assert site.shown() is Shown.DISCONNECTED
+
+
+async def test_the_old_credential_is_revoked_while_the_new_one_is_in_use(site: Site) -> None:
+    old = site.credential(Role.CP, "CP-1", "cp-old")
+    new = site.join(site.credential(Role.CP, "CP-1", "cp-new"))
+    await new.up()
+    site.registry.revoke(old.username)
+    await followed(site)
+    await new.heard()
+    assert not new.downs and not site.cp().holds
+
+
+async def test_a_revocation_between_admission_and_ready_is_not_too_late(site: Site) -> None:
+    peer = await RawPeer.at(site, site.credential(Role.CP, "CP-1"))
+    await peer.up_to_session()
+    site.registry.revoke("cp-cp-1")
+    await site.line(e.PeerRefused, code="revoked", username="cp-cp-1")
+    await peer.say_ready()
+    assert await peer.closed() in ("REVOKED", "")
+    assert not site.logged(e.PeerConnected)
+
+
+async def test_a_look_up_that_saw_the_revocation_first_does_not_swallow_it(site: Site) -> None:
+    """The feed is away and the revoked peer knocks again: its open channel is closed when the feed is back."""
+    engine = await site.engine()
+    await followed(site)
+    site.registry.cut_feed()
+    await until(lambda: not site.central._registry.live)
+    site.registry.revoke(engine.credential.username)
+    assert await verdict(site, engine.credential) is RefuseCode.REVOKED
+    await engine.heard()
+    site.registry.come_back()
+    assert await engine.refused() is RefuseCode.REVOKED
+    assert site.cp().holds == {Hold.REVOKED}
+
+
+async def test_a_revocation_that_comes_while_a_look_up_waits_in_vain(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credential = site.credential(Role.DRIVER, "anna")
+    await followed(site)
+    site.registry.cut_feed()
+    await until(lambda: not site.central._registry.live)
+    site.registry.hold_lookups = asyncio.Event()
+    peer = await RawPeer.at(site, credential)
+    await peer.up_to_auth()
+    await peer.send_held()
+    await until(lambda: site.registry.looked_up)
+    site.registry.revoke(credential.username)
+    site.registry.come_back()
+    await followed(site)
+    site.registry.answer = ODD["broken"]()
+    site.registry.hold_lookups.set()
+    assert await peer.closed() == "REVOKED"
+
+
+async def test_a_revocation_while_central_is_down_is_found_at_its_start(site: Site) -> None:
+    engine, _, session_id = await site.charging()
+    await site.kill()
+    await engine.leave()
+    site.registry.revoke(engine.credential.username)
+    await site.start()
+    await followed(site)
+    assert site.cp().holds == {Hold.REVOKED}
+    assert site.session(session_id).stop is not None
+
+
+async def test_a_revocation_that_was_not_durable_in_a_crash_is_told_again(site: Site) -> None:
+    engine = await site.engine()
+    await engine.heard()
+    await followed(site)
+    site.disk.hold()
+    site.registry.revoke(engine.credential.username)
+    await until(lambda: site.cp().holds)
+    site.disk.failing["fdatasync"] = 5
+    site.disk.release()
+    await site.central.failure
+    await site.kill()
+    site.disk.failing.clear()
+    _forget_unsynced(site)
+    await site.start()
+    await followed(site)
+    assert site.cp().holds == {Hold.REVOKED}
+
+
+def _forget_unsynced(site: Site) -> None:
+    """What no sync confirmed is not on the disk after a power cut."""
+    path = max(site.central.log_dir.glob("audit-*.log"))
+    data = path.read_bytes()
+    durable = site.central._journal.durable
+    offset = 0
+    while (record := decode(data, offset)).seq <= durable:
+        offset += record.size
+    path.write_bytes(data[:offset] + bytes(len(data) - offset))
+
+
+async def test_an_active_change_closes_nobody(site: Site) -> None:
+    engine = await site.engine()
+    site.registry.change(engine.credential.username, station_id="11111111-2222-4333-8444-555555555555")
+    await followed(site)
+    await engine.heard()
+    assert not engine.downs
+
+
+async def test_what_is_not_a_peer_is_of_no_concern(site: Site) -> None:
+    site.credential(Role.CENTRAL, "central", status="revoked")
+    await followed(site)
+    await turns()
+    assert not site.logged(e.PeerRevoked)
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_changed_file_of_records_admits_nobody(site: Site) -> None:
+    credential = site.credential(Role.DRIVER, "anna")
+    await followed(site)
+    await went_away(site)
+    with sqlite3.connect(site.directory / "central" / "registry-records.sqlite", isolation_level=None) as db:
+        db.execute("UPDATE records SET signature = ?", (b64url(os.urandom(64)),))
+    assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
+
+
+async def test_a_disk_that_keeps_no_records_admits_no_newcomers_and_stops_nobody(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await site.engine()
+    await followed(site)
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(KeptRecords, "put", full)
+    credential = site.credential(Role.DRIVER, "anna")
+    await until(lambda: not site.central._registry.live)
+    assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
+    site.registry.revoke(engine.credential.username)
+    assert "REVOKED" in await engine.down(), "a revocation acts all the same"
+    assert not site.central.failure.done()
+    assert len(await _all(site, e.PeerRevoked)) == 1, "and is told once, however often the feed is asked"
+    monkeypatch.undo()
+    await followed(site)
+
+
+def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "records.sqlite"
+    path.write_bytes(os.urandom(4096))
+    with pytest.raises(BrokenRecords, match=r"records\.sqlite cannot be used .* move it away"):
+        KeptRecords(path, bytes(32))
+
+
+def test_records_are_for_their_owner_only(tmp_path: Path) -> None:
+    registry = FakeRegistry()
+    kept = KeptRecords(tmp_path / "records.sqlite", registry.public_key)
+    assert (tmp_path / "records.sqlite").stat().st_mode & 0o777 == 0o600
+    assert kept.followed() == Kept(0, 0)
+    kept.follow(Kept(3, 5))
+    kept.follow(Kept(4, 6))
+    assert kept.followed() == Kept(4, 6)
+    kept.close()
+
+
+async def test_an_older_revision_never_replaces_a_newer_one(tmp_path: Path) -> None:
+    registry = FakeRegistry()
+    kept = KeptRecords(tmp_path / "records.sqlite", registry.public_key)
+    credential = registry.register(Role.DRIVER, "anna")
+    first = registry.signed(credential.username)
+    registry.revoke(credential.username)
+    second = registry.signed(credential.username)
+    for signed in (second, first, second):
+        kept.put(kept.verify(signed), signed)
+        record = kept.get(credential.username)
+        assert record is not None and record.status == "revoked"
+    kept.close()

@@ -1,0 +1,358 @@
+"""Sharing a substation: decreases first, raises only into room that is really there, and nothing without need."""
+
+from __future__ import annotations
+
+import pytest
+
+from evcharge.domain import commands as c
+from evcharge.domain import effects as fx
+from evcharge.domain import events as e
+from evcharge.domain.decide import AnyCommand
+from evcharge.domain.grid import RAISE_STEP_W
+from evcharge.domain.state import Hold, LimitReason, SiteConfig
+from evcharge.energy.leases import MARGIN_MS, Grant
+from evcharge.ids import ChargePointId, ConnectorNo, SessionId, SubstationId
+from evcharge.units import Watts
+from tests.support.scenario import (
+    CP,
+    MAIN,
+    OTHER,
+    Scenario,
+    boot,
+    charging,
+    connected,
+    engine_down,
+    engine_up,
+    monitor_down,
+    monitor_up,
+    plug,
+    reallocate,
+    request,
+    site,
+    started,
+)
+
+THIRD = ChargePointId("cp-3")
+LEASE_MS = 30_000
+
+
+def set_capacity(watts: int) -> c.SetCapacity:
+    return c.SetCapacity(substation_id=MAIN, capacity_w=watts)
+
+
+def acknowledge(scenario: Scenario, session_id: str) -> None:
+    """The charge point applied the newest set-point."""
+    session = scenario.session(session_id)
+    assert session.lease.newest is not None
+    number = session.lease.newest.command_id
+    scenario.given(c.ReportResult(cp_id=session.cp_id, command_id=number, outcome="done"))
+
+
+def share(scenario: Scenario) -> dict[str, int]:
+    """Share anew; the limits that are sent."""
+    scenario.when(reallocate())
+    assert all(isinstance(event, e.SetPointIssued) for event in scenario.events)
+    return {event.session_id: event.grant.limit_w for event in scenario.events}
+
+
+def limits(scenario: Scenario) -> dict[str, int]:
+    """The newest limit of each session."""
+    return {sid: s.lease.newest.limit_w for sid, s in scenario.state.sessions.items() if s.lease.newest is not None}
+
+
+def one(capacity_w: int = 9_000) -> Scenario:
+    """One vehicle charges, its set-point is acknowledged; a second charge point stands by."""
+    scenario = Scenario().given(site(capacity_w), *connected(), *connected(OTHER, fence=5), *charging())
+    acknowledge(scenario, "s-1")
+    return scenario
+
+
+def two(capacity_w: int = 9_000) -> Scenario:
+    """Two vehicles charge, half the capacity each, all acknowledged."""
+    scenario = one(capacity_w).given(request("s-2", OTHER), plug(OTHER))
+    for _ in range(3):
+        for session_id in share(scenario):
+            acknowledge(scenario, session_id)
+    return scenario.given(started("s-2", cp_id=OTHER))
+
+
+# --- the rule ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_gets_what_it_can_use() -> None:
+    scenario = Scenario().given(site(), *connected(), request(), plug()).when(reallocate())
+    scenario.then(
+        e.SetPointIssued(
+            session_id=SessionId("s-1"),
+            grant=Grant(command_id=2, limit_w=11_000, fallback_w=1_400, expires_ms=scenario.clock_ms + LEASE_MS),
+            reason=LimitReason.RATING,
+            start_valid_ms=scenario.clock_ms + 10_000,
+        )
+    ).told(fx.SetPoint, fx.SessionNews)
+    assert share(scenario) == {}
+
+
+def test_lower_first_raise_after_the_acknowledgement() -> None:
+    """The second may start with what is free at once: nothing, until the first has come down."""
+    scenario = one().given(request("s-2", OTHER), plug(OTHER))
+    assert share(scenario) == {"s-1": 4_500}
+    assert scenario.worst_w() == 9_000
+    assert share(scenario) == {}
+    acknowledge(scenario, "s-1")
+    assert share(scenario) == {"s-2": 4_500}
+    assert scenario.worst_w() == 9_000
+
+
+def test_without_an_acknowledgement_the_lease_has_to_run_out() -> None:
+    scenario = one().given(request("s-2", OTHER), plug(OTHER))
+    assert share(scenario) == {"s-1": 4_500}
+    scenario.pass_time(LEASE_MS + MARGIN_MS)
+    assert "s-2" not in share(scenario)
+    scenario.pass_time(1)
+    assert share(scenario)["s-2"] == 4_500
+    assert scenario.worst_w() <= 9_000
+
+
+def test_a_newcomer_starts_with_less_rather_than_wait() -> None:
+    """2 kW are free at once; its full share follows when the other one has come down."""
+    scenario = one(13_000).given(request("s-2", OTHER), plug(OTHER))
+    assert share(scenario) == {"s-1": 6_500, "s-2": 2_000}
+    assert scenario.worst_w() == 13_000
+    acknowledge(scenario, "s-1")
+    acknowledge(scenario, "s-2")
+    assert share(scenario) == {"s-2": 6_500}
+
+
+def test_less_than_the_minimum_is_no_start() -> None:
+    scenario = one(12_399).given(request("s-2", OTHER), plug(OTHER))
+    assert share(scenario) == {"s-1": 6_199}
+
+
+def test_those_who_charge_wait_for_one_raise_instead_of_two() -> None:
+    scenario = two(9_000).given(set_capacity(6_000))
+    assert share(scenario) == {"s-1": 3_000, "s-2": 3_000}
+    acknowledge(scenario, "s-1")
+    # Half a kilowatt is free for the first, but it will be a whole one when the second has come down.
+    assert share(scenario.given(set_capacity(8_000))) == {"s-2": 4_000}
+    acknowledge(scenario, "s-2")
+    assert share(scenario) == {"s-1": 4_000}
+
+
+def test_what_ends_frees_its_share() -> None:
+    scenario = two()
+    scenario.given(c.EndCharge(driver_id=scenario.session("s-2").driver_id, session_id=SessionId("s-2")))
+    assert share(scenario) == {}
+    stop = scenario.session("s-2").stop_command
+    assert stop is not None
+    scenario.when(c.ReportResult(cp_id=OTHER, command_id=stop, outcome="done")).told(fx.Dirty, fx.Wake)
+    assert share(scenario) == {"s-1": 9_000}
+
+
+@pytest.mark.parametrize(("more_w", "sent"), [(2 * (RAISE_STEP_W - 1), {}), (2 * RAISE_STEP_W, {"s-1", "s-2"})])
+def test_a_raise_below_one_ampere_is_not_worth_it(more_w: int, sent: set[str]) -> None:
+    assert set(share(two().given(set_capacity(9_000 + more_w)))) == set(sent)
+
+
+def test_a_decrease_is_always_worth_it() -> None:
+    assert share(two().given(set_capacity(8_998))) == {"s-1": 4_499, "s-2": 4_499}
+
+
+def test_the_reason_names_what_binds() -> None:
+    scenario = one(22_000)
+    assert scenario.session().limit_reason is LimitReason.RATING
+    share(scenario.given(set_capacity(9_000)))
+    assert scenario.session().limit_reason is LimitReason.EQUAL_SHARE
+    share(scenario.given(set_capacity(1_000)))
+    assert scenario.session().limit_reason is LimitReason.NO_CAPACITY
+
+
+def test_an_unknown_or_empty_substation() -> None:
+    scenario = Scenario().given(site())
+    scenario.when(reallocate()).then()
+    scenario.when(reallocate(SubstationId("moon"))).then()
+
+
+# --- renewal ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_is_renewed_in_its_second_half() -> None:
+    scenario = one()
+    scenario.pass_time(LEASE_MS // 2)
+    assert share(scenario) == {}
+    scenario.pass_time(1)
+    assert share(scenario) == {"s-1": 9_000}
+    assert scenario.session().lease.newest.expires_ms == scenario.clock_ms + LEASE_MS
+
+
+def test_a_start_is_repeated_when_its_validity_has_passed() -> None:
+    scenario = Scenario().given(site(), *connected(), request(), plug(), reallocate())
+    scenario.pass_time(10_000)
+    assert share(scenario) == {}
+    scenario.pass_time(1)
+    assert share(scenario) == {"s-1": 11_000}
+    assert scenario.effect(fx.SetPoint).start_valid_ms == scenario.clock_ms + 10_000
+
+
+def test_after_a_long_silence_the_fallback_is_what_can_be_renewed() -> None:
+    """Its old share is another's now: it goes on from the fallback and is raised when there is room."""
+    scenario = two(4_000).given(engine_down())
+    scenario.pass_time(LEASE_MS + MARGIN_MS + 1)
+    assert share(scenario) == {"s-2": 2_600}
+    acknowledge(scenario, "s-2")
+    scenario.given(engine_up(fence=8), boot())
+    assert share(scenario) == {"s-1": 1_400, "s-2": 2_000}
+    acknowledge(scenario, "s-2")
+    acknowledge(scenario, "s-1")
+    assert share(scenario) == {"s-1": 2_000}
+
+
+# --- who can be told --------------------------------------------------------------------------------------------------
+
+
+def test_an_offline_session_keeps_its_worst_case() -> None:
+    scenario = two().given(engine_down(OTHER, fence=5), set_capacity(12_000))
+    assert share(scenario) == {"s-1": 7_500}
+    scenario.pass_time(LEASE_MS + MARGIN_MS + 1)
+    assert share(scenario) == {"s-1": 10_600}
+
+
+def test_what_charges_is_not_paused_so_that_another_can_start() -> None:
+    """The older request gets its vehicle late, while an offline session still holds most of the power."""
+    scenario = Scenario().given(site(4_300), *connected(), *connected(OTHER, fence=5), *connected(THIRD, fence=7))
+    scenario.given(request("s-3", THIRD))
+    for session_id, cp_id in (("s-1", CP), ("s-2", OTHER)):
+        scenario.given(request(session_id, cp_id), plug(cp_id))
+    share(scenario)
+    scenario.given(started("s-1"), started("s-2", cp_id=OTHER))
+    assert limits(scenario) == {"s-1": 2_150, "s-2": 2_150}
+    scenario.given(engine_down(OTHER, fence=5), plug(THIRD))
+    assert share(scenario) == {}
+    scenario.pass_time(LEASE_MS + MARGIN_MS + 1)
+    assert share(scenario) == {"s-1": 1_400, "s-3": 1_450}
+
+
+NOT_READY: dict[str, list[AnyCommand | e.Event]] = {
+    "no vehicle": [plug(plugged=False)],
+    "engine away": [engine_down()],
+    "engine not booted": [engine_down(), engine_up(fence=3)],
+    "broken": [c.ReportStatus(cp_id=CP, connector=ConnectorNo(1), occupied=True, error="hot")],
+    "hold": [e.HoldPlaced(cp_id=CP, hold=Hold.WEATHER)],
+    "monitor awaited": [monitor_up(), site(), engine_up(fence=3), boot()],
+}
+READY: dict[str, list[AnyCommand | e.Event]] = {
+    "no vehicle": [plug()],
+    "engine away": [engine_up(fence=3), boot()],
+    "engine not booted": [boot()],
+    "broken": [c.ReportStatus(cp_id=CP, connector=ConnectorNo(1), occupied=True)],
+    "hold": [e.HoldLifted(cp_id=CP, hold=Hold.WEATHER)],
+    "monitor awaited": [monitor_up(fence=4)],
+}
+
+
+@pytest.mark.parametrize("why", NOT_READY)
+def test_nothing_starts_where_it_must_not(why: str) -> None:
+    scenario = Scenario().given(site(), *connected(), plug(), request(), *NOT_READY[why])
+    assert share(scenario) == {}
+    *before, last = READY[why]
+    scenario.given(*before)
+    effects = scenario.apply(last) if isinstance(last, e.Event) else scenario.when(last).effects
+    assert fx.Dirty(substation_id=MAIN) in effects
+    assert share(scenario) == {"s-1": 11_000}
+
+
+def test_a_session_that_was_stopped_is_not_steered() -> None:
+    scenario = one().given(monitor_up(), monitor_down())
+    scenario.pass_time(LEASE_MS)
+    assert share(scenario) == {}
+
+
+# --- the capacity changes ---------------------------------------------------------------------------------------------
+
+
+def test_a_cut_below_the_minima_pauses_the_last_ones() -> None:
+    scenario = two().given(set_capacity(2_799))
+    assert share(scenario) == {"s-1": 2_799, "s-2": 0}
+    assert scenario.session("s-2").lease.newest.fallback_w == 0
+    acknowledge(scenario, "s-1")
+    acknowledge(scenario, "s-2")
+    assert scenario.worst_w() == 2_799
+    scenario.given(set_capacity(2_800))
+    assert share(scenario) == {"s-1": 1_400}
+    acknowledge(scenario, "s-1")
+    assert share(scenario) == {"s-2": 1_400}
+
+
+def test_a_cut_holds_at_the_latest_when_leases_have_run_out() -> None:
+    """Until the decreases are acknowledged or the leases have run out, the old limits may still rule; not longer."""
+    scenario = two().given(set_capacity(3_000))
+    assert share(scenario) == {"s-1": 1_500, "s-2": 1_500}
+    assert scenario.worst_w() == 9_000
+    acknowledge(scenario, "s-1")
+    assert scenario.worst_w() == 6_000
+    scenario.pass_time(LEASE_MS + MARGIN_MS + 1)
+    assert scenario.worst_w() <= 3_000
+
+
+def test_a_cut_of_what_nobody_can_be_told_ends_at_the_fallbacks() -> None:
+    """Two offline charge points go on at their minima: what was reserved, and no more."""
+    scenario = two().given(engine_down(), engine_down(OTHER, fence=5), set_capacity(0))
+    assert share(scenario) == {}
+    scenario.pass_time(LEASE_MS + MARGIN_MS + 1)
+    assert scenario.worst_w() == 2_800 == scenario.state.substations[MAIN].reserved_w
+
+
+def test_capacity_0() -> None:
+    scenario = one().given(set_capacity(0))
+    assert share(scenario) == {"s-1": 0}
+    scenario.pass_time(LEASE_MS // 2 + 1)
+    assert share(scenario) == {"s-1": 0}
+
+
+# --- the configuration ------------------------------------------------------------------------------------------------
+
+
+def configured(**capacities: int) -> c.StartCentral:
+    return c.StartCentral(
+        site=SiteConfig(capacities={SubstationId(name): Watts(watts) for name, watts in capacities.items()})
+    )
+
+
+def capacities(scenario: Scenario) -> dict[str, int]:
+    return {name: substation.capacity_w for name, substation in scenario.state.substations.items()}
+
+
+def test_an_operators_capacity_survives_a_restart_until_the_configured_one_changes() -> None:
+    scenario = Scenario().given(configured(main=9_000, side=4_000), set_capacity(7_000))
+    assert capacities(scenario.given(configured(main=9_000, side=4_000))) == {"main": 7_000, "side": 4_000}
+    assert capacities(scenario.given(configured(main=8_000, side=4_000))) == {"main": 8_000, "side": 4_000}
+
+
+def test_a_substation_that_is_gone_serves_nobody_new_until_it_is_back() -> None:
+    scenario = Scenario().given(configured(main=9_000, side=4_000), configured(side=4_000))
+    assert capacities(scenario) == {"main": 0, "side": 4_000}
+    assert capacities(scenario.given(configured(main=9_000, side=4_000)))["main"] == 9_000
+
+
+def test_charge_points_belong_to_the_first_substation_or_the_one_that_names_them() -> None:
+    """First as the operator wrote them, not by the alphabet."""
+    first, second = SubstationId("zoo"), SubstationId("alpha")
+    site_config = SiteConfig(capacities={first: Watts(5_000), second: Watts(5_000)}, assignments={OTHER: second})
+    scenario = Scenario().given(c.StartCentral(site=site_config), *connected(), *connected(OTHER, fence=5))
+    assert (scenario.cp().substation_id, scenario.cp(OTHER).substation_id) == (first, second)
+
+
+def test_a_charge_point_moves_only_while_nothing_is_open_there() -> None:
+    scenario = Scenario().given(configured(main=9_000), *connected(), request(), *connected(OTHER, fence=5))
+    moved = SiteConfig(
+        capacities={MAIN: Watts(9_000), SubstationId("side"): Watts(5_000)},
+        assignments={CP: SubstationId("side"), OTHER: SubstationId("side")},
+    )
+    scenario.given(c.StartCentral(site=moved))
+    assert (scenario.cp().substation_id, scenario.cp(OTHER).substation_id) == ("main", "side")
+
+
+def test_an_assignment_to_a_substation_that_is_not_there_gets_no_power() -> None:
+    site_config = SiteConfig(capacities={MAIN: Watts(9_000)}, assignments={CP: SubstationId("typo")})
+    scenario = Scenario().given(c.StartCentral(site=site_config), *connected()).when(request())
+    assert isinstance(scenario.events[0], e.ChargeRefused)
+    assert scenario.events[0].reason == "no_capacity"

@@ -1,0 +1,468 @@
+"""A Central in this process, a registry to ask, and peers on the real wire that are led by the test.
+
+Nothing here waits for time: peers wait for facts, and a ``ManualClock`` stands still until a test moves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from evcharge.audit.event_codec import LoggedEvent, decode
+from evcharge.audit.files import OsFiles
+from evcharge.central.registry import Bootstrap, RegistryAccess
+from evcharge.central.service import Central
+from evcharge.central.settings import Settings
+from evcharge.domain import events as e
+from evcharge.domain.evolve import evolve
+from evcharge.domain.state import ChargePoint, Session, Shown, State, shown_state
+from evcharge.ids import ChargePointId, SessionId
+from evcharge.net.client import ChannelInfo, Client, Refusal
+from evcharge.net.timers import TimerWheel
+from protocol import messages as m
+from protocol.credentials import Credential, Role
+from protocol.errors import RefuseCode
+from tests.support.clock import ManualClock
+from tests.support.fake_registry import FakeRegistry
+from tests.support.history import History
+from tests.support.wire import CENTRAL
+
+# How long a fact may take before the test fails, in seconds.
+LIMIT_S = 20.0
+# Bytes of a segment on the tests' disk: nobody has to look through 64 MiB of zeros.
+SEGMENT = 1 << 18
+
+M = TypeVar("M", bound=m.Message)
+E = TypeVar("E", bound=e.Event)
+
+
+async def until(fact: Callable[[], object]) -> None:
+    """Wait for a fact, turn by turn of the loop."""
+    async with asyncio.timeout(LIMIT_S):
+        while not fact():
+            await asyncio.sleep(0.001)
+
+
+async def turns(count: int = 50) -> None:
+    """Let everything that can happen without time happen: what has not come by then was not sent."""
+    for _ in range(count):
+        await asyncio.sleep(0.0005)
+
+
+class DiskInHand(OsFiles):
+    """A disk whose syncs wait for the test, or fail."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._open.set()
+        self.waiting = 0
+        """Syncs that wait now."""
+        self.failing: dict[str, int] = {}
+        """Call → the errno with which it fails from now on."""
+
+    def hold(self) -> None:
+        """From now on a sync does not return."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """The syncs go on."""
+        self._open.set()
+
+    def allocate(self, handle: int, size: int) -> None:
+        self._check("allocate")
+        super().allocate(handle, min(size, SEGMENT))
+
+    def pwrite(self, handle: int, data: bytes | memoryview, offset: int) -> int:
+        self._check("pwrite")
+        return super().pwrite(handle, data, offset)
+
+    def fdatasync(self, handle: int) -> None:
+        self.waiting += 1
+        self._open.wait()
+        self.waiting -= 1
+        self._check("fdatasync")
+        super().fdatasync(handle)
+
+    def _check(self, call: str) -> None:
+        number = self.failing.get(call)
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+
+
+class WirePeer:
+    """One peer program: a real client, and an inbox in which facts are awaited."""
+
+    def __init__(self, site: Site, credential: Credential, *, port: int | None = None, **client: Any) -> None:
+        self.site = site
+        self.credential = credential
+        self.inbox: list[m.Message] = []
+        self.ups: list[ChannelInfo] = []
+        self.downs: list[str] = []
+        self._news = asyncio.Event()
+        settings = {"boot_id": os.urandom(16), "give_up": True, "rng": lambda: 0.0, "timers": site.timers}
+        self.client = Client(
+            credential,
+            "127.0.0.1",
+            port or site.central.port,
+            clock=site.clock,
+            listener=self,
+            **(settings | client),  # type: ignore[arg-type]  # a test's own mixture
+        )
+        self.run = asyncio.create_task(self.client.run())
+        self.run.add_done_callback(lambda _: self._news.set())
+
+    # --- what the client tells ------------------------------------------------------------------------------------
+
+    def channel_up(self, info: ChannelInfo) -> None:
+        self.ups.append(info)
+        self._news.set()
+
+    def channel_down(self, why: str) -> None:
+        self.downs.append(why)
+        self._news.set()
+
+    def message(self, message: m.Message) -> None:
+        self.inbox.append(message)
+        self._news.set()
+
+    # --- what the test does ---------------------------------------------------------------------------------------
+
+    async def _until(self, fact: Callable[[], object]) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            while not fact():
+                self._news.clear()
+                await self._news.wait()
+
+    async def up(self, times: int = 1) -> ChannelInfo:
+        """Wait until the channel was opened so many times."""
+        await self._until(lambda: len(self.ups) >= times or self.run.done())
+        if self.run.done():
+            await self.run
+        return self.ups[times - 1]
+
+    async def down(self, times: int = 1) -> str:
+        """Wait until it was lost so many times; why."""
+        await self._until(lambda: len(self.downs) >= times)
+        return self.downs[times - 1]
+
+    async def refused(self) -> RefuseCode:
+        """Wait until Central refuses for good."""
+        async with asyncio.timeout(LIMIT_S):
+            try:
+                await self.run
+            except Refusal as refusal:
+                return refusal.code
+        raise AssertionError("it was not refused")
+
+    async def next(self, kind: type[M], where: Callable[[M], object] = lambda _: True) -> M:
+        """The oldest message of this kind that was not taken yet; waits for it."""
+
+        def found() -> M | None:
+            return next((msg for msg in self.inbox if isinstance(msg, kind) and where(msg)), None)
+
+        await self._until(found)
+        message = found()
+        assert message is not None
+        self.inbox.remove(message)
+        return message
+
+    def got(self, kind: type[M]) -> list[M]:
+        """Messages of this kind that were not taken yet."""
+        return [message for message in self.inbox if isinstance(message, kind)]
+
+    def send(self, *messages: m.Message) -> None:
+        """Say something; the channel has to be open."""
+        for message in messages:
+            assert self.client.send(message)
+
+    async def ask(self, message: m.Message) -> Any:
+        """A request and its answer. Raises RequestRefused."""
+        async with asyncio.timeout(LIMIT_S):
+            return await self.client.request(message, timeout_s=1e6)
+
+    async def heard(self) -> None:
+        """Everything that was sent so far has been handled by Central, and its answers that are durable are here."""
+        if self.credential.role in (Role.CP, Role.MONITOR):
+            await self.ask(m.Heartbeat())
+        else:
+            await self.ask(m.List(id=0))
+
+    def cut(self) -> None:
+        """The network drops the connection."""
+        visit = self.client._visit
+        assert visit is not None and visit.adapter is not None and visit.adapter._transport is not None
+        visit.adapter._transport.abort()
+
+    async def leave(self) -> None:
+        """The program ends in order; or has ended by a refusal."""
+        self.run.cancel()
+        await asyncio.gather(self.run, return_exceptions=True)
+
+
+class EnginePeer(WirePeer):
+    """An engine with one outbox, which says what the test wants."""
+
+    def __init__(self, site: Site, credential: Credential, *, outbox_epoch: int = 7, **client: Any) -> None:
+        super().__init__(site, credential, outbox_epoch=outbox_epoch, **client)
+        self.n = 0
+
+    async def boot(self, connectors: int = 1, min_w: int = 1_400, max_w: int = 11_000) -> None:
+        """Introduce itself and wait for the answer."""
+        ratings = [m.ConnectorInfo(connector=no, min_w=min_w, max_w=max_w) for no in range(1, connectors + 1)]
+        await self.ask(m.Boot(connectors=ratings, model="test"))
+
+    def put(self, payload: m.OutboxPayload) -> int:
+        """Send the next outbox item, do not wait; its number."""
+        n = self.n
+        self.n += 1
+        self.send(m.Outbox(n=n, payload=payload))
+        return n
+
+    async def report(self, payload: m.OutboxPayload) -> None:
+        """Send the next outbox item and wait until it is durable."""
+        await self.acked(self.put(payload))
+
+    async def acked(self, n: int) -> m.Ack:
+        """Wait for the ack of an outbox item."""
+        return await self.next(m.Ack, lambda ack: ack.n == n)
+
+    def done(self, order: Any, outcome: str = "done") -> None:
+        """Answer an order."""
+        self.send(m.Result(command_id=order.command_id, outcome=outcome, fence=order.fence))  # type: ignore[arg-type]
+
+    async def start(self, session_id: str | None = None, *, meter_wh: int = 1_000) -> m.StartSupply:
+        """Wait for authorization and start, close the contactor, report it."""
+        authorize = await self.next(m.Authorize, lambda order: session_id in (None, order.session_id))
+        self.done(authorize)
+        start = await self.next(m.StartSupply, lambda order: order.session_id == authorize.session_id)
+        self.done(start)
+        await self.report(
+            m.SupplyStarted(session_id=start.session_id, meter_wh=meter_wh, at_ms=self.site.clock.site_ms())
+        )
+        return start
+
+    async def end(self, session_id: str, *, meter_wh: int, reason: str = "target_reached") -> None:
+        """Open the contactor and report it."""
+        ended = m.SupplyEnded(session_id=session_id, meter_wh=meter_wh, reason=reason, at_ms=self.site.clock.site_ms())
+        await self.report(ended)
+
+
+class Site:
+    """Central, its registry and its peers. Use as ``async with``; ``settings`` are Central's."""
+
+    def __init__(self, directory: Path, clock: ManualClock | None = None, **settings: Any) -> None:
+        self.directory = directory
+        self.clock = clock or ManualClock()
+        self.timers = self.clock.watch(TimerWheel(self.clock))
+        self.registry = FakeRegistry()
+        self.disk = DiskInHand()
+        self.central: Central
+        self.peers: list[WirePeer] = []
+        self._settings = {"port": 0, "drain_s": 0.0, "capacity_kw": 22.0} | settings
+        self._running = False
+
+    async def __aenter__(self) -> Site:
+        await self.registry.start()
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.disk.release()
+        for peer in self.peers:
+            await peer.leave()
+        if self._running:
+            await self.stop()
+        await self.registry.stop()
+        self.timers.close()
+
+    # --- Central --------------------------------------------------------------------------------------------------
+
+    def make(self, **settings: Any) -> Central:
+        """A Central on this directory, not started."""
+        access = RegistryAccess(self.registry.url, self.registry.public_key, self.registry.token)
+        values = {"data_dir": self.directory / "central", "registry_url": str(access.url)}
+        return Central(
+            Settings(**(values | self._settings | settings)),  # type: ignore[arg-type]  # a test's own mixture
+            Bootstrap(CENTRAL, access),
+            self.clock,
+            files=self.disk,
+        )
+
+    async def start(self, *, followed: bool = True) -> None:
+        """Start Central, by default with a registry that it has asked already."""
+        self.central = self.make()
+        await self.central.start()
+        self.clock.watch(self.central._server.timers)
+        self._running = True
+        self.history = History(self.central.log_dir)
+        if followed:
+            await until(lambda: self.central._registry.live)
+
+    async def stop(self) -> None:
+        """Drain. Closing connections linger until the clock moves on, when a peer takes nothing."""
+        self._running = False
+        stopping = asyncio.create_task(self.central.stop())
+        while not stopping.done():
+            await asyncio.sleep(0.001)
+            if self.central._server.draining and self.central._journal._lock is None:
+                self.clock.advance(0.1)
+        await stopping
+
+    async def kill(self) -> None:
+        """Central dies: nothing is said any more, not even to the log. Its disk keeps what was synced."""
+        self._running = False
+        central = self.central
+        central._stopping = True
+        central._engine.close()
+        central._server.stop_listening()
+        await central._tasks.stop()
+        await asyncio.to_thread(central._journal.close)
+        for adapter in list(central._server.adapters):
+            assert adapter._transport is not None
+            adapter._transport.abort()
+        await until(lambda: not central._server.adapters)
+        central._server.timers.close()
+        central._kept.close()
+
+    async def restart(self, *, killed: bool = False) -> None:
+        """Another Central on the same directory, and the same port so that peers find it."""
+        self._settings["port"] = self.central.port
+        if self._running:
+            await (self.kill() if killed else self.stop())
+        await self.start()
+
+    # --- peers ----------------------------------------------------------------------------------------------------
+
+    def credential(self, role: Role, entity: str, username: str | None = None, **record: Any) -> Credential:
+        """A registered credential."""
+        return self.registry.register(role, entity, username, **record)
+
+    def join(self, credential: Credential, **client: Any) -> WirePeer:
+        """A program with this credential; it is on its way."""
+        kind = EnginePeer if credential.role is Role.CP else WirePeer
+        peer = kind(self, credential, **client)
+        self.peers.append(peer)
+        return peer
+
+    async def engine(
+        self, cp_id: str = "CP-1", *, connectors: int = 1, plugged: bool = True, **boot: int
+    ) -> EnginePeer:
+        """An engine that is connected and known, by default with a vehicle at its first connector."""
+        engine = self.join(self.credential(Role.CP, cp_id))
+        assert isinstance(engine, EnginePeer)
+        await engine.up()
+        await engine.boot(connectors, **boot)
+        if plugged:
+            engine.send(m.Plugged(connector=1))
+        await engine.heard()
+        return engine
+
+    async def monitor(self, cp_id: str = "CP-1") -> WirePeer:
+        """A monitor that is connected."""
+        return await self._joined(self.credential(Role.MONITOR, cp_id))
+
+    async def driver(self, name: str = "anna") -> WirePeer:
+        """A driver that is connected."""
+        return await self._joined(self.credential(Role.DRIVER, name))
+
+    async def operator(self) -> WirePeer:
+        """The sidecar, connected."""
+        return await self._joined(self.credential(Role.GATEWAY, "sidecar"))
+
+    async def console(self) -> WirePeer:
+        """The netcat-like console, connected."""
+        return await self._joined(self.credential(Role.DEBUG, "console"))
+
+    async def _joined(self, credential: Credential) -> WirePeer:
+        peer = self.join(credential)
+        await peer.up()
+        return peer
+
+    async def charge(
+        self, driver: WirePeer, cp_id: str = "CP-1", *, connector: int = 0, energy_wh: int | None = None
+    ) -> str:
+        """A granted charge request; the session's id."""
+        reply = await driver.ask(m.ChargeRequest(id=0, cp_id=cp_id, connector=connector, energy_wh=energy_wh))
+        assert isinstance(reply.session_id, str)
+        return reply.session_id
+
+    async def charging(self, cp_id: str = "CP-1", name: str = "anna") -> tuple[EnginePeer, WirePeer, str]:
+        """An engine that supplies, its driver and the session."""
+        engine, driver = await self.engine(cp_id), await self.driver(name)
+        session_id = await self.charge(driver, cp_id)
+        await engine.start(session_id)
+        return engine, driver, session_id
+
+    async def beat(self, seconds: float, *peers: WirePeer) -> None:
+        """Time passes; these peers are heard meanwhile."""
+        while seconds > 0:
+            step = min(seconds, 1.0)
+            self.clock.advance(step)
+            seconds -= step
+            for peer in peers:
+                await peer.heard()
+
+    # --- facts ----------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        return self.central.state
+
+    def cp(self, cp_id: str = "CP-1") -> ChargePoint:
+        return self.state.charge_points[ChargePointId(cp_id)]
+
+    def shown(self, cp_id: str = "CP-1") -> Shown:
+        return shown_state(self.state, self.cp(cp_id))
+
+    def session(self, session_id: str) -> Session:
+        return self.state.sessions[SessionId(session_id)]
+
+    def logged(self, kind: type[E]) -> list[E]:
+        """Durable events of a kind."""
+        return self.history.all(kind)
+
+    def lines(self, kind: type[e.Event]) -> list[LoggedEvent]:
+        """Durable events of a kind with their stamps."""
+        return [line for line in self.history.logged if isinstance(line.event, kind)]
+
+    def state_at(self, seq: int) -> State:
+        """The state that the first ``seq`` records of the log tell."""
+        state = State()
+        for record in self.history.records:
+            logged = decode(record.body)
+            if record.seq <= seq and logged is not None:
+                evolve(state, logged.event, logged.stamp)
+        return state
+
+    async def line(self, kind: type[E], **fields: object) -> E:
+        """Wait until the log has an event of this kind with these fields."""
+
+        def found() -> E | None:
+            return next((it for it in self.logged(kind) if fields.items() <= msgspec.structs.asdict(it).items()), None)
+
+        try:
+            await until(found)
+        except TimeoutError:
+            raise AssertionError(f"no {kind.__name__} with {fields}; there are {self.logged(kind)}") from None
+        event = found()
+        assert event is not None
+        return event
+
+
+def canonical(state: State) -> bytes:
+    """A state as bytes; the order of its tables counts, that of its sets does not."""
+    copy = copy_of(state)
+    for charge_point in copy.charge_points.values():
+        charge_point.holds = sorted(charge_point.holds)  # type: ignore[assignment]  # only to be written
+    return msgspec.msgpack.encode(copy)
+
+
+def copy_of(state: State) -> State:
+    """A state that shares nothing with the other."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=State)

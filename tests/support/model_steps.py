@@ -1,0 +1,225 @@
+"""Random days of a model site: each step is one thing that a site may live through, ordinary or not.
+
+What makes no sense at the moment does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from evcharge.domain import commands as c
+from evcharge.domain.state import LinkState, Role, StopCause
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
+from evcharge.units import MS_PER_HOUR, WattHours, Watts
+from tests.support.model_site import NORTH, SOUTH, Site
+
+# How far a charge point's channel clock may be behind: SESSION under way for 10 s, a day of drift, a slow check.
+LAGS_MS = (0, 900, 9_000, 19_640)
+
+
+def run(site: Site, program: bytes) -> None:
+    """Three bytes are one step: what, at which charge point, how."""
+    for i in range(0, len(program) - 2, 3):
+        what, where, how = program[i : i + 3]
+        STEPS[what % len(STEPS)](site, ChargePointId(f"cp-{where % 3}"), how)
+
+
+def _settle(site: Site, _cp_id: ChargePointId, _how: int) -> None:
+    site.pump()
+
+
+def _recover(site: Site, cp_id: ChargePointId, how: int) -> None:
+    """All is well at one charge point again, and a vehicle comes with a request: most days are ordinary."""
+    cp = site.cps[cp_id]
+    cp.error = None
+    if cp.wire is None:
+        site.connect(cp_id, LAGS_MS[how % len(LAGS_MS)])
+    if site.state.charge_points[cp_id].monitor.state is not LinkState.NEVER and cp_id not in site.monitors:
+        site.monitor_up(cp_id)
+    site.command(c.ReportRecovery(cp_id=cp_id))
+    site.command(c.ResumeChargePoints(cp_id=cp_id))
+    connector = cp.connectors[ConnectorNo(1 + how % 2)]
+    if not connector.plugged:
+        _plug(site, cp_id, how)
+    _request(site, cp_id, how)
+    if how % 8 < 5:
+        site.pump()
+
+
+def _exchange(site: Site, cp_id: ChargePointId, how: int) -> None:
+    for _ in range(1 + how % 4):
+        site.up(cp_id)
+        site.down(cp_id)
+
+
+def _up(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    site.up(cp_id)
+
+
+def _down(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    site.down(cp_id)
+
+
+def _lose_answer(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    wire = site.cps[cp_id].wire
+    if wire is not None and wire.up and isinstance(wire.up[0], c.ReportResult):
+        wire.up.popleft()
+
+
+def _short(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.advance((100, 1_000, 3_000, 10_100, 16_000)[how % 5])
+    site.allocate(everywhere=True)
+
+
+def _long(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.advance((31_000, 51_000, 61_000, MS_PER_HOUR, 25 * MS_PER_HOUR)[how % 5])
+
+
+def _allocate(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.allocate(everywhere=how % 2 == 0)
+
+
+def _request(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.requests += 1
+    site.command(
+        c.RequestCharge(
+            session_id=SessionId(f"s-{site.requests}"),
+            driver_id=DriverId(f"d-{how % 2}"),
+            cp_id=cp_id,
+            connector=ConnectorNo(how % 3),
+            energy_wh=(None, 5, 500, 40_000)[how % 4],
+            depart_by_ms=None,
+        )
+    )
+
+
+def _end(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    session_id = SessionId(f"s-{site.requests - how % 6}")
+    site.command(c.EndCharge(driver_id=DriverId(f"d-{how % 2}"), session_id=session_id))
+
+
+def _plug(site: Site, cp_id: ChargePointId, how: int) -> None:
+    cp = site.cps[cp_id]
+    connector = cp.connectors[ConnectorNo(1 + how % 2)]
+    if connector.plugged:
+        cp.unplug(connector, site.at_ms)
+    else:
+        connector.plugged = True
+        cp.say(c.ReportPlug(cp_id=cp_id, connector=connector.no, plugged=True))
+
+
+def _full(site: Site, cp_id: ChargePointId, how: int) -> None:
+    connector = site.cps[cp_id].connectors[ConnectorNo(1 + how % 2)]
+    if connector.running is not None:
+        site.cps[cp_id].end(connector, StopCause.VEHICLE_FULL, site.at_ms)
+
+
+def _sample(site: Site, cp_id: ChargePointId, how: int) -> None:
+    connector = site.cps[cp_id].connectors[ConnectorNo(1 + how % 2)]
+    if connector.running is not None:
+        site.cps[cp_id].say(
+            c.ReportMeter(
+                cp_id=cp_id,
+                session_id=connector.running.session_id,
+                meter_wh=WattHours(connector.register_wh),
+                power_w=Watts(connector.draw_w(site.clock_ms)),
+            )
+        )
+
+
+def _cut(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.cut(cp_id)
+    if how % 2:
+        site.notice(cp_id)
+
+
+def _notice(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    site.notice(cp_id)
+
+
+def _connect(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.connect(cp_id, LAGS_MS[how % len(LAGS_MS)])
+
+
+def _monitor(site: Site, cp_id: ChargePointId, how: int) -> None:
+    fence = site.monitors.get(cp_id)
+    if fence is None:
+        site.monitor_up(cp_id)
+    elif how % 4 == 0:
+        del site.monitors[cp_id]
+        site.command(c.PeerGone(role=Role.MONITOR, entity=cp_id, fence=fence, cause="silent"))
+    else:
+        site.command(c.ReportFault(cp_id=cp_id, code="test") if how % 2 else c.ReportRecovery(cp_id=cp_id))
+
+
+def _miss_monitors(site: Site, _cp_id: ChargePointId, _how: int) -> None:
+    for cp in list(site.state.charge_points.values()):
+        if cp.monitor.state is LinkState.AWAITED:
+            site.command(c.MonitorMissing(cp_id=cp.cp_id))
+
+
+def _operator(site: Site, cp_id: ChargePointId, how: int) -> None:
+    whom = None if how % 3 == 0 or cp_id not in site.state.charge_points else cp_id
+    site.command(c.StopChargePoints(cp_id=whom) if how % 2 else c.ResumeChargePoints(cp_id=whom))
+
+
+def _capacity(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    watts = (0, 2_000, 6_000, 16_000, 40_000)[how % 5]
+    site.command(c.SetCapacity(substation_id=SOUTH if how % 2 else NORTH, capacity_w=watts))
+
+
+def _broken(site: Site, cp_id: ChargePointId, _how: int) -> None:
+    cp = site.cps[cp_id]
+    cp.error = "broken"
+    cp.end_all(StopCause.FAULT, site.at_ms)
+    cp.say_status()
+
+
+def _restart_engine(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.cut(cp_id)
+    if how % 3 == 0:
+        site.cps[cp_id].lose_disk()
+    else:
+        site.cps[cp_id].end_all(StopCause.ENGINE_RESTART, site.at_ms)
+
+
+def _disk(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.synced = how % 2 == 0
+    if site.synced:
+        site.sync()
+
+
+def _restart_central(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    if how % 2:
+        site.sync()
+        site.command(c.StopCentral())
+    site.crash()
+
+
+STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
+    *([_settle] * 4),
+    *([_recover] * 16),
+    *([_exchange] * 10),
+    *([_up] * 4),
+    *([_down] * 4),
+    *([_short] * 12),
+    *([_request] * 4),
+    *([_plug] * 6),
+    *([_connect] * 4),
+    *([_allocate] * 4),
+    *([_sample] * 4),
+    *([_cut] * 5),
+    *([_notice] * 2),
+    *([_long] * 4),
+    *([_end] * 2),
+    *([_full] * 2),
+    *([_lose_answer] * 3),
+    *([_monitor] * 3),
+    *([_capacity] * 3),
+    *([_disk] * 2),
+    *([_restart_engine] * 2),
+    *([_restart_central] * 2),
+    _miss_monitors,
+    _operator,
+    _broken,
+)

@@ -1,0 +1,156 @@
+"""One sample of each kind of event, with every field set to something else than its default."""
+
+from __future__ import annotations
+
+from evcharge.domain import events as e
+from evcharge.domain.commands import ConnectorRating
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import (
+    Hold,
+    LimitReason,
+    Role,
+    SessionStatus,
+    SiteConfig,
+    StopCause,
+    Tariff,
+    Ticket,
+)
+from evcharge.energy.leases import Grant
+from evcharge.ids import (
+    ChargePointId,
+    CommandId,
+    ConnectorNo,
+    DriverId,
+    Fence,
+    SessionId,
+    SubstationId,
+    TicketId,
+)
+from evcharge.units import Grams, Millis, MinorUnits, PriceE4, WattHours, Watts
+
+CP, S, ANNA, MAIN = ChargePointId("cp-1"), SessionId("s-1"), DriverId("anna"), SubstationId("main")
+T0 = Millis(1_700_000_000_000)
+
+TICKET = Ticket(
+    ticket_id=TicketId("t-s-1"),
+    session_id=S,
+    cp_id=CP,
+    driver_id=ANNA,
+    substation_id=MAIN,
+    start_ms=T0,
+    end_ms=Millis(T0 + 3_600_000),
+    energy_wh=WattHours(7_550),
+    price_e4=PriceE4(3_000),
+    amount_minor=MinorUnits(227),
+    currency="EUR",
+    status=SessionStatus.INTERRUPTED,
+    reason=StopCause.SILENT,
+    average_w=Watts(7_550),
+    co2_g=Grams(2_265),
+    final_meter_wh=WattHours(8_550),
+    provisional=True,
+)
+
+SAMPLES: tuple[e.Event, ...] = (
+    e.CentralStarted(
+        site=SiteConfig(
+            capacities={SubstationId("zoo"): Watts(9_000), MAIN: Watts(22_000)},
+            assignments={CP: MAIN},
+            tariff=Tariff(price_e4=PriceE4(3_150), currency="CHF", co2_g_per_kwh=99),
+            authorization_ms=61_000,
+            settle_ms=86_000_000,
+            lease_ms=31_000,
+            start_ms=11_000,
+        )
+    ),
+    e.CentralStopped(),
+    e.PeerConnected(
+        role=Role.ENGINE,
+        entity=CP,
+        username="u-1",
+        fence=Fence(5),
+        boot_id=bytes(range(16)),
+        outbox_epoch=7,
+        stale_record=True,
+    ),
+    e.PeerDisconnected(role=Role.MONITOR, entity=CP, fence=Fence(5), cause="silent"),
+    e.PeerRefused(code="unknown", username="mallory", authentication=True, count=3),
+    e.IncidentRaised(code="failed_authentications", detail="5 from 10.0.0.1"),
+    e.AnomalySeen(code="meter_absurd", cp_id=CP, detail="session s-1"),
+    e.StraySupplyStopped(cp_id=CP, session_id=S, command_id=CommandId(9)),
+    e.PeerRevoked(role=Role.DRIVER, entity=ANNA, username="a-1"),
+    e.ChargePointBooted(
+        cp_id=CP,
+        connectors=(ConnectorRating(ConnectorNo(1), Watts(1_400), Watts(11_000)),),
+        model="m",
+        firmware="f",
+    ),
+    e.ConnectorChanged(cp_id=CP, connector=ConnectorNo(1), occupied=True, error="hot"),
+    e.HoldPlaced(cp_id=CP, hold=Hold.FAULT, detail="ko"),
+    e.HoldLifted(cp_id=CP, hold=Hold.FAULT),
+    e.OutboxApplied(cp_id=CP, n=3),
+    e.ChargeAuthorized(
+        session_id=S,
+        cp_id=CP,
+        connector=ConnectorNo(1),
+        driver_id=ANNA,
+        substation_id=MAIN,
+        min_w=Watts(1_400),
+        max_w=Watts(11_000),
+        energy_wh=WattHours(5_000),
+        depart_by_ms=Millis(T0 + 9),
+        expires_ms=Millis(T0 + 60_000),
+        command_id=CommandId(1),
+    ),
+    e.ChargeRefused(
+        driver_id=ANNA,
+        cp_id=CP,
+        reason=RefusalReason.NO_CAPACITY,
+        connector=ConnectorNo(2),
+        energy_wh=5,
+        depart_by_ms=6,
+        capacity_w=7,
+        reserved_w=8,
+    ),
+    e.RequestRefused(request="stop", subject=CP, reason=RefusalReason.UNKNOWN_CHARGE_POINT),
+    e.AuthorizationExpired(
+        session_id=S,
+        cp_id=CP,
+        connector=ConnectorNo(1),
+        driver_id=ANNA,
+        substation_id=MAIN,
+        cause=StopCause.EXPIRED,
+        command_id=CommandId(4),
+        start_pending=True,
+    ),
+    e.SessionForgotten(session_id=S),
+    e.AuthorizationAcknowledged(session_id=S),
+    e.SetPointIssued(
+        session_id=S,
+        grant=Grant(command_id=2, limit_w=7_000, fallback_w=1_400, expires_ms=50_030_000),
+        reason=LimitReason.EQUAL_SHARE,
+        start_valid_ms=50_010_000,
+    ),
+    e.SetPointAcknowledged(session_id=S, command_id=CommandId(2)),
+    e.SetPointRejected(session_id=S, command_id=CommandId(2), outcome="failed", detail="disk"),
+    e.SupplyStarted(session_id=S, meter_wh=WattHours(1_000), at_ms=T0),
+    e.MeterSampled(session_id=S, meter_wh=WattHours(1_500), power_w=Watts(7_000)),
+    e.SupplyPaused(session_id=S, meter_wh=WattHours(1_600)),
+    e.SupplyResumed(session_id=S, meter_wh=WattHours(1_600)),
+    e.SessionOnline(session_id=S),
+    e.StopOrdered(session_id=S, cause=StopCause.STOPPED, command_id=CommandId(3)),
+    e.StopConfirmed(session_id=S),
+    e.SupplyEnded(session_id=S, meter_wh=WattHours(8_550), cause=StopCause.UNPLUGGED, at_ms=T0),
+    e.TicketIssued(ticket=TICKET),
+    e.TicketAdjusted(
+        ticket_id=TicketId("t-s-1"),
+        session_id=S,
+        driver_id=ANNA,
+        energy_wh=-50,
+        amount_minor=-2,
+        co2_g=-15,
+        final_meter_wh=WattHours(8_500),
+    ),
+    e.TicketDelivered(driver_id=ANNA, ticket_id=TicketId("t-s-1")),
+    e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(9_000)),
+)
