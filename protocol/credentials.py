@@ -160,7 +160,7 @@ class _KeyJson(msgspec.Struct):
         return key
 
 
-class _CredentialJson(msgspec.Struct, omit_defaults=True):
+class _CredentialJson(msgspec.Struct):
     username: str
     password: str
     role: str
@@ -222,18 +222,17 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def to_json(self) -> bytes:
         """The registry's answer, exactly as ``from_json`` reads it. It holds the password."""
-        later = self.central_next
-        return msgspec.json.encode(
-            _CredentialJson(
-                username=self.username,
-                password=self.password,
-                role=self.role.label,
-                entity=self.entity,
-                epoch=self.epoch,
-                central=_key_json(self.central_public_key),
-                central_next=None if later is None else _key_json(later),
-            )
-        )
+        answer: dict[str, object] = {
+            "username": self.username,
+            "password": self.password,
+            "role": self.role.label,
+            "entity": self.entity,
+            "epoch": self.epoch,
+            "central": _key_json(self.central_public_key),
+        }
+        if self.central_next is not None:
+            answer["central_next"] = _key_json(self.central_next)
+        return msgspec.json.encode(answer)
 
     @cached_property
     def key_pair(self) -> tuple[X25519PrivateKey, bytes]:

@@ -105,19 +105,24 @@ class Admission:
             role=ROLES[record.role],
             entity=record.entity,
             username=record.username,
+            public_key=event.public_key,
             fence=self._last_fence,
             boot_id=event.boot_id,
             outbox_epoch=event.outbox_epoch,
             stale=stale,
         )
         adapter.peer = peer
-        adapter.accept(
+        # A charge point deletes what lies below next_n, so the number has to be durable before it is told.
+        self._engine.ask(lambda state, _stamp: _next_n(state, peer), lambda next_n: self._accept(peer, next_n))
+
+    def _accept(self, peer: Peer, next_n: int | None) -> None:
+        peer.adapter.accept(
             Grant(
                 sid=self._entropy(16),
                 secret=self._entropy(32),
                 t0_ms=self._engine.clock_ms(),
                 fence=peer.fence,
-                next_n=_next_n(self._engine.state, peer),
+                next_n=next_n,
             )
         )
 

@@ -14,7 +14,6 @@ from evcharge.domain.views import SessionView
 from evcharge.ids import SessionId, SubstationId
 from evcharge.net.clock import Clock
 from protocol import messages as m
-from protocol.errors import CloseCode
 
 
 class Outbound:
@@ -28,12 +27,14 @@ class Outbound:
         *,
         dirty: Callable[[SubstationId], None],
         wake: Callable[[int, SessionId], None],
+        revoke: Callable[[Peer], None],
     ) -> None:
         self._directory = directory
         self._telemetry = telemetry
         self._clock = clock
         self._dirty = dirty
         self._wake = wake
+        self._revoke = revoke
         self._clock_ms: Callable[[], int] = clock.steady_ms
 
     def attach(self, engine: Engine) -> None:
@@ -85,7 +86,7 @@ class Outbound:
             case fx.CloseChannel():
                 peer = self._directory.current(effect.role, effect.entity)
                 if peer is not None and peer.username == effect.username:
-                    peer.adapter.close(CloseCode.REVOKED)
+                    self._revoke(peer)
 
     def _done(self, peer: Peer, request_id: m.RequestId | None) -> None:
         if request_id is None or peer.role is Role.ENGINE:

@@ -19,6 +19,7 @@ class Peer:
         "fence",
         "origin",
         "outbox_epoch",
+        "public_key",
         "ready",
         "resumed_s",
         "role",
@@ -34,6 +35,7 @@ class Peer:
         role: Role,
         entity: str,
         username: str,
+        public_key: bytes,
         fence: Fence,
         boot_id: bytes,
         outbox_epoch: int | None,
@@ -43,6 +45,7 @@ class Peer:
         self.role = role
         self.entity = entity
         self.username = username
+        self.public_key = public_key
         self.fence = fence
         self.boot_id = boot_id
         self.outbox_epoch = outbox_epoch

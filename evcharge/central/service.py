@@ -33,7 +33,7 @@ from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import ROLES
 from evcharge.domain import commands as c
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import LinkState, SiteConfig, State
+from evcharge.domain.state import LinkState, Role, SiteConfig, State
 from evcharge.ids import SessionId, SubstationId
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
@@ -49,6 +49,9 @@ log = structlog.get_logger()
 PROGRESS_EVERY = 100_000
 # How often counted rejections are looked at, seconds.
 FLUSH_S = 5.0
+# How long a revoked engine keeps its channel, seconds: enough for the stop to reach it and its final meter to come
+# back, well within the 2 s that SPEC §2.6 allows.
+REVOKED_ENGINE_S = 0.75
 
 
 class Central:
@@ -98,7 +101,12 @@ class Central:
         self._deadlines = Deadlines(clock, self._pass_deadline)
         self._allocation = Allocation(self._reallocate, lambda: list(self.state.substations))
         self._outbound = Outbound(
-            self._directory, self._telemetry, clock, dirty=self._allocation.dirty, wake=self._deadlines.add
+            self._directory,
+            self._telemetry,
+            clock,
+            dirty=self._allocation.dirty,
+            wake=self._deadlines.add,
+            revoke=self._revoke,
         )
         self._engine = Engine(
             self.state,
@@ -274,17 +282,31 @@ class Central:
                 self._admission.turned_away(count - self._turned_away)
                 self._turned_away = count
 
+    def _revoke(self, peer: Peer) -> None:
+        """End the channel of a revoked peer; an engine first gets the time to stop and to report its final meter."""
+        if peer.role is Role.ENGINE:
+            due_s = self._clock.monotonic() + REVOKED_ENGINE_S
+            self._server.timers.schedule(due_s, lambda: peer.adapter.close(CloseCode.REVOKED))
+        else:
+            peer.adapter.close(CloseCode.REVOKED)
+
     def _record_changed(self, record: RegistryRecord) -> None:
         """The registry changed a record: a revocation ends the channel, whoever uses it now."""
         role = ROLES.get(record.role)
-        if role is None or record.status != "revoked":
+        if role is None:
+            return
+        current = self._directory.current(role, record.entity)
+        if record.status != "revoked":
+            replaced = current is not None and current.public_key not in record.keys.values()
+            if current is not None and current.username == record.username and replaced:
+                # The credential was made anew; the channel stands on the one that is no more.
+                self._revoke(current)
             return
         for adapter in list(self._server.adapters):
             peer: Peer | None = adapter.peer
             if peer is not None and not peer.ready and peer.username == record.username:
                 # Admitted, but its READY is still to come: too late.
                 adapter.close(CloseCode.REVOKED)
-        current = self._directory.current(role, record.entity)
         if current is not None and current.username != record.username:
             # A newer credential of the same entity is in use; the old one opens nothing any more.
             return

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from evcharge.cp.ledger import Ledger, restart_items
 from evcharge.cp.model import PowerSink
 from evcharge.cp.orders import Answer, Order, check_set_limit, countable
-from evcharge.cp.sessions import FAULT, SHUTDOWN, Sessions
+from evcharge.cp.sessions import FAULT, REVOKED, SHUTDOWN, Sessions
 from evcharge.cp.slot import Now, Slot
 from evcharge.cp.store import KEPT_RESULTS, Batch, KeptResult, Store
 from evcharge.cp.vehicle import Vehicle
@@ -154,6 +154,16 @@ class EngineCore:
         self._sessions.closing = True
         for slot in self._sessions.slots.values():
             self._sessions.end_if_running(slot, SHUTDOWN)
+        return self._take()
+
+    def revoked(self, now: Now) -> list[Message]:
+        """Central says that this credential is void: running sessions end here, as nobody can steer them any more.
+
+        Their results wait in the outbox for a new credential.
+        """
+        self._sessions.advance(now)
+        for slot in self._sessions.slots.values():
+            self._sessions.end_if_running(slot, REVOKED)
         return self._take()
 
     def tick(self, now: Now) -> list[Message]:

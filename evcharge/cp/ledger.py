@@ -35,6 +35,11 @@ class Ledger:
         """Too much is waiting for anything new."""
         return self.waiting >= MAX_ITEMS
 
+    def has_ended(self, session_id: str) -> bool:
+        """Whether the end of this session still waits for Central: it must not begin a second time meanwhile."""
+        waiting = (*self._outbox.items, *(item for batch in self._unsaved for item in batch.items))
+        return any(isinstance(i.payload, SupplyEnded) and i.payload.session_id == session_id for i in waiting)
+
     def item(self, payload: OutboxPayload) -> Item:
         """Number a payload; it has to go into the very next batch."""
         return self._outbox.number(payload)
@@ -84,9 +89,11 @@ class Ledger:
         """Central expects ``next_n``; what waits goes out with ``due``.
 
         When Central has seen more of this epoch than the disk remembers, the disk went back in time (a write that it
-        had promised was lost). Under their old numbers items would be taken for repeats, so they get free ones.
+        had promised was lost): under their old numbers items would be taken for repeats. When Central expects less
+        than the disk still holds, Central's log was replaced: the old numbers would be a gap for ever. Either way the
+        items get the numbers that Central expects.
         """
-        if next_n > self._outbox.next_n and not self._unsaved:
+        if not self._outbox.first_n <= next_n <= self._outbox.next_n and not self._unsaved:
             last_n = self._outbox.next_n - 1
             items = self._outbox.renumbered(next_n)
             if items:

@@ -23,6 +23,8 @@ class Answer(NamedTuple):
 
 
 DONE = Answer("done")
+# Central wrote the order before it heard of the end, which is still on its way to it.
+ENDED = Answer("rejected", "this session has ended")
 
 
 def countable(value: int) -> bool:
@@ -30,8 +32,10 @@ def countable(value: int) -> bool:
     return 0 <= value <= MAX_COUNT
 
 
-def check_authorize(order: Authorize, slot: Slot, trouble: str | None) -> Answer | None:
-    """``trouble`` is the connector's fault or the disk's, if any."""
+def check_authorize(order: Authorize, slot: Slot, trouble: str | None, ended: bool) -> Answer | None:
+    """``trouble`` is the connector's fault or the disk's, if any; ``ended``: the session has been here already."""
+    if ended:
+        return ENDED
     numbers = (order.energy_wh, order.depart_by_ms, order.expires_ms)
     if not 1 <= len(order.session_id) <= MAX_ID or not all(n is None or countable(n) for n in numbers):
         return Answer("rejected", "a value is out of range")

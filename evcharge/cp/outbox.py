@@ -30,6 +30,11 @@ class OutboxQueue:
         return len(self._items)
 
     @property
+    def first_n(self) -> int:
+        """Number of the oldest item; the next new one's when there is none."""
+        return self._items[0].n if self._items else self.next_n
+
+    @property
     def items(self) -> tuple[Item, ...]:
         """What Central has not acknowledged, oldest first."""
         return tuple(self._items)

@@ -287,6 +287,8 @@ class Fleet:
             except Refusal as refusal:
                 refused = refusal
             log.error("cp.refused", cp=host.cp_id, sentence=str(refused))
+            if refused.code is RefuseCode.REVOKED:
+                host.send(host.engine.revoked(host.now()))
             if len(self.hosts) == 1 and not host.was_up:
                 self._refused = refused
                 stop.set()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from evcharge.cp.ledger import STORAGE_FAILED, Ledger
 from evcharge.cp.model import Connector, Finished, PowerSink
-from evcharge.cp.orders import DONE, Answer, check_authorize, check_limit, check_start
+from evcharge.cp.orders import DONE, ENDED, Answer, check_authorize, check_limit, check_start
 from evcharge.cp.slot import Lease, Now, Slot
 from evcharge.cp.store import Authorization, Batch, KeptResult, Running, Saved
 from protocol.messages import (
@@ -27,6 +27,7 @@ from protocol.messages import (
 
 # Why a session ends, and why none starts, when the process is ended on purpose. SPEC §7.4
 SHUTDOWN = "engine_shutdown"
+REVOKED = "revoked"
 # Why a session ends when its connector, the red button or the disk stops it; the status says which. SPEC §7.4
 FAULT = "fault"
 
@@ -60,7 +61,7 @@ class Sessions:
 
     def authorize(self, order: Authorize, slot: Slot, done: Results, now: Now) -> Answer:
         """A session may start here; the newest word of Central counts."""
-        refusal = check_authorize(order, slot, self.trouble(slot))
+        refusal = check_authorize(order, slot, self.trouble(slot), self.ledger.has_ended(order.session_id))
         if refusal is not None:
             return refusal
         if slot.running is not None:
@@ -82,6 +83,8 @@ class Sessions:
         if slot.running is not None and slot.running.session_id == order.session_id:
             # A second START for a running session is a retry, not an error; its set-point is the newest.
             return check_limit(order) or self.set_point(order, slot, now)
+        if self.ledger.has_ended(order.session_id):
+            return ENDED
         refusal = check_start(order, slot, self.trouble(slot), self.ledger.crowded, now)
         if refusal is not None:
             return refusal

@@ -30,6 +30,9 @@ from protocol.messages import Ack, Drain, Error, Message, Refused, Reply
 CONNECT_S = 5.0
 # A revoked peer asks again after this time, in seconds. SPEC §5.3
 REVOKED_S = 3600.0
+# Another process took the channel over: it is asked for again after this time, in seconds. Long enough that two
+# processes do not spend their time on handshakes, short enough that a second terminal is soon done. SPEC §5.3
+SUPERSEDED_S = 10.0
 # Requests that wait for an answer at the same time. Central takes 200 at once. SPEC §5.2
 MAX_REQUESTS = 256
 
@@ -260,7 +263,7 @@ class Client:
                 delay_s = REVOKED_S if code is RefuseCode.REVOKED else CAP_S
         elif visit.code in (CloseCode.SUPERSEDED, CloseCode.DUPLICATE_ID):
             # Another process uses this credential; to take the channel back at once would never end.
-            delay_s = CAP_S
+            delay_s = SUPERSEDED_S
         if adapter.refusal is not None:
             return adapter.refusal.retry_after_s + delay_s
         # A drain gives every peer a moment of its own, so nothing is added to it.

@@ -19,6 +19,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain.state import Session, SessionStatus, State, Substation
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, Fence, SessionId, SubstationId
 from evcharge.units import Millis, WattHours, Watts
+from protocol import messages as m
 from protocol.credentials import Role
 from tests.support.bench import Bench
 from tests.support.central import until
@@ -188,9 +189,9 @@ def test_a_frozen_clock_does_not_make_deadlines_spin(monkeypatch: pytest.MonkeyP
 # --- allocation, tasks ------------------------------------------------------------------------------------------------
 
 
-async def test_changes_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changes_are_gathered() -> None:
     done: list[SubstationId] = []
-    alloc = Allocation(done.append, lambda: [])
+    alloc = Allocation(done.append, list)
     running = asyncio.create_task(alloc.run())
     for name in ("a", "b", "a", "a"):
         alloc.dirty(SubstationId(name))
@@ -248,8 +249,6 @@ def test_what_is_no_order_is_a_bug() -> None:
 
 
 def test_the_console_has_no_commands() -> None:
-    from protocol import messages as m
-
     bench = Bench()
     console = bench.join(Role.DEBUG, "console")
     before = len(bench.log.bodies)

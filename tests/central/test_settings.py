@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from yarl import URL
 
 from evcharge.central.registry import BadBootstrap, RegistryAccess, read_bootstrap
 from evcharge.central.settings import BadSite, Settings, site_of
@@ -15,7 +16,8 @@ from tests.support.wire import CENTRAL, credential
 
 
 def settings(tmp_path: Path, **values: Any) -> Settings:
-    return Settings(**({"data_dir": tmp_path, "registry_url": "http://127.0.0.1:1"} | values))
+    given: dict[str, Any] = {"data_dir": tmp_path, "registry_url": "http://127.0.0.1:1"}
+    return Settings(**(given | values))
 
 
 def site_file(tmp_path: Path, text: str) -> Settings:
@@ -88,8 +90,7 @@ BAD_FILES = {
 def sentence(error: pytest.ExceptionInfo[BaseException]) -> str:
     """What the operator reads: one line that ends like a sentence and names no exception."""
     text = str(error.value)
-    assert "\n" not in text.rstrip("\n") or "TOML" in text
-    assert text.endswith(".") or text.endswith("'.") or text.endswith("'")
+    assert "\n" not in text and text.endswith(".") and not text.endswith("..")
     assert "Error" not in text and "Traceback" not in text
     return text
 
@@ -104,7 +105,7 @@ def test_a_mistake_in_the_site_file_is_one_sentence(kind: str, tmp_path: Path) -
 
 
 def test_a_site_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(BadSite, match="cannot read the site file .*No such file"):
+    with pytest.raises(BadSite, match=r"cannot read the site file .*No such file"):
         site_of(settings(tmp_path, site_file=tmp_path / "none.toml"), 1.0)
     (tmp_path / "site.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(BadSite, match="is not TOML"):
@@ -154,9 +155,8 @@ def test_a_sound_file(tmp_path: Path) -> None:
     "url", ["http://localhost:1", "http://[::1]:1", "https://registry.example", "http://127.9.9.9"]
 )
 def test_loopback_and_tls_need_no_permission(url: str, tmp_path: Path) -> None:
-    assert str(read_bootstrap(central_json(tmp_path), url, allow_plain=False).registry.url) == url + "/" * (
-        url.count("/") == 2 and False
-    )
+    bootstrap = read_bootstrap(central_json(tmp_path), url, allow_plain=False)
+    assert str(bootstrap.registry.url).rstrip("/") == url
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1:80", "http://registry.example"])
@@ -208,11 +208,9 @@ def test_a_damaged_central_json_is_one_sentence(kind: str, tmp_path: Path) -> No
 
 
 def test_a_central_json_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BadBootstrap, match="cannot read .*No such file or directory; `evcharge-sidecar init` makes it"):
+    with pytest.raises(BadBootstrap, match=r"cannot read .*No such file or directory; `.* init` makes it"):
         read_bootstrap(tmp_path / "central.json", None, allow_plain=False)
 
 
 def test_the_token_is_not_in_a_repr() -> None:
-    from yarl import URL
-
     assert "evs" not in repr(RegistryAccess(URL("http://x"), b"", "evs"))

@@ -203,8 +203,8 @@ async def test_after_a_refusal_it_waits_as_long_as_it_was_told(refusal: tuple[Re
         (CloseCode.NORMAL, 0.25),
         (CloseCode.EXPIRED, 0.25),
         (CloseCode.REVOKED, REVOKED_S),
-        (CloseCode.SUPERSEDED, 60.0),
-        (CloseCode.DUPLICATE_ID, 60.0),
+        (CloseCode.SUPERSEDED, 10.0),
+        (CloseCode.DUPLICATE_ID, 10.0),
     ],
 )
 async def test_after_a_close_it_waits_as_the_code_says(code: CloseCode, delay_s: float) -> None:
