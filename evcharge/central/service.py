@@ -32,9 +32,10 @@ from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import ROLES
 from evcharge.domain import commands as c
+from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.evolve import evolve
 from evcharge.domain.state import LinkState, Role, SiteConfig, State
-from evcharge.ids import SessionId, SubstationId
+from evcharge.ids import ChargePointId, SessionId, SubstationId
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
 from evcharge.net.server import Server
@@ -283,8 +284,8 @@ class Central:
                 self._turned_away = count
 
     def _revoke(self, peer: Peer) -> None:
-        """End the channel of a revoked peer; an engine first gets the time to stop and to report its final meter."""
-        if peer.role is Role.ENGINE:
+        """End the channel of a revoked peer; an engine with a session first gets the time to report its final meter."""
+        if peer.role is Role.ENGINE and open_sessions_at(self.state, ChargePointId(peer.entity)):
             due_s = self._clock.monotonic() + REVOKED_ENGINE_S
             self._server.timers.schedule(due_s, lambda: peer.adapter.close(CloseCode.REVOKED))
         else:

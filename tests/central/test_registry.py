@@ -15,6 +15,7 @@ from aiohttp import web
 from evcharge.audit.record import decode
 from evcharge.central.records import BrokenRecords, Kept, KeptRecords
 from evcharge.central.registry import MAX_ANSWER
+from evcharge.central.service import REVOKED_ENGINE_S
 from evcharge.domain import events as e
 from evcharge.domain.state import Hold, Shown
 from protocol import messages as m
@@ -250,20 +251,44 @@ async def test_an_answer_that_was_made_up_hides_no_later_revocation(site: Site) 
 
 
 async def test_a_revocation_closes_the_channel_and_holds_the_charge_point(site: Site) -> None:
-    engine, driver, session_id = await site.charging()
+    engine = await site.engine()
     async with asyncio.timeout(2.0):
         site.registry.revoke(engine.credential.username)
         assert "REVOKED" in await engine.down()
     assert await engine.refused() is RefuseCode.REVOKED
     assert site.cp().holds == {Hold.REVOKED}
-    assert site.session(session_id).stop is not None
     assert len(await _all(site, e.PeerRevoked)) == 1
     newer = site.join(site.credential(Role.CP, "CP-1", "cp-cp-1-new"), outbox_epoch=7)
     await newer.up()
-    await newer.ask(m.Boot(connectors=[m.ConnectorInfo(connector=1, min_w=1_400, max_w=11_000)]))
     assert not site.cp().holds, "a new credential is a charge point again"
-    assert (await newer.next(m.StopSupply)).reason == "revoked"
+
+
+async def test_a_revoked_engine_gets_the_time_to_report_its_final_meter_and_no_more(site: Site) -> None:
+    engine, driver, session_id = await site.charging()
+    site.registry.revoke(engine.credential.username)
+    stop = await engine.next(m.StopSupply)
+    assert stop.reason == "revoked"
+    await engine.end(session_id, meter_wh=1_800, reason="revoked")
+    assert (await driver.next(m.Ticket)).energy_wh == 800
+    assert not engine.downs
+    assert REVOKED_ENGINE_S < 1.5
+    site.clock.advance(REVOKED_ENGINE_S + 0.1)
+    assert "REVOKED" in await engine.down()
+    assert await engine.refused() is RefuseCode.REVOKED
     assert not driver.downs
+
+
+async def test_a_credential_that_was_made_anew_ends_the_channel_of_the_old_one(site: Site) -> None:
+    driver = await site.driver()
+    waiting = await RawPeer.at(site, site.credential(Role.DRIVER, "ben"))
+    await waiting.up_to_session()
+    site.credential(Role.DRIVER, "ben")
+    new = site.credential(Role.DRIVER, "anna")
+    assert "REVOKED" in await driver.down()
+    assert await verdict(site, new) is None
+    await waiting.say_ready()
+    assert await waiting.closed() == "REVOKED"
+    assert not [event for event in site.logged(e.PeerConnected) if event.entity == "ben"]
 
 
 async def _all(site: Site, kind: type[e.PeerRevoked]) -> list[e.PeerRevoked]:

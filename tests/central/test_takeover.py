@@ -52,9 +52,11 @@ async def test_orders_for_the_old_channel_never_reach_the_new_one(site: Site) ->
     asked = asyncio.create_task(site.charge(driver))
     await until(lambda: site.disk.waiting)
     newer = site.join(engine.credential, outbox_epoch=7)
-    await newer.up()
+    await turns()
+    assert not newer.ups, "the outbox position that it would be told is not durable yet"
     site.disk.release()
     session_id = await asked
+    await newer.up()
     await newer.heard()
     assert not [order for order in newer.got(m.Authorize) if order.fence != newer.ups[0].fence]
     newer.inbox.clear()
@@ -150,7 +152,7 @@ async def pause_by_congestion(site: Site, monkeypatch: pytest.MonkeyPatch, *peer
     monkeypatch.setattr(engine_module, "HIGH_MARK", 1)
     site.disk.hold()
     for cp_id in ("CP-7", "CP-8", "CP-9"):
-        driver.send(m.ChargeRequest(id=1, cp_id=cp_id))  # type: ignore[attr-defined]
+        driver.send(m.ChargeRequest(id=f"ask-{cp_id}", cp_id=cp_id))  # type: ignore[attr-defined]
     await until(lambda: site.central._engine.congested)
     engine.send(m.Heartbeat())  # type: ignore[attr-defined]
     await until(lambda: len(site.central._paused) == 2)
@@ -163,7 +165,7 @@ async def test_congestion_pauses_reading_and_relief_resumes_it(site: Site, monke
     assert not any(adapter.reading for adapter in adapters)
     held = site.central._engine.backlog
     for number in range(50):
-        driver.send(m.EndCharge(id=number, session_id="s-none"))
+        driver.send(m.EndCharge(id=f"end-{number}", session_id="s-none"))
     await turns()
     assert site.central._engine.backlog == held, "nothing more is taken in"
     site.disk.release()

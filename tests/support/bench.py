@@ -75,9 +75,13 @@ class Bench:
         self.telemetry = Telemetry()
         self.deadlines = Deadlines(self.clock, lambda sid: self.execute(c.PassDeadline(session_id=sid)))
         self.outbound = Outbound(
-            self.directory, self.telemetry, self.clock, dirty=self.dirty.append, wake=self.deadlines.add
+            self.directory,
+            self.telemetry,
+            self.clock,
+            dirty=self.dirty.append,
+            wake=self.deadlines.add,
+            revoke=lambda peer: peer.adapter.close(CloseCode.REVOKED),
         )
-        loop: Any = None
         self.engine = Engine(self.state, self.log, self.clock, self.outbound.release, self.failures.append, loop=loop)
         self.outbound.attach(self.engine)
         questions = Questions(self.engine, self.directory, self.telemetry, self.clock)
@@ -118,6 +122,7 @@ class Bench:
             role=ROLES[role],
             entity=entity,
             username=f"{role.label}-{entity}",
+            public_key=bytes(32),
             fence=Fence(self.fence),
             boot_id=bytes(16),
             outbox_epoch=outbox_epoch,
