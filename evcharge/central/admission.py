@@ -11,7 +11,7 @@ from evcharge.central.peers import Directory, Peer
 from evcharge.central.registry import Found, RegistryAway, RegistryClient
 from evcharge.central.rejections import Rejection, Rejections
 from evcharge.central.tasks import Tasks
-from evcharge.central.translate import ROLES
+from evcharge.central.translate.incoming import ROLES
 from evcharge.domain.charge_points import outbox_was_lost
 from evcharge.domain.commands import PeerReady, PeerRejected
 from evcharge.domain.state import Role, State
@@ -53,6 +53,8 @@ class Admission:
         self._rejections = Rejections(self._record)
         self._last_fence = Fence(engine.state.last_fence)
         self._refused: set[Adapter] = set()
+        self._admitted: set[Peer] = set()
+        """Those whose READY is still to come."""
         self.draining = False
 
     def hello(self, adapter: Adapter) -> None:
@@ -112,6 +114,7 @@ class Admission:
             stale=stale,
         )
         adapter.peer = peer
+        self._admitted.add(peer)
         # A charge point deletes what lies below next_n, so the number has to be durable before it is told.
         self._engine.ask(lambda state, _stamp: _next_n(state, peer), lambda next_n: self._accept(peer, next_n))
 
@@ -139,6 +142,7 @@ class Admission:
 
         False: it comes late. A newer channel of this peer is open already, so this one was given up by its owner.
         """
+        self._admitted.discard(peer)
         current = self._directory.current(peer.role, peer.entity)
         if current is not None and current.fence > peer.fence:
             peer.adapter.close(CloseCode.SUPERSEDED)
@@ -161,8 +165,16 @@ class Admission:
             older.adapter.close(CloseCode.SUPERSEDED)
         return True
 
+    def changed(self, record: RegistryRecord) -> None:
+        """A record changed: whoever it does not admit any more, and is not READY yet, comes too late."""
+        for peer in list(self._admitted):
+            admits = record.status == "active" and peer.public_key in record.keys.values()
+            if peer.username == record.username and not admits:
+                peer.adapter.close(CloseCode.REVOKED)
+
     def gone(self, adapter: Adapter, code: CloseCode | None, error: RemoteProtocolError | None, *, clean: bool) -> None:
         """A connection ended without having become a peer: leave a line, unless its refusal has left one."""
+        self._admitted.discard(adapter.peer)
         if adapter in self._refused:
             self._refused.discard(adapter)
             return

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from evcharge.central import translate
 from evcharge.central.engine import Engine, Origin
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.telemetry import Telemetry
+from evcharge.central.translate import outgoing
 from evcharge.domain import effects as fx
-from evcharge.domain.state import Role
-from evcharge.domain.views import SessionView
+from evcharge.domain.state import Role, Session
+from evcharge.domain.views import SessionView, view_session
 from evcharge.ids import SessionId, SubstationId
 from evcharge.net.clock import Clock
-from protocol import messages as m
 
 
 class Outbound:
@@ -35,11 +35,10 @@ class Outbound:
         self._dirty = dirty
         self._wake = wake
         self._revoke = revoke
-        self._clock_ms: Callable[[], int] = clock.steady_ms
 
     def attach(self, engine: Engine) -> None:
-        """Use the engine's channel clock (the engine itself is made with ``release``)."""
-        self._clock_ms = engine.clock_ms
+        """Close the circle: the engine itself is made with ``release``, and its clock is the channels'."""
+        self._engine = engine
 
     def release(self, origin: Origin, effects: list[fx.Effect]) -> None:
         """Say what became durable, to whom it concerns; each request gets exactly one answer."""
@@ -58,10 +57,16 @@ class Outbound:
         if not answered and origin.request_id is not None:
             self._done(origin.reply_to, origin.request_id)
 
+    def tell_progress(self, session: Session) -> None:
+        """Newest telemetry for the session's driver. Not at once: the view may show what is not durable yet."""
+        driver = self._directory.current(Role.DRIVER, session.driver_id)
+        if driver is not None:
+            self._engine.ask(lambda state, _: view_session(state, session), partial(self.tell_driver, driver))
+
     def tell_driver(self, driver: Peer, view: SessionView) -> None:
         """How a session goes, with the newest telemetry."""
         live = self._telemetry.live_of(view.session_id)
-        driver.send(m.Update(**translate.session_fields(view, live)))
+        driver.send(outgoing.update(view, live))
 
     def _tell(self, effect: fx.Effect) -> None:
         match effect:
@@ -69,7 +74,7 @@ class Outbound:
                 engine = self._directory.current(Role.ENGINE, effect.cp_id)
                 # For an older channel it is void: boot sends the desired state anew (SPEC §6.1).
                 if engine is not None and engine.fence == effect.fence:
-                    engine.send(translate.order_of(effect, self._clock_ms(), self._clock.site_ms()))
+                    engine.send(outgoing.order_of(effect, self._engine.clock_ms(), self._clock.site_ms()))
             case fx.SessionNews():
                 driver = self._directory.current(Role.DRIVER, effect.session.driver_id)
                 if driver is not None:
@@ -78,7 +83,7 @@ class Outbound:
                 self._telemetry.forget(effect.ticket.session_id)
                 driver = self._directory.current(Role.DRIVER, effect.ticket.driver_id)
                 if driver is not None:
-                    driver.send(translate.ticket_message(effect.ticket))
+                    driver.send(outgoing.ticket_message(effect.ticket))
             case fx.Dirty():
                 self._dirty(effect.substation_id)
             case fx.Wake():
@@ -88,18 +93,15 @@ class Outbound:
                 if peer is not None and peer.username == effect.username:
                     self._revoke(peer)
 
-    def _done(self, peer: Peer, request_id: m.RequestId | None) -> None:
-        if request_id is None or peer.role is Role.ENGINE:
-            peer.send(m.Ack(re=request_id, time_ms=self._clock.site_ms(), clock_ms=self._clock_ms()))
-        else:
-            peer.send(m.Reply(re=request_id))
+    def _done(self, peer: Peer, request_id: int | str | None) -> None:
+        engine = peer.role is Role.ENGINE
+        peer.send(outgoing.done(request_id, self._engine.clock_ms(), self._clock.site_ms(), engine=engine))
 
 
 def _answer(origin: Origin, effect: fx.Granted | fx.Denied, telemetry: Telemetry) -> None:
     peer: Peer = origin.reply_to
     if isinstance(effect, fx.Denied):
-        peer.send(translate.refusal(effect, origin.request_id))
+        peer.send(outgoing.refusal(effect, origin.request_id))
     elif origin.request_id is not None:
-        session_id = effect.session.session_id
-        fields = translate.session_fields(effect.session, telemetry.live_of(session_id))
-        peer.send(m.Reply(re=origin.request_id, session_id=session_id, session=m.SessionView(**fields)))
+        live = telemetry.live_of(effect.session.session_id)
+        peer.send(outgoing.session_reply(origin.request_id, effect.session, live))

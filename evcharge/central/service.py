@@ -24,13 +24,13 @@ from evcharge.central.inbound import Inbound
 from evcharge.central.liveness import Liveness
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
-from evcharge.central.questions import Questions
 from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
 from evcharge.central.settings import Settings, site_of
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
-from evcharge.central.translate import ROLES
+from evcharge.central.translate.incoming import ROLES
+from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.evolve import evolve
@@ -133,9 +133,7 @@ class Central:
             self._engine, self._registry, self._directory, self._tasks, clock, entropy=self._entropy
         )
         questions = Questions(self._engine, self._directory, self._telemetry, clock)
-        self._inbound = Inbound(
-            self._engine, self._directory, self._outbound, questions, self._telemetry, clock, entropy=self._entropy
-        )
+        self._inbound = Inbound(self._engine, self._outbound, questions, self._telemetry, clock, entropy=self._entropy)
         self._engine.on_relief = self._resume_reading
         self._server = Server(self._bootstrap.credential, self, clock=clock, entropy=self._entropy)
         self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
@@ -296,6 +294,7 @@ class Central:
         role = ROLES.get(record.role)
         if role is None:
             return
+        self._admission.changed(record)
         current = self._directory.current(role, record.entity)
         if record.status != "revoked":
             replaced = current is not None and current.public_key not in record.keys.values()
@@ -303,11 +302,6 @@ class Central:
                 # The credential was made anew; the channel stands on the one that is no more.
                 self._revoke(current)
             return
-        for adapter in list(self._server.adapters):
-            peer: Peer | None = adapter.peer
-            if peer is not None and not peer.ready and peer.username == record.username:
-                # Admitted, but its READY is still to come: too late.
-                adapter.close(CloseCode.REVOKED)
         if current is not None and current.username != record.username:
             # A newer credential of the same entity is in use; the old one opens nothing any more.
             return

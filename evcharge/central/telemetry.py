@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from evcharge.central.translate import Live
+from evcharge.central.translate.outgoing import Live
 from evcharge.domain.state import RUNNING, State
 from evcharge.ids import ChargePointId, SessionId, SubstationId
 

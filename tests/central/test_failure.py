@@ -10,7 +10,7 @@ import pytest
 
 from evcharge.audit.journal import JournalFailed
 from evcharge.central import engine as engine_module
-from evcharge.central import translate
+from evcharge.central.translate import outgoing
 from evcharge.domain import events as e
 from evcharge.net.client import RequestFailed
 from protocol import messages as m
@@ -130,7 +130,7 @@ def break_the_grid(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def break_what_is_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """In what is released when the log is durable."""
-    monkeypatch.setattr(translate, "order_of", broken)
+    monkeypatch.setattr(outgoing, "order_of", broken)
 
 
 def break_the_registry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ async def test_a_bug_anywhere_else_stops_central_as_well(
 async def test_a_bug_in_an_answer_closes_only_who_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A question changes nothing, so the state can still be trusted."""
     driver, operator = await site.driver(), await site.operator()
-    monkeypatch.setattr(translate, "totals_view", broken)
+    monkeypatch.setattr(outgoing, "totals_view", broken)
     with pytest.raises(RequestFailed):
         await operator.ask(m.Query(id=0, what="totals"))
     assert "INTERNAL" in operator.downs[0]

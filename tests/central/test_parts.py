@@ -14,7 +14,7 @@ from evcharge.central.deadlines import Deadlines
 from evcharge.central.rejections import KEPT, SINGLY, WINDOW_S, Rejection, Rejections
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import SAMPLE_PAUSE_S, SAMPLE_S, Telemetry
-from evcharge.central.translate import mask, order_of
+from evcharge.central.translate.outgoing import mask, order_of
 from evcharge.domain import effects as fx
 from evcharge.domain.state import Session, SessionStatus, State, Substation
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, Fence, SessionId, SubstationId

@@ -10,9 +10,9 @@ from evcharge.central.engine import CENTRAL, Engine
 from evcharge.central.inbound import Inbound
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
-from evcharge.central.questions import Questions
 from evcharge.central.telemetry import Telemetry
-from evcharge.central.translate import ROLES
+from evcharge.central.translate.incoming import ROLES
+from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
 from evcharge.domain.state import SiteConfig, State
 from evcharge.ids import ChargePointId, Fence, SubstationId
@@ -82,12 +82,11 @@ class Bench:
             wake=self.deadlines.add,
             revoke=lambda peer: peer.adapter.close(CloseCode.REVOKED),
         )
+        loop: Any = None
         self.engine = Engine(self.state, self.log, self.clock, self.outbound.release, self.failures.append, loop=loop)
         self.outbound.attach(self.engine)
         questions = Questions(self.engine, self.directory, self.telemetry, self.clock)
-        self.inbound = Inbound(
-            self.engine, self.directory, self.outbound, questions, self.telemetry, self.clock, entropy=seeded(1)
-        )
+        self.inbound = Inbound(self.engine, self.outbound, questions, self.telemetry, self.clock, entropy=seeded(1))
         self.fence = 0
         north, south = SubstationId("north"), SubstationId("south")
         self.execute(

@@ -119,6 +119,11 @@ def test_json_round_trip_and_extra_fields() -> None:
     assert Credential.from_json(json.dumps(raw).encode()) == one
 
 
+def test_answer_has_every_field_even_at_its_default() -> None:
+    assert list(json.loads(credential().to_json())) == ["username", "password", "role", "entity", "epoch", "central"]
+    assert json.loads(CENTRAL.to_json())["entity"] == "" and json.loads(CENTRAL.to_json())["epoch"] == 1
+
+
 def test_credential_derives_its_keys() -> None:
     one = credential()
     assert one.private_key() == static_private_key(SECRET, "cp-1", Role.CP, 1)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from rich.pretty import pretty_repr
 
+from protocol import channel as token
 from protocol import frames, handshake
 from protocol.connection import (
     AuthPresented,
@@ -291,6 +292,7 @@ def test_central_of_another_site_is_not_answered() -> None:
     pair = Pair(who=other)
     with pytest.raises(AuthenticationFailed):
         pair.pump()
+    assert pair.at_central == [], "a slot would have been spent on it"
     assert pair.central.data_to_send() == b""
 
 
@@ -433,6 +435,21 @@ def test_alert_is_a_hint(code: bytes, error: type[Exception]) -> None:
     peer.data_to_send()
     _, raised = drain(peer, frames.encode_frame(frames.ALERT, code), NOW)
     assert type(raised) is error and "hint" in str(raised)
+
+
+def test_alert_after_session_is_out_of_turn(flights: dict[str, bytes]) -> None:
+    peer = peer_after(flights, "m2", "m4")
+    _, raised = drain(peer, frames.encode_frame(frames.ALERT, bytes([RefuseCode.VERSION])), NOW)
+    assert type(raised) is UnexpectedMessage and "hint" not in str(raised)
+
+
+@pytest.mark.parametrize("kind", [token.APP, token.KEY_UPDATE, token.PING, token.PONG, 6])
+def test_centrals_first_token_is_ready_or_close(flights: dict[str, bytes], kind: int) -> None:
+    central, peer = central_after(flights, "m1", "m3"), peer_after(flights, "m2", "m4")
+    channel = central._channel
+    assert channel is not None
+    events, error = drain(peer, channel.seal(kind, b"", NOW), NOW)
+    assert events == [] and isinstance(error, UnexpectedMessage) and not peer.ready
 
 
 # --- payloads ---

@@ -1,4 +1,4 @@
-"""The only place that sees both sides: wire messages become commands, effects and views become wire messages."""
+"""From the domain to the wire: effects become orders, answers and news; views become what a reply shows."""
 
 from __future__ import annotations
 
@@ -7,25 +7,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import views
-from evcharge.domain.decide import AnyCommand
 from evcharge.domain.refusals import sentence
-from evcharge.domain.state import Role, StopCause, Ticket, Totals
-from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, SessionId, SubstationId, TicketId
-from evcharge.units import Millis, WattHours, Watts, amount_of
+from evcharge.domain.state import Ticket, Totals
+from evcharge.units import WattHours, amount_of
 from protocol import messages as m
-from protocol.credentials import Role as WireRole
-
-ROLES = {
-    WireRole.CP: Role.ENGINE,
-    WireRole.MONITOR: Role.MONITOR,
-    WireRole.DRIVER: Role.DRIVER,
-    WireRole.GATEWAY: Role.OPERATOR,
-    WireRole.DEBUG: Role.CONSOLE,
-}
-"""Who a wire role is to the domain; Central itself never connects to Central."""
 
 
 class Live(NamedTuple):
@@ -34,121 +21,6 @@ class Live(NamedTuple):
     energy_wh: int
     power_w: int
     soc: int | None
-
-
-def command_from_engine(message: m.FromEngine, cp_id: ChargePointId) -> AnyCommand | None:
-    """An engine's message as a command; None for what never reaches the domain (heartbeat, telemetry)."""
-    match message:
-        case m.Boot():
-            return c.BootChargePoint(
-                cp_id=cp_id,
-                connectors=tuple(
-                    c.ConnectorRating(ConnectorNo(info.connector), Watts(info.min_w), Watts(info.max_w))
-                    for info in message.connectors
-                ),
-                model=message.model,
-                firmware=message.firmware,
-            )
-        case m.Plugged() | m.Unplugged():
-            plugged = isinstance(message, m.Plugged)
-            return c.ReportPlug(cp_id=cp_id, connector=ConnectorNo(message.connector), plugged=plugged)
-        case m.Result():
-            return c.ReportResult(
-                cp_id=cp_id,
-                command_id=CommandId(message.command_id),
-                outcome=message.outcome,
-                detail=message.detail,
-            )
-        case m.Outbox():
-            return _report(message.payload, cp_id, message.n)
-        case m.Heartbeat() | m.SupplyUpdate():
-            return None
-        case _:
-            return _report(message, cp_id, None)
-
-
-def _report(payload: m.OutboxPayload, cp_id: ChargePointId, n: int | None) -> AnyCommand:
-    match payload:
-        case m.Status():
-            return c.ReportStatus(
-                cp_id=cp_id,
-                connector=ConnectorNo(payload.connector),
-                occupied=payload.occupied,
-                error=payload.error,
-                n=n,
-            )
-        case m.SupplyStarted():
-            return c.ReportStarted(
-                cp_id=cp_id,
-                session_id=SessionId(payload.session_id),
-                meter_wh=WattHours(payload.meter_wh),
-                at_ms=_millis(payload.at_ms),
-                n=n,
-            )
-        case m.SupplyPaused() | m.SupplyResumed():
-            return c.ReportPaused(
-                cp_id=cp_id,
-                session_id=SessionId(payload.session_id),
-                paused=isinstance(payload, m.SupplyPaused),
-                meter_wh=None if payload.meter_wh is None else WattHours(payload.meter_wh),
-                at_ms=_millis(payload.at_ms),
-                n=n,
-            )
-        case m.SupplyEnded():
-            return c.ReportEnded(
-                cp_id=cp_id,
-                session_id=SessionId(payload.session_id),
-                meter_wh=WattHours(payload.meter_wh),
-                reason=_cause(payload.reason),
-                at_ms=_millis(payload.at_ms),
-                n=n,
-            )
-
-
-def command_from_monitor(message: m.FromMonitor, cp_id: ChargePointId) -> AnyCommand | None:
-    """A monitor's message as a command; None for heartbeat and health."""
-    match message:
-        case m.Fault():
-            return c.ReportFault(cp_id=cp_id, code=message.code, detail=message.detail)
-        case m.Recovery():
-            return c.ReportRecovery(cp_id=cp_id)
-        case _:
-            return None
-
-
-def command_from_driver(
-    message: m.FromDriver, driver_id: DriverId, new_session_id: Callable[[], SessionId]
-) -> AnyCommand | None:
-    """A driver's message as a command; None for questions."""
-    match message:
-        case m.ChargeRequest():
-            return c.RequestCharge(
-                session_id=new_session_id(),
-                driver_id=driver_id,
-                cp_id=ChargePointId(message.cp_id),
-                connector=ConnectorNo(message.connector),
-                energy_wh=message.energy_wh,
-                depart_by_ms=message.depart_by_ms,
-            )
-        case m.EndCharge():
-            return c.EndCharge(driver_id=driver_id, session_id=SessionId(message.session_id))
-        case m.TicketReceived():
-            return c.ConfirmTicket(driver_id=driver_id, ticket_id=TicketId(message.ticket_id))
-        case _:
-            return None
-
-
-def command_from_operator(message: m.FromOperator) -> AnyCommand | None:
-    """An operator's message as a command; None for questions."""
-    match message:
-        case m.Stop():
-            return c.StopChargePoints(cp_id=None if message.cp_id is None else ChargePointId(message.cp_id))
-        case m.Resume():
-            return c.ResumeChargePoints(cp_id=None if message.cp_id is None else ChargePointId(message.cp_id))
-        case m.SetCapacity():
-            return c.SetCapacity(substation_id=SubstationId(message.substation_id), capacity_w=message.capacity_w)
-        case _:
-            return None
 
 
 def order_of(effect: fx.ToEngine, clock_ms: int, site_ms: int) -> m.Message:
@@ -332,13 +204,16 @@ def totals_view(totals: Totals) -> m.TotalsView:
     )
 
 
-def _cause(reason: str) -> StopCause:
-    """A reason that this Central does not know is kept as OTHER: a newer charge point may have new ones."""
-    try:
-        return StopCause(reason)
-    except ValueError:
-        return StopCause.OTHER
+def update(view: views.SessionView, live: Live | None) -> m.Update:
+    """How a session goes, for its driver."""
+    return m.Update(**session_fields(view, live))
 
 
-def _millis(at_ms: int | None) -> Millis | None:
-    return None if at_ms is None else Millis(at_ms)
+def session_reply(re: m.RequestId, view: views.SessionView, live: Live | None) -> m.Reply:
+    """The answer to a charge request, or to its end."""
+    return m.Reply(re=re, session_id=view.session_id, session=m.SessionView(**session_fields(view, live)))
+
+
+def done(re: m.RequestId | None, clock_ms: int, site_ms: int, *, engine: bool) -> m.Message:
+    """The answer to a request that has nothing to show; an engine's is short and tells the time."""
+    return m.Ack(re=re, time_ms=site_ms, clock_ms=clock_ms) if engine or re is None else m.Reply(re=re)

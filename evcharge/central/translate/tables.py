@@ -1,4 +1,4 @@
-"""Questions: lists and tables, answered in the order of the commands and released like effects."""
+"""Questions: lists and tables for the wire, answered in the order of the commands and released like effects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import msgspec
 
-from evcharge.central import translate
 from evcharge.central.engine import Engine
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.telemetry import Telemetry
+from evcharge.central.translate import outgoing
 from evcharge.domain import views
 from evcharge.domain.state import Role, Stamp, State, Ticket
 from evcharge.ids import DriverId
@@ -62,7 +62,7 @@ class Questions:
     def _charge_points(self, re: m.RequestId, viewer: str | None, after: str, state: State, _stamp: Stamp) -> m.Reply:
         page = views.page_of_charge_points(state, after, ASKED)
         rows = [
-            translate.charge_point_view(view, self._telemetry.live_of, self._last_seen_ms(view.cp_id), viewer=viewer)
+            outgoing.charge_point_view(view, self._telemetry.live_of, self._last_seen_ms(view.cp_id), viewer=viewer)
             for view in page
         ]
         shown = _fitting(rows)
@@ -77,7 +77,7 @@ class Questions:
 
     def _sessions(self, re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
         rows = [
-            m.SessionView(**translate.session_fields(view, self._telemetry.live_of(view.session_id)))
+            m.SessionView(**outgoing.session_fields(view, self._telemetry.live_of(view.session_id)))
             for view in views.page_of_sessions(state, after, ASKED)
         ]
         shown = _fitting(rows)
@@ -88,7 +88,7 @@ class Questions:
 
     def _substations(self, re: m.RequestId, state: State, stamp: Stamp) -> m.Reply:
         rows = [
-            translate.substation_view(view, self._telemetry.load_w(state, view.substation_id))
+            outgoing.substation_view(view, self._telemetry.load_w(state, view.substation_id))
             for view in views.view_substations(state, stamp.clock_ms, m.MAX_ROWS)
         ]
         return m.Reply(re=re, substations=rows)
@@ -99,7 +99,7 @@ def _all_tickets(re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.
 
 
 def _ticket_rows(re: m.RequestId, page: list[Ticket]) -> m.Reply:
-    rows = [translate.ticket_view(ticket) for ticket in page]
+    rows = [outgoing.ticket_view(ticket) for ticket in page]
     shown = _fitting(rows)
     return m.Reply(re=re, tickets=shown, next=shown[-1].ticket_id if len(shown) < len(rows) else None)
 
@@ -115,4 +115,4 @@ def _fitting(rows: list[Row]) -> list[Row]:
 
 
 def _totals(re: m.RequestId, state: State, _stamp: Stamp) -> m.Reply:
-    return m.Reply(re=re, totals=translate.totals_view(views.view_totals(state)))
+    return m.Reply(re=re, totals=outgoing.totals_view(views.view_totals(state)))
