@@ -96,6 +96,7 @@ async def test_a_kept_record_admits_and_the_log_says_that_it_was_stale(site: Sit
     await fresh.leave()
     await went_away(site)
     await site.join(credential).up()
+    await site.line(e.PeerConnected, stale_record=True)
     connected = site.logged(e.PeerConnected)
     assert [event.stale_record for event in connected] == [False, True]
 

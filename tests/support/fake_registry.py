@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -123,8 +124,10 @@ class FakeRegistry:
         self.looked_up.append(body["username"])
         if self.hold_lookups is not None:
             await self.hold_lookups.wait()
-        if self.answer is not None or self._gone(request, feed=False):
-            return self._odd()
+        if self.away:
+            return _cut(request)
+        if (odd := self._odd(request)) is not None:
+            return odd
         record = self.records.get(body["username"])
         key = b64url_decode(body["public_key"])
         if record is None or key not in record.keys.values():
@@ -134,29 +137,34 @@ class FakeRegistry:
     async def _changes(self, request: web.Request) -> web.StreamResponse:
         self.polls += 1
         after, wait_s = int(request.query["after"]), float(request.query["wait"])
-        if self._gone(request, feed=True):
-            return self._odd()
-        if after >= self.rev and wait_s:
-            try:
+        if not self._feed_is_away and after >= self.rev and wait_s:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
-            except TimeoutError:
-                pass
-        if self.answer is not None or self._gone(request, feed=True):
-            return self._odd()
+        if self._feed_is_away:
+            return _cut(request)
+        if (odd := self._odd(request)) is not None:
+            return odd
         newer = [name for name, record in self.records.items() if record.rev > after]
         return _json({"rev": self.rev, "records": [self.signed(name) for name in newer]})
 
-    def _gone(self, request: web.Request, *, feed: bool) -> bool:
-        if not self.away and not (feed and self.feed_away):
-            return request.headers.get("Authorization") != f"Bearer {self.token}"
-        if request.transport is not None:
-            request.transport.abort()
-        return True
+    @property
+    def _feed_is_away(self) -> bool:
+        return self.away or self.feed_away
 
-    def _odd(self) -> web.Response:
+    def _odd(self, request: web.Request) -> web.Response | None:
+        """The answer that the test has laid out, or the one for a wrong token."""
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return web.json_response({"error": "unauthorized"}, status=401)
         answer, self.answer = self.answer, None
-        return web.json_response({"error": "unauthorized"}, status=401) if answer is None else answer
+        return answer
+
+
+def _cut(request: web.Request) -> web.Response:
+    """No answer: the connection is reset."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
 
 
 def _json(value: object) -> web.Response:
