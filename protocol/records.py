@@ -148,12 +148,11 @@ def _decode(data: bytes) -> RegistryRecord:
     whole = (
         canonical
         and 1 <= len(record.keys) <= MAX_KEYS
-        and len(record.keys) == len(raw.keys)
         and all(1 <= epoch <= MAX_EPOCH and len(key) == KEY_SIZE for epoch, key in record.keys.items())
+        # One spelling of each epoch, and none twice.
         and list(map(str, record.keys)) == list(raw.keys)
         and 0 <= record.rev <= _MAX_INT
         and (record.not_after_ms is None or 0 <= record.not_after_ms <= _MAX_INT)
-        and len(data) <= MAX_RECORD
     )
     if not whole:
         raise BadRecord("The record has a key, epoch, rev or time out of range.")

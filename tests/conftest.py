@@ -1,9 +1,11 @@
-"""What all tests share: how many examples hypothesis tries. ``EVCHARGE_EXAMPLES=5000`` makes a long run."""
+"""What all tests share: plain logging, and how many examples hypothesis tries. ``EVCHARGE_EXAMPLES=5000`` makes a long run."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # Moderate, so that the whole suite stays fast; a test that needs more of them says so itself.
@@ -17,3 +19,9 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("evcharge")
+
+
+@pytest.fixture(autouse=True)
+def plain_logging() -> None:
+    """A command that ran in this process must not leave its log level to the next test."""
+    structlog.reset_defaults()

@@ -230,6 +230,21 @@ async def test_somebody_who_leaves_while_the_registry_is_asked_leaves_one_line(s
     assert (await line_of(site, "vanished")).username == "driver-anna"
 
 
+async def test_nobody_is_refused_twice(site: Site) -> None:
+    """It has left, and then the registry does not answer: one line, for how it left."""
+    site.registry.hold_lookups = asyncio.Event()
+    peer = await RawPeer.at(site, forger(site.credential(Role.DRIVER, "anna")))
+    await peer.up_to_auth()
+    await peer.send_held()
+    await until(lambda: site.registry.looked_up)
+    peer.leave()
+    await line_of(site, "vanished")
+    site.registry.go_away()
+    site.registry.hold_lookups.set()
+    await until(lambda: len(site.central._tasks._running) == 5)
+    await line_of(site, "vanished")
+
+
 # --- peers that were let in and misbehave: their end is history ------------------------------------------------------
 
 

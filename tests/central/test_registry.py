@@ -228,6 +228,15 @@ async def test_the_true_record_of_somebody_else_admits_nobody(site: Site) -> Non
     assert await verdict(site, anna) is RefuseCode.UNKNOWN
 
 
+async def test_a_retired_key_finds_the_names_record_and_admits_nobody(site: Site) -> None:
+    site.registry.cut_feed()
+    old, new = site.credential(Role.DRIVER, "anna"), site.credential(Role.DRIVER, "anna")
+    present = site.registry.signed(new.username)
+    site.registry.answer = web.json_response({"record": msgspec.to_builtins(present)})
+    assert await verdict(site, old) is RefuseCode.UNKNOWN
+    assert await verdict(site, new) is None
+
+
 async def test_an_old_record_played_again_admits_nobody(site: Site) -> None:
     credential = site.credential(Role.DRIVER, "anna")
     before = site.registry.signed(credential.username)

@@ -89,6 +89,16 @@ def test_limit_can_be_raised_between_frames() -> None:
     assert decoder.next_frame() == (2, bytes(100))
 
 
+def test_more_bytes_while_frames_still_wait() -> None:
+    decoder = FrameDecoder(1024)
+    stream = encode_frame(1, b"a") + encode_frame(2, b"b") + encode_frame(3, b"cc")
+    decoder.feed(stream[:13])
+    assert decoder.next_frame() == (1, b"a")
+    decoder.feed(stream[13:])
+    assert decoder.next_frame() == (2, b"b") and decoder.next_frame() == (3, b"cc")
+    assert decoder.next_frame() is None and decoder.held == 0
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
     decoder = FrameDecoder(64)
