@@ -1,4 +1,4 @@
-"""What all tests share: plain logging, and how many examples hypothesis tries (``EVCHARGE_EXAMPLES=5000``: a long run)."""
+"""What all tests share: plain logging, and the number of hypothesis' examples (``EVCHARGE_EXAMPLES=5000`` for more)."""
 
 from __future__ import annotations
 

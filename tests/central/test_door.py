@@ -11,6 +11,7 @@ import pytest
 
 from evcharge.central import rejections
 from evcharge.central.admission import RETRY_AFTER_S, RETRY_REVOKED_S, RETRY_SOON_S
+from evcharge.central.registry import Found
 from evcharge.domain import events as e
 from evcharge.ids import SessionId
 from protocol import codec
@@ -18,8 +19,9 @@ from protocol import messages as m
 from protocol.channel import APP
 from protocol.credentials import Credential, Role, encode_password, public_key
 from protocol.errors import RefuseCode
-from protocol.events import RefusedByCentral
+from protocol.events import AuthPresented, RefusedByCentral
 from protocol.frames import HELLO, encode_frame
+from protocol.records import RegistryRecord
 from tests.support.central import Site, turns, until
 from tests.support.raw_peer import RawPeer
 
@@ -95,6 +97,16 @@ async def test_a_claim_that_is_not_the_records(claim: dict[str, object], site: S
     assert refused.code is RefuseCode.WRONG_ROLE
     assert (await line_of(site, "wrong_role")).authentication
     assert not site.state.charge_points
+
+
+async def test_central_s_own_credential_opens_nothing(site: Site) -> None:
+    """Whoever stole it can pose as Central, but not as a peer."""
+    record = RegistryRecord(
+        username="central", role=Role.CENTRAL, entity="", keys={1: bytes(32)}, status="active", rev=1
+    )
+    claim = AuthPresented("central", Role.CENTRAL, "", bytes(32), bytes(16), 1, None, None)
+    verdict = site.central._admission._judge(claim, Found(record, stale=False))
+    assert verdict is RefuseCode.WRONG_ROLE
 
 
 async def test_the_second_key_of_a_rotation_opens_as_well(site: Site) -> None:

@@ -455,6 +455,9 @@ async def test_a_disk_that_keeps_no_records_admits_no_newcomers_and_stops_nobody
     site.registry.revoke(engine.credential.username)
     assert "REVOKED" in await engine.down(), "a revocation acts all the same"
     assert not site.central.failure.done()
+    polls = site.registry.polls
+    await until(lambda: site.registry.polls > polls + 3)
+    await until(lambda: site.central._engine.backlog == 0)
     assert len(await _all(site, e.PeerRevoked)) == 1, "and is told once, however often the feed is asked"
     monkeypatch.undo()
     await followed(site)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from evcharge.central import engine as engine_module
+from evcharge.central.liveness import Liveness
+from evcharge.central.peers import Peer
 from evcharge.domain import events as e
 from evcharge.domain.state import LinkState
+from evcharge.domain.state import Role as DomainRole
+from evcharge.ids import Fence
 from evcharge.net.client import RequestRefused
+from evcharge.net.timers import TimerWheel
 from protocol import messages as m
 from protocol.credentials import Role
 from tests.support.central import Site, turns, until
+from tests.support.clock import ManualClock
 from tests.support.link import FlakyLink
 from tests.support.raw_peer import RawPeer
 
@@ -62,6 +70,25 @@ async def test_orders_for_the_old_channel_never_reach_the_new_one(site: Site) ->
     newer.inbox.clear()
     await newer.ask(m.Boot(connectors=[m.ConnectorInfo(connector=1, min_w=1_400, max_w=11_000)]))
     assert (await newer.next(m.Authorize)).session_id == session_id
+
+
+async def test_orders_that_wait_for_the_disk_are_void_when_another_channel_takes_over(site: Site) -> None:
+    engine, driver = await site.engine(), await site.driver()
+    newer = await RawPeer.at(site, engine.credential)
+    await newer.up_to_session()
+    await driver.heard()
+    site.disk.hold()
+    asked = asyncio.create_task(site.charge(driver))
+    await until(lambda: site.disk.waiting)
+    await newer.say_ready()
+    await engine.down()
+    site.disk.release()
+    await asked
+    await until(lambda: site.central._engine.backlog == 0)
+    await turns()
+    old_fence = engine.ups[0].fence
+    orders = [order for order in await newer.said() if isinstance(order, m.Authorize | m.StartSupply)]
+    assert all(order.fence != old_fence for order in orders), "they were for a channel that is no more"
 
 
 async def test_a_ready_that_comes_late_does_not_replace_a_newer_channel(site: Site) -> None:
@@ -124,6 +151,36 @@ async def test_silence_is_counted_once_for_the_channel_that_is_silent(site: Site
     assert not any("silent" in cause for cause in causes), causes
 
 
+@pytest.mark.parametrize("closed", [False, True])
+async def test_the_watch_over_a_closed_channel_does_nothing(closed: bool) -> None:
+    """A new one has its own; what is closed already is not aborted once more."""
+    clock = ManualClock()
+    aborted: list[str] = []
+    adapter: Any = SimpleNamespace(
+        conn=SimpleNamespace(closed=closed, last_received=clock.monotonic()),
+        reading=True,
+        address="192.0.2.1",
+        abort=lambda _code, why: aborted.append(why),
+    )
+    timers = clock.watch(TimerWheel(clock))
+    watch = Liveness(timers, clock, 5.0)
+    peer = Peer(
+        adapter,
+        role=DomainRole.ENGINE,
+        entity="CP-1",
+        username="cp-1",
+        public_key=bytes(32),
+        fence=Fence(1),
+        boot_id=bytes(16),
+        outbox_epoch=None,
+        stale=False,
+    )
+    watch.watch(peer)
+    clock.advance(5.1)
+    assert aborted == ([] if closed else ["silent for 5.1 s"])
+    assert len(timers) == 0, "and it looks no more"
+
+
 async def test_silence_does_not_count_while_central_itself_does_not_read(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,10 +191,17 @@ async def test_silence_does_not_count_while_central_itself_does_not_read(
     assert not engine.downs
     engine.send(m.Heartbeat())
     site.clock.advance(4.9)
-    # Reading goes on, and at the same moment the watch looks: what the engine said is still in the kernel.
+    resume = site.central._engine.on_relief
+    assert resume is not None
+
+    def resume_and_look() -> None:
+        # At the moment when reading goes on the watch looks: what the engine said is still in the kernel.
+        resume()
+        site.clock.advance(0.2)
+
+    site.central._engine.on_relief = resume_and_look
     site.disk.release()
     await until(lambda: not site.central._paused)
-    site.clock.advance(0.2)
     assert not engine.downs
     await engine.heard()
     await site.beat(4.0, engine)

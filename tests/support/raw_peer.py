@@ -8,7 +8,8 @@ import os
 from protocol.connection import Connection
 from protocol.credentials import Credential
 from protocol.errors import RemoteProtocolError
-from protocol.events import ChannelClosed, Established, Event, RefusedByCentral
+from protocol.events import ChannelClosed, Established, Event, MessageReceived, RefusedByCentral
+from protocol.messages import Message
 from tests.support.central import LIMIT_S, Site
 
 
@@ -76,6 +77,18 @@ class RawPeer:
         await self.up_to_session()
         await self.say_ready()
         assert isinstance(await self.step(), Established)
+
+    async def said(self) -> list[Message]:
+        """The messages that are here, without waiting for more; not for use with ``step`` afterwards."""
+        messages: list[Message] = []
+        try:
+            async with asyncio.timeout(0.05):
+                while True:
+                    event = await self.step()
+                    if isinstance(event, MessageReceived):
+                        messages.append(event.message)
+        except TimeoutError:
+            return messages
 
     async def closed(self) -> str:
         """What Central says at the end: the name of a CLOSE or REFUSE code, of an error; empty: just the end."""
