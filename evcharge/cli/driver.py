@@ -198,6 +198,8 @@ async def _wait(client: DriverClient, session: SessionView, show: Show) -> None:
     if outcome.ticket is None:
         why = plain(outcome.why).replace("_", " ")
         raise Failed(f"the session ended before it began ({why}); plug in first, then ask again.")
+    if outcome.asked:
+        show.ticket(outcome.ticket)
 
 
 @cli.command("end")

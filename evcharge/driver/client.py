@@ -325,7 +325,8 @@ class DriverClient:
             return
         for session_id in gone:
             ticket = tickets.get(session_id)
-            self._following.end(Outcome(session_id=session_id, ticket=ticket, why="" if ticket else "never started"))
+            why = "" if ticket else "never started"
+            self._following.end(Outcome(session_id=session_id, ticket=ticket, why=why, asked=True))
 
     # --- Listener
     # -------------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     ticket: TicketView | None
     why: str = ""
     """For a session without a ticket: the reason that Central gave."""
+    asked: bool = False
+    """Central was asked, and no ``ticket`` message came: another program of the same driver took it."""
 
 
 class Tracked:

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from evcharge.central import rejections
 from evcharge.central.admission import RETRY_AFTER_S, RETRY_REVOKED_S, RETRY_SOON_S
 from evcharge.central.registry import Found
 from evcharge.domain import events as e
@@ -342,61 +341,7 @@ async def test_a_console_cannot_charge(site: Site) -> None:
     assert await peer.closed() == "PROTOCOL"
 
 
-# --- floods -----------------------------------------------------------------------------------------------------------
-
-
-async def knock(site: Site, times: int, data: bytes = GARBAGE["frame_too_large"]) -> None:
-    for _ in range(times):
-        peer = await RawPeer.at(site)
-        await peer.write(data)
-        await peer.end()
-
-
-async def known(site: Site, lines: int) -> None:
-    """Wait until exactly so many lines are in the log."""
-    await until(lambda: len(site.logged(e.PeerRefused)) == lines)
-
-
-async def test_the_fifth_failed_authentication_is_an_incident(site: Site) -> None:
-    credential = site.credential(Role.DRIVER, "anna")
-    for number in range(1, 8):
-        assert await site.join(forger(credential)).refused() is RefuseCode.UNKNOWN
-        await known(site, number)
-        assert len(site.logged(e.IncidentRaised)) == (1 if number >= 5 else 0)
-    (incident,) = site.logged(e.IncidentRaised)
-    assert incident.code == "failed_authentications"
-    assert "5 failed authentications from 127.0.0.1" in incident.detail
-
-
-async def test_garbage_is_no_failed_authentication(site: Site) -> None:
-    await knock(site, 6)
-    await known(site, 6)
-    assert not site.logged(e.IncidentRaised)
-
-
-async def test_a_flood_is_counted_not_listed(site: Site) -> None:
-    await knock(site, rejections.SINGLY + 15)
-    await known(site, rejections.SINGLY)
-    site.clock.advance(rejections.WINDOW_S + 0.1)
-    line = await site.line(e.PeerRefused, code="frame_too_large", count=15)
-    assert line.username is None
-
-
-async def test_what_was_only_counted_is_written_when_central_stops(site: Site) -> None:
-    await knock(site, rejections.SINGLY + 3)
-    await site.stop()
-    assert sum(line.count for line in site.logged(e.PeerRefused)) == rejections.SINGLY + 3
-
-
-async def test_those_for_whom_there_is_no_room_are_counted(site: Site) -> None:
-    peers = [await RawPeer.at(site) for _ in range(2)]
-    await until(lambda: site.central._server.counts.open == 2)
-    site.central._server._most = 2
-    third = await RawPeer.at(site)
-    assert await third.end() == b""
-    assert (await site.line(e.PeerRefused, code="no_room")).count == 1
-    for peer in peers:
-        peer.leave()
+# --- bugs -----------------------------------------------------------------------------------------------------------
 
 
 async def test_nobody_at_the_door_learns_of_central_s_bugs(site: Site) -> None:

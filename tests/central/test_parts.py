@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from evcharge.central import allocation
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
-from evcharge.central.rejections import KEPT, SINGLY, WINDOW_S, Rejection, Rejections
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import SAMPLE_PAUSE_S, SAMPLE_S, Telemetry
 from evcharge.central.translate.outgoing import mask, order_of
@@ -26,75 +23,6 @@ from tests.support.central import until
 from tests.support.clock import ManualClock
 
 CP, SID, MAIN = ChargePointId("CP-1"), SessionId("s-1"), SubstationId("main")
-
-# --- rejections -------------------------------------------------------------------------------------------------------
-
-
-class Door:
-    def __init__(self) -> None:
-        self.records: list[Rejection] = []
-        self.rejections = Rejections(self.records.append)
-        self.now_s = 1_000.0
-
-    def knock(self, source: str = "a", code: str = "unknown", *, times: int = 1, authentication: bool = True) -> None:
-        for _ in range(times):
-            self.rejections.reject(source, code, "anna", authentication=authentication, now_s=self.now_s)
-
-    def flush(self) -> None:
-        self.rejections.flush(self.now_s)
-
-
-def test_the_first_of_a_minute_are_listed_the_rest_is_counted() -> None:
-    door = Door()
-    door.knock(times=SINGLY + 7)
-    assert [record.count for record in door.records] == [1] * SINGLY
-    door.now_s += WINDOW_S - 0.1
-    door.flush()
-    assert len(door.records) == SINGLY
-    door.now_s += 0.2
-    door.flush()
-    assert door.records[-1] == Rejection("a", "unknown", None, True, 7)
-    door.now_s += WINDOW_S + 1
-    door.flush()
-    assert len(door.records) == SINGLY + 1, "nothing is counted twice"
-
-
-def test_the_next_knock_closes_an_old_minute() -> None:
-    door = Door()
-    door.knock(times=SINGLY + 1)
-    door.now_s += WINDOW_S + 1
-    door.knock()
-    assert [record.count for record in door.records[SINGLY:]] == [1, 1]
-    assert door.records[-1].username == "anna"
-
-
-def test_codes_and_sources_are_counted_apart() -> None:
-    door = Door()
-    for source, code in (("a", "x"), ("a", "y"), ("b", "x")):
-        door.knock(source, code, times=SINGLY)
-    door.knock("a", "x", authentication=False)
-    assert len(door.records) == 3 * SINGLY + 1
-
-
-def test_a_flood_from_everywhere_is_counted_together() -> None:
-    door = Door()
-    for number in range(KEPT + 100):
-        door.knock(f"source-{number}")
-    assert len(door.records) == KEPT + SINGLY
-    assert {record.source for record in door.records[KEPT:]} == {"*"}
-    door.rejections.close()
-    assert door.records[-1] == Rejection("*", "unknown", None, True, 100 - SINGLY)
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.floats(0, 40)), max_size=80))
-def test_every_knock_is_counted_exactly_once(knocks: list[tuple[str, str, float]]) -> None:
-    door = Door()
-    for source, code, pause_s in knocks:
-        door.now_s += pause_s
-        door.knock(source, code)
-    door.rejections.close()
-    assert sum(record.count for record in door.records) == len(knocks)
-
 
 # --- telemetry --------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Central and its registry: look-ups, kept records, the change feed, revocations, and a registry that is away."""
+"""Central and its registry: look-ups, kept records, the change feed, and a registry that is away."""
 
 from __future__ import annotations
 
@@ -12,30 +12,16 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from evcharge.audit.record import decode
 from evcharge.central.records import BrokenRecords, Kept, KeptRecords
 from evcharge.central.registry import MAX_ANSWER
-from evcharge.central.service import REVOKED_ENGINE_S
 from evcharge.domain import events as e
-from evcharge.domain.state import Hold, Shown
 from protocol import messages as m
-from protocol.credentials import Credential, Role, b64url, b64url_decode
+from protocol.credentials import Role, b64url, b64url_decode
 from protocol.errors import RefuseCode
-from protocol.events import RefusedByCentral
 from protocol.records import SignedRecord, sign_record
-from tests.support.central import Site, turns, until
+from tests.support.central import Site, until
 from tests.support.fake_registry import FakeRegistry
-from tests.support.raw_peer import RawPeer
-
-
-async def verdict(site: Site, credential: Credential) -> RefuseCode | None:
-    """What Central says to this credential; None: it is let in."""
-    peer = await RawPeer.at(site, credential)
-    await peer.up_to_auth()
-    await peer.send_held()
-    event = await peer.step()
-    peer.leave()
-    return event.code if isinstance(event, RefusedByCentral) else None
+from tests.support.raw_peer import verdict
 
 
 async def went_away(site: Site) -> None:
@@ -44,24 +30,18 @@ async def went_away(site: Site) -> None:
     await until(lambda: not site.central._registry.live)
 
 
-async def followed(site: Site) -> None:
-    """Central has taken every change so far."""
-    await until(lambda: site.central._kept.followed().rev == site.registry.rev and site.central._registry.live)
-
-
 # --- while it is there ------------------------------------------------------------------------------------------------
 
 
 async def test_a_known_peer_costs_no_look_up_while_the_feed_is_live(site: Site) -> None:
     credential = site.credential(Role.DRIVER, "anna")
-    await followed(site)
+    await site.followed()
     assert await verdict(site, credential) is None
     assert site.registry.looked_up == []
 
 
 async def test_a_newcomer_that_the_feed_has_not_brought_yet_is_looked_up(site: Site) -> None:
-    site.registry.cut_feed()
-    await until(lambda: not site.central._registry.live)
+    await site.lost_the_feed()
     credential = site.credential(Role.DRIVER, "anna")
     assert await verdict(site, credential) is None
     assert site.registry.looked_up == ["driver-anna"]
@@ -70,7 +50,7 @@ async def test_a_newcomer_that_the_feed_has_not_brought_yet_is_looked_up(site: S
 async def test_a_new_credential_of_a_revoked_name_is_let_in_before_the_feed_tells_of_it(site: Site) -> None:
     old = site.credential(Role.DRIVER, "anna")
     site.registry.revoke(old.username)
-    await followed(site)
+    await site.followed()
     site.registry.cut_feed()
     new = site.credential(Role.DRIVER, "anna")
     assert await verdict(site, new) is None
@@ -79,7 +59,7 @@ async def test_a_new_credential_of_a_revoked_name_is_let_in_before_the_feed_tell
 
 async def test_wrong_secrets_are_looked_up_and_refused(site: Site) -> None:
     credential = site.credential(Role.DRIVER, "anna")
-    await followed(site)
+    await site.followed()
     wrong = msgspec.structs.replace(credential, password=FakeRegistry().register(Role.DRIVER, "x").password)
     assert await verdict(site, wrong) is RefuseCode.UNKNOWN
     assert site.registry.looked_up == ["driver-anna"]
@@ -90,7 +70,7 @@ async def test_wrong_secrets_are_looked_up_and_refused(site: Site) -> None:
 
 async def test_a_kept_record_admits_and_the_log_says_that_it_was_stale(site: Site) -> None:
     credential = site.credential(Role.DRIVER, "anna")
-    await followed(site)
+    await site.followed()
     fresh = site.join(credential)
     await fresh.up()
     await fresh.leave()
@@ -110,7 +90,7 @@ async def test_an_unknown_one_comes_again_later(site: Site) -> None:
 async def test_a_new_key_of_a_kept_name_comes_again_later(site: Site) -> None:
     """Nobody knows whether it was rotated meanwhile: that is no failed authentication."""
     site.credential(Role.DRIVER, "anna")
-    await followed(site)
+    await site.followed()
     await went_away(site)
     assert await verdict(site, site.credential(Role.DRIVER, "anna")) is RefuseCode.UNAVAILABLE
 
@@ -118,7 +98,7 @@ async def test_a_new_key_of_a_kept_name_comes_again_later(site: Site) -> None:
 async def test_a_known_revocation_holds_for_ever(site: Site) -> None:
     credential = site.credential(Role.DRIVER, "anna")
     site.registry.revoke(credential.username)
-    await followed(site)
+    await site.followed()
     await went_away(site)
     for hours in (0, 25):
         site.clock.advance(hours * 3_600)
@@ -127,7 +107,7 @@ async def test_a_known_revocation_holds_for_ever(site: Site) -> None:
 
 async def test_kept_records_admit_for_a_day_even_over_a_restart(site: Site) -> None:
     credential = site.credential(Role.DRIVER, "anna")
-    await followed(site)
+    await site.followed()
     await site.stop()
     site.registry.go_away()
     await site.start(followed=False)
@@ -136,7 +116,7 @@ async def test_kept_records_admit_for_a_day_even_over_a_restart(site: Site) -> N
     site.clock.advance(20)
     assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
     site.registry.come_back()
-    await followed(site)
+    await site.followed()
     assert await verdict(site, credential) is None
 
 
@@ -151,7 +131,7 @@ async def test_central_finds_the_registry_again(site: Site) -> None:
     await went_away(site)
     credential = site.credential(Role.DRIVER, "anna")
     site.registry.come_back()
-    await followed(site)
+    await site.followed()
     assert await verdict(site, credential) is None
     assert site.registry.looked_up == []
 
@@ -181,8 +161,7 @@ ODD: dict[str, Callable[[], web.Response]] = {
 
 @pytest.mark.parametrize("kind", ODD)
 async def test_an_odd_answer_to_a_look_up_admits_nobody(kind: str, site: Site) -> None:
-    site.registry.cut_feed()
-    await until(lambda: not site.central._registry.live)
+    await site.lost_the_feed()
     credential = site.credential(Role.DRIVER, "anna")
     site.registry.answer = ODD[kind]()
     assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
@@ -195,7 +174,7 @@ async def test_an_odd_answer_of_the_feed_is_asked_again(kind: str, site: Site) -
     site.registry.answer = ODD[kind]()
     site.credential(Role.DRIVER, "anna")
     await until(lambda: site.registry.answer is None)
-    await followed(site)
+    await site.followed()
     assert site.central._kept.get("driver-anna") is not None
     assert not site.central.failure.done()
 
@@ -216,7 +195,7 @@ async def test_a_forged_record_admits_nobody(forge: Callable[[SignedRecord], Sig
     assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
     assert site.central._kept.get("driver-anna") is None
     site.registry.tamper = lambda signed: signed
-    await followed(site)
+    await site.followed()
     assert await verdict(site, credential) is None
 
 
@@ -241,7 +220,7 @@ async def test_an_old_record_played_again_admits_nobody(site: Site) -> None:
     credential = site.credential(Role.DRIVER, "anna")
     before = site.registry.signed(credential.username)
     site.registry.revoke(credential.username)
-    await followed(site)
+    await site.followed()
     site.registry.tamper = lambda _: before
     site.registry.cut_feed()
     assert await verdict(site, credential) is RefuseCode.REVOKED
@@ -249,7 +228,7 @@ async def test_an_old_record_played_again_admits_nobody(site: Site) -> None:
 
 async def test_an_answer_that_was_made_up_hides_no_later_revocation(site: Site) -> None:
     engine = await site.engine()
-    await followed(site)
+    await site.followed()
     site.registry.answer = web.json_response({"rev": 2**40, "records": []})
     site.registry._wake()
     await until(lambda: site.registry.answer is None)
@@ -257,182 +236,12 @@ async def test_an_answer_that_was_made_up_hides_no_later_revocation(site: Site) 
     assert await engine.refused() is RefuseCode.REVOKED
 
 
-# --- revocation -------------------------------------------------------------------------------------------------------
-
-
-async def test_a_revocation_closes_the_channel_and_holds_the_charge_point(site: Site) -> None:
-    engine = await site.engine()
-    async with asyncio.timeout(2.0):
-        site.registry.revoke(engine.credential.username)
-        assert "REVOKED" in await engine.down()
-    assert await engine.refused() is RefuseCode.REVOKED
-    assert site.cp().holds == {Hold.REVOKED}
-    assert len(await _all(site, e.PeerRevoked)) == 1
-    newer = site.join(site.credential(Role.CP, "CP-1", "cp-cp-1-new"), outbox_epoch=7)
-    await newer.up()
-    assert not site.cp().holds, "a new credential is a charge point again"
-
-
-async def test_a_revoked_engine_gets_the_time_to_report_its_final_meter_and_no_more(site: Site) -> None:
-    engine, driver, session_id = await site.charging()
-    site.registry.revoke(engine.credential.username)
-    stop = await engine.next(m.StopSupply)
-    assert stop.reason == "revoked"
-    await engine.end(session_id, meter_wh=1_800, reason="revoked")
-    assert (await driver.next(m.Ticket)).energy_wh == 800
-    assert not engine.downs
-    assert REVOKED_ENGINE_S < 1.5
-    site.clock.advance(REVOKED_ENGINE_S + 0.1)
-    assert "REVOKED" in await engine.down()
-    assert await engine.refused() is RefuseCode.REVOKED
-    assert not driver.downs
-
-
-async def test_a_credential_that_was_made_anew_ends_the_channel_of_the_old_one(site: Site) -> None:
-    driver = await site.driver()
-    waiting = await RawPeer.at(site, site.credential(Role.DRIVER, "ben"))
-    await waiting.up_to_session()
-    site.credential(Role.DRIVER, "ben")
-    new = site.credential(Role.DRIVER, "anna")
-    assert "REVOKED" in await driver.down()
-    assert await verdict(site, new) is None
-    await waiting.say_ready()
-    assert await waiting.closed() == "REVOKED"
-    assert not [event for event in site.logged(e.PeerConnected) if event.entity == "ben"]
-
-
-async def _all(site: Site, kind: type[e.PeerRevoked]) -> list[e.PeerRevoked]:
-    await until(lambda: site.logged(kind))
-    return site.logged(kind)
-
-
-async def test_a_revoked_monitor_and_a_revoked_driver_are_closed(site: Site) -> None:
-    engine, driver, session_id = await site.charging()
-    monitor = await site.monitor()
-    site.registry.revoke(driver.credential.username)
-    assert await driver.refused() is RefuseCode.REVOKED
-    assert site.session(session_id).stop is None, "the vehicle charges on"
-    site.registry.revoke(monitor.credential.username)
-    assert await monitor.refused() is RefuseCode.REVOKED
-    assert (await engine.next(m.StopSupply)).reason == "monitor_lost"
-    assert site.shown() is Shown.DISCONNECTED
-
-
-async def test_the_old_credential_is_revoked_while_the_new_one_is_in_use(site: Site) -> None:
-    old = site.credential(Role.CP, "CP-1", "cp-old")
-    new = site.join(site.credential(Role.CP, "CP-1", "cp-new"))
-    await new.up()
-    site.registry.revoke(old.username)
-    await followed(site)
-    await new.heard()
-    assert not new.downs and not site.cp().holds
-
-
-async def test_a_revocation_between_admission_and_ready_is_not_too_late(site: Site) -> None:
-    peer = await RawPeer.at(site, site.credential(Role.CP, "CP-1"))
-    await peer.up_to_session()
-    site.registry.revoke("cp-cp-1")
-    await site.line(e.PeerRefused, code="revoked", username="cp-cp-1")
-    await peer.say_ready()
-    assert await peer.closed() in ("REVOKED", "")
-    assert not site.logged(e.PeerConnected)
-
-
-async def test_a_look_up_that_saw_the_revocation_first_does_not_swallow_it(site: Site) -> None:
-    """The feed is away and the revoked peer knocks again: its open channel is closed when the feed is back."""
-    engine = await site.engine()
-    await followed(site)
-    site.registry.cut_feed()
-    await until(lambda: not site.central._registry.live)
-    site.registry.revoke(engine.credential.username)
-    assert await verdict(site, engine.credential) is RefuseCode.REVOKED
-    await engine.heard()
-    site.registry.come_back()
-    assert await engine.refused() is RefuseCode.REVOKED
-    assert site.cp().holds == {Hold.REVOKED}
-
-
-async def test_a_revocation_that_comes_while_a_look_up_waits_in_vain(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    credential = site.credential(Role.DRIVER, "anna")
-    await followed(site)
-    site.registry.cut_feed()
-    await until(lambda: not site.central._registry.live)
-    site.registry.hold_lookups = asyncio.Event()
-    peer = await RawPeer.at(site, credential)
-    await peer.up_to_auth()
-    await peer.send_held()
-    await until(lambda: site.registry.looked_up)
-    site.registry.revoke(credential.username)
-    site.registry.come_back()
-    await followed(site)
-    site.registry.answer = ODD["broken"]()
-    site.registry.hold_lookups.set()
-    assert await peer.closed() == "REVOKED"
-
-
-async def test_a_revocation_while_central_is_down_is_found_at_its_start(site: Site) -> None:
-    engine, _, session_id = await site.charging()
-    await site.kill()
-    await engine.leave()
-    site.registry.revoke(engine.credential.username)
-    await site.start()
-    await followed(site)
-    assert site.cp().holds == {Hold.REVOKED}
-    assert site.session(session_id).stop is not None
-
-
-async def test_a_revocation_that_was_not_durable_in_a_crash_is_told_again(site: Site) -> None:
-    engine = await site.engine()
-    await engine.heard()
-    await followed(site)
-    site.disk.hold()
-    site.registry.revoke(engine.credential.username)
-    await until(lambda: site.cp().holds)
-    site.disk.failing["fdatasync"] = 5
-    site.disk.release()
-    await site.central.failure
-    await site.kill()
-    site.disk.failing.clear()
-    _forget_unsynced(site)
-    await site.start()
-    await followed(site)
-    assert site.cp().holds == {Hold.REVOKED}
-
-
-def _forget_unsynced(site: Site) -> None:
-    """What no sync confirmed is not on the disk after a power cut."""
-    path = max(site.central.log_dir.glob("audit-*.log"))
-    data = path.read_bytes()
-    durable = site.central._journal.durable
-    offset = 0
-    while (record := decode(data, offset)).seq <= durable:
-        offset += record.size
-    path.write_bytes(data[:offset] + bytes(len(data) - offset))
-
-
-async def test_an_active_change_closes_nobody(site: Site) -> None:
-    engine = await site.engine()
-    site.registry.change(engine.credential.username, station_id="11111111-2222-4333-8444-555555555555")
-    await followed(site)
-    await engine.heard()
-    assert not engine.downs
-
-
-async def test_what_is_not_a_peer_is_of_no_concern(site: Site) -> None:
-    site.credential(Role.CENTRAL, "central", status="revoked")
-    await followed(site)
-    await turns()
-    assert not site.logged(e.PeerRevoked)
-
-
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_changed_file_of_records_admits_nobody(site: Site) -> None:
     credential = site.credential(Role.DRIVER, "anna")
-    await followed(site)
+    await site.followed()
     await went_away(site)
     with sqlite3.connect(site.directory / "central" / "registry-records.sqlite", isolation_level=None) as db:
         db.execute("UPDATE records SET signature = ?", (b64url(os.urandom(64)),))
@@ -443,7 +252,7 @@ async def test_a_disk_that_keeps_no_records_admits_no_newcomers_and_stops_nobody
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = await site.engine()
-    await followed(site)
+    await site.followed()
 
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
@@ -458,9 +267,9 @@ async def test_a_disk_that_keeps_no_records_admits_no_newcomers_and_stops_nobody
     polls = site.registry.polls
     await until(lambda: site.registry.polls > polls + 3)
     await until(lambda: site.central._engine.backlog == 0)
-    assert len(await _all(site, e.PeerRevoked)) == 1, "and is told once, however often the feed is asked"
+    assert len(site.logged(e.PeerRevoked)) == 1, "and is told once, however often the feed is asked"
     monkeypatch.undo()
-    await followed(site)
+    await site.followed()
 
 
 def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from evcharge.cli import driver as module
 from evcharge.cli.driver import cli
 from evcharge.cli.driver_options import Door, parse_depart
+from evcharge.driver import client as client_module
 from evcharge.sidecar.app import make_app
 from evcharge.sidecar.bootstrap import initialise, open_registry
 from protocol import messages as m
@@ -128,6 +129,17 @@ def test_charge_and_wait_until_the_ticket(thread: InThread, central: FakeCentral
     assert request.energy_wh == 7500
     assert request.depart_by_ms is not None
     thread.wait(lambda: len(central.confirmed) == 1)
+
+
+def test_a_ticket_that_another_program_took_is_shown_all_the_same(
+    central: FakeCentral, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "ASK_AGAIN_S", 0.02)
+    monkeypatch.setattr(central, "send_ticket", lambda _ticket: None)
+    central.on_request = lambda _driver, session: central.finish(session.session_id, 1000)
+    result = command("charge", "CP-1", "--wait")
+    assert result.exit_code == 0
+    assert [line for line in result.stdout.splitlines() if line.startswith("ticket ")]
 
 
 def test_charge_for_scripts(central: FakeCentral, command: Command) -> None:

@@ -7,10 +7,11 @@ import os
 
 from protocol.connection import Connection
 from protocol.credentials import Credential
-from protocol.errors import RemoteProtocolError
+from protocol.errors import RefuseCode, RemoteProtocolError
 from protocol.events import ChannelClosed, Established, Event, MessageReceived, RefusedByCentral
 from protocol.messages import Message
-from tests.support.central import LIMIT_S, Site
+from tests.support.central import Site
+from tests.support.wire_peers import LIMIT_S
 
 
 class RawPeer:
@@ -119,3 +120,13 @@ class RawPeer:
     def vanish(self) -> None:
         """Reset it."""
         self.writer.transport.abort()
+
+
+async def verdict(site: Site, credential: Credential) -> RefuseCode | None:
+    """What Central says to this credential; None: it is let in."""
+    peer = await RawPeer.at(site, credential)
+    await peer.up_to_auth()
+    await peer.send_held()
+    event = await peer.step()
+    peer.leave()
+    return event.code if isinstance(event, RefusedByCentral) else None
