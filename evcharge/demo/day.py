@@ -15,7 +15,7 @@ from evcharge.demo.processes import ChildFailed, Crew
 from evcharge.demo.scenario import Scenario, make_scenario
 from evcharge.demo.sessions import Day
 from evcharge.demo.site import HOST, WATCHER, Options, Site, SiteFailed
-from evcharge.demo.tally import Outcome, TallyError, count_tickets, peak_w, sum_asked, sum_meters
+from evcharge.demo.tally import Outcome, TallyError, authorized_at_least, count_tickets, peak_w, sum_asked, sum_meters
 from evcharge.net.client import ChannelInfo, Client, RequestFailed, RequestRefused
 from evcharge.net.clock import SiteClockFile, SystemClock
 from evcharge.units import watts_of_kw
@@ -251,7 +251,7 @@ class _Play:
         authorized, expired = totals.authorized, totals.expired
         if not ours.issuperset(points):
             self._screen.say("Others joined; what happened at their charge points is not counted.")
-            authorized, expired = asked.authorized, asked.expired
+            authorized, expired = authorized_at_least(asked, counted.started), asked.expired
         return Outcome(
             sessions=authorized + asked.refused,
             authorized=authorized,

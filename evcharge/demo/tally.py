@@ -52,6 +52,13 @@ class Counted(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
+def authorized_at_least(asked: Asked, started: int) -> int:
+    """Authorized sessions when Central's own sum holds guests' too: the drivers' sum, which a day that was broken off
+    does not have; whatever started had been authorized.
+    """
+    return max(asked.authorized, started)
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The demo's final object, in the order it is printed; energies in Wh, money in minor units."""
 

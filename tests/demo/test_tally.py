@@ -14,6 +14,7 @@ from evcharge.demo.tally import (
     Counted,
     Outcome,
     TallyError,
+    authorized_at_least,
     count_tickets,
     peak_w,
     sum_asked,
@@ -207,3 +208,8 @@ def test_the_object_has_the_fields_of_the_issue_in_order() -> None:
         "capacity_w",
         "wall_s",
     ]
+
+
+def test_what_started_was_authorized_even_when_the_day_was_broken_off() -> None:
+    assert authorized_at_least(Asked(), 2) == 2
+    assert authorized_at_least(Asked(sessions=5, authorized=4, refused=1), 3) == 4
