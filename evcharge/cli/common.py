@@ -45,7 +45,9 @@ def load_toml(context: click.Context, _parameter: click.Parameter, path: Path | 
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path} is not TOML: {error}") from error
     name = (context.info_name or "").removeprefix("evcharge-")
-    section = table.get(name, table)
+    own = table.get(name)
+    # A setting may be called like the command, `central` for one: only a table is the command's own.
+    section = own if isinstance(own, dict) else table
     flat = {str(key).replace("-", "_"): value for key, value in section.items() if not isinstance(value, dict)}
     known = {parameter.name for parameter in context.command.params}
     unknown = sorted(set(flat) - known) if not isinstance(context.command, click.Group) else []

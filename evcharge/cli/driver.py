@@ -103,6 +103,9 @@ def register_command(registry: str, token_file: Path, driver_id: str, out: Path,
     token = read_token(token_file)
     if out.exists():
         raise Failed(f"{out} exists already; move it away first, secrets are not overwritten.")
+    if not out.parent.is_dir():
+        # Before the registry is asked: the secret is shown once, and the id would be taken.
+        raise Failed(f"cannot write {out}: there is no folder {out.parent}; make it first.")
     try:
         answer = asyncio.run(register(registry, token, Role.DRIVER.label, driver_id, plain_http=plain_http))
     except RegistryCallFailed as error:

@@ -459,3 +459,13 @@ def test_departures() -> None:
     for bad in ("", "2h", "+", "+h", "12", "24:00", "12:60", "noon", "+2h\n"):
         with pytest.raises(ValueError, match="departure"):
             parse_depart(bad, now_ms)
+
+
+def test_a_folder_that_is_not_there_is_found_before_the_id_is_taken(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("t")
+    out = tmp_path / "nowhere" / "bob.json"
+    arguments = ["register", "--registry", "http://127.0.0.1:1", "--token-file", str(token), "--id", "bob"]
+    result = CliRunner().invoke(cli, [*arguments, "--out", str(out)])
+    assert result.exit_code == 1
+    assert "make it first" in result.stderr
