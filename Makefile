@@ -57,7 +57,7 @@ system-deps: ## Network namespaces for the tests marked netns, and what Debian l
 image-test:
 	@tests/containers/image.sh
 
-lock: $(VENV)/.dev
+lock: $(BIN)/python
 	$(INSTALL) uv
 	$(COMPILE) setup.cfg --output-file requirements.lock
 	$(COMPILE) setup.cfg --extra dev --output-file requirements-dev.lock
