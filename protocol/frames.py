@@ -24,13 +24,13 @@ MAX_HANDSHAKE_FRAME = 1024
 LENGTH_SIZE = 4
 HEAD_SIZE = 5
 
-_HEAD = Struct(">IB")
-_LENGTH = Struct(">I")
+_write_head = Struct(">IB").pack
+_read_length = Struct(">I").unpack_from
 
 
 def encode_frame(kind: int, body: bytes) -> bytes:
     """One frame of type ``kind``."""
-    return _HEAD.pack(len(body) + 1, kind) + body
+    return _write_head(len(body) + 1, kind) + body
 
 
 class FrameDecoder:
@@ -70,33 +70,35 @@ class FrameDecoder:
         Raises FrameTooLarge as soon as the four bytes of a bad length are there.
         """
         buffer, start = self._buffer, self._start
-        size = len(buffer)
-        if size - start < LENGTH_SIZE:
-            self._wait()
+        size = len(buffer) - start
+        if size < LENGTH_SIZE:
+            if start:
+                self._let_go()
             return None
-        length: int = _LENGTH.unpack_from(buffer, start)[0]
+        length: int = _read_length(buffer, start)[0]
         if not 0 < length <= self.limit:
             self.clear()
             raise FrameTooLarge(CloseCode.PROTOCOL, f"A frame of {length} bytes; legal are 1 to {self.limit}.")
-        end = start + LENGTH_SIZE + length
-        if end > size:
-            self._wait()
+        if length > size - LENGTH_SIZE:
+            if start:
+                self._let_go()
             return None
-        kind = buffer[start + LENGTH_SIZE]
-        body = bytes(buffer[start + LENGTH_SIZE + 1 : end])
-        if end == size:
-            self.clear()
+        body_at = start + HEAD_SIZE
+        end = body_at + length - 1
+        kind, body = buffer[body_at - 1], buffer[body_at:end]
+        if length == size - LENGTH_SIZE:
+            self._buffer = b""
+            self._start = 0
         else:
             self._start = end
-        return kind, body
+        return kind, body if type(body) is bytes else bytes(body)
 
     def clear(self) -> None:
         """Forget what is held."""
         self._buffer = b""
         self._start = 0
 
-    def _wait(self) -> None:
-        # Let go of the frames already taken, so that an idle connection holds part of one frame and no more.
-        if self._start:
-            self._buffer = bytes(self._buffer[self._start :])
-            self._start = 0
+    def _let_go(self) -> None:
+        """Drop the frames already taken, so that an idle connection holds part of one frame and no more."""
+        self._buffer = bytes(self._buffer[self._start :])
+        self._start = 0

@@ -42,10 +42,15 @@ class Allocation:
             todo, self._dirty = self._dirty, {}
             for substation_id in todo:
                 self._reallocate(substation_id)
+                # A large site has many: whoever waits for an answer comes between two of them.
+                await asyncio.sleep(0)
 
     async def renew(self) -> None:
-        """Look at every substation regularly, however busy a single one is; for ever, the owner cancels it."""
+        """Look at every substation regularly, one after the other; for ever, the owner cancels it."""
         while True:
-            await asyncio.sleep(REGULAR_S)
-            for substation_id in self._substations():
+            substations = list(self._substations())
+            for substation_id in substations:
+                await asyncio.sleep(REGULAR_S / len(substations))
                 self.dirty(substation_id)
+            if not substations:
+                await asyncio.sleep(REGULAR_S)

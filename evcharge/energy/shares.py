@@ -25,16 +25,10 @@ def equal_share(capacity_w: int, demands: Sequence[Demand]) -> list[int]:
     granted = _those_whose_minima_fit(capacity_w, demands)
     if not granted:
         return [0] * len(demands)
-    low, high = 0, max(demands[i].max_w for i in granted)
-    while low < high:
-        level = (low + high + 1) // 2
-        if sum(_clip(level, demands[i]) for i in granted) <= capacity_w:
-            low = level
-        else:
-            high = level - 1
+    level = _level(capacity_w, [demands[i] for i in granted])
     shares = [0] * len(demands)
     for i in granted:
-        shares[i] = _clip(low, demands[i])
+        shares[i] = _clip(level, demands[i])
     return shares
 
 
@@ -46,6 +40,25 @@ def _those_whose_minima_fit(capacity_w: int, demands: Sequence[Demand]) -> list[
             granted.append(i)
             left_w -= demand.min_w
     return granted
+
+
+def _level(capacity_w: int, demands: Sequence[Demand]) -> int:
+    """The largest λ whose sum fits, at most the largest maximum: fill up from the minima, one bend after the other.
+
+    Between two bends each connector that has reached its minimum, and not its maximum, takes one watt per watt of λ.
+    """
+    bends = [(demand.min_w, 1) for demand in demands]
+    bends += [(max(demand.min_w, demand.max_w), -1) for demand in demands]
+    bends.sort()
+    level, slope = 0, 0
+    left_w = capacity_w - sum(demand.min_w for demand in demands)
+    for bend, turn in bends:
+        if slope * (bend - level) > left_w:
+            return level + left_w // slope
+        left_w -= slope * (bend - level)
+        level = bend
+        slope += turn
+    return level
 
 
 def _clip(level: int, demand: Demand) -> int:

@@ -8,6 +8,7 @@ read once at start and carried on by the monotonic clock, so a step of the machi
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -58,15 +59,14 @@ class SystemClock:
     """The real clocks; with a clock file, site time follows that file."""
 
     def __init__(self, site_file: Path | None = None) -> None:
+        # The function itself: it is asked several times for every message.
+        self.monotonic: Callable[[], float] = time.monotonic
         self._anchor_ms = time.time_ns() // 1_000_000
         self._anchor_s = time.monotonic()
         self._file = site_file
         self._site = None if site_file is None else _read(site_file)
         self._looked_s = self._anchor_s
         self.speed = 1.0 if self._site is None else self._site.speed
-
-    def monotonic(self) -> float:
-        return time.monotonic()
 
     def steady_ms(self) -> int:
         return self._anchor_ms + int((time.monotonic() - self._anchor_s) * 1000)
