@@ -16,6 +16,9 @@ from evcharge.ids import ChargePointId, SessionId
 from evcharge.net.clock import Clock
 from protocol import messages as m
 
+# Answered from memory, released like effects: only what is durable is shown (SPEC §7).
+_QUESTIONS = (m.List, m.Tickets, m.Query)
+
 log = structlog.get_logger()
 
 
@@ -41,11 +44,11 @@ class Inbound:
 
     def message(self, peer: Peer, message: m.Message) -> None:
         """Handle one message; nothing here waits."""
-        if isinstance(message, m.Heartbeat):
-            peer.send(m.Ack(re=message.id, time_ms=self._clock.site_ms(), clock_ms=self._engine.clock_ms()))
-        elif isinstance(message, m.SupplyUpdate):
+        if isinstance(message, m.SupplyUpdate):
             self._update(peer, message)
-        elif isinstance(message, m.List | m.Tickets | m.Query):
+        elif isinstance(message, m.Heartbeat):
+            peer.send(m.Ack(re=message.id, time_ms=self._clock.site_ms(), clock_ms=self._engine.clock_ms()))
+        elif isinstance(message, _QUESTIONS):
             self._questions.answer(peer, message)
         elif not isinstance(message, m.Health):
             command = incoming.command_of(message, peer.role, peer.entity, self._new_session)

@@ -44,7 +44,7 @@ class Outbound:
         """Say what became durable, to whom it concerns; each request gets exactly one answer."""
         answered = origin.reply_to is None
         for effect in effects:
-            if isinstance(effect, fx.Granted | fx.Denied):
+            if isinstance(effect, (fx.Granted, fx.Denied)):
                 if not answered:
                     _answer(origin, effect, self._telemetry)
                 answered = True

@@ -6,8 +6,6 @@ final one comes through the charge point's outbox in any case (audit.md, "Writin
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from evcharge.central.translate.outgoing import Live
 from evcharge.domain.state import RUNNING, State
 from evcharge.ids import ChargePointId, SessionId, SubstationId
@@ -20,17 +18,11 @@ SAMPLE_CHANGE = 0.05
 SAMPLE_PAUSE_S = 2.0
 
 
-class _Sampled(NamedTuple):
-    power_w: int
-    at_s: float
-
-
 class Telemetry:
     """Holds one reading per running session; ``forget`` is called when a session ends."""
 
     def __init__(self) -> None:
-        self._readings: dict[str, Live] = {}
-        self._sampled: dict[str, _Sampled] = {}
+        self._live: dict[str, Live] = {}
 
     def update(
         self,
@@ -46,32 +38,36 @@ class Telemetry:
         session = state.sessions.get(session_id)
         if session is None or session.cp_id != cp_id or session.status not in RUNNING:
             return None
-        self._readings[session_id] = Live(max(0, meter_wh - session.start_meter_wh), power_w, soc)
-        sampled = self._sampled.get(session_id)
-        if sampled is not None and not _worth(sampled, power_w, now_s):
+        energy_wh = max(0, meter_wh - session.start_meter_wh)
+        live = self._live.get(session_id)
+        if live is None:
+            self._live[session_id] = Live(energy_wh, power_w, soc, power_w, now_s)
+            return True
+        live.energy_wh, live.power_w, live.soc = energy_wh, power_w, soc
+        if not _worth(live, now_s):
             return False
-        self._sampled[session_id] = _Sampled(power_w, now_s)
+        live.logged_w, live.logged_s = power_w, now_s
         return True
 
     def live_of(self, session_id: str) -> Live | None:
         """The newest reading of a session."""
-        return self._readings.get(session_id)
+        return self._live.get(session_id)
 
     def load_w(self, state: State, substation_id: SubstationId) -> int:
         """What the sessions of a substation draw by their newest readings."""
         substation = state.substations[substation_id]
-        readings = (self._readings.get(session_id) for session_id in substation.sessions)
+        readings = (self._live.get(session_id) for session_id in substation.sessions)
         return sum(reading.power_w for reading in readings if reading is not None)
 
     def forget(self, session_id: str) -> None:
         """The session ended."""
-        self._readings.pop(session_id, None)
-        self._sampled.pop(session_id, None)
+        self._live.pop(session_id, None)
 
 
-def _worth(sampled: _Sampled, power_w: int, now_s: float) -> bool:
-    age_s = now_s - sampled.at_s
+def _worth(live: Live, now_s: float) -> bool:
+    age_s = now_s - live.logged_s
+    if age_s < SAMPLE_PAUSE_S:
+        return False
     if age_s >= SAMPLE_S:
         return True
-    change_w = abs(power_w - sampled.power_w)
-    return age_s >= SAMPLE_PAUSE_S and change_w > SAMPLE_CHANGE * max(power_w, sampled.power_w)
+    return abs(live.power_w - live.logged_w) > SAMPLE_CHANGE * max(live.power_w, live.logged_w)

@@ -327,11 +327,11 @@ async def test_readings_of_a_session_are_forgotten_however_it_ends(site: Site) -
         await engine.start(session_id)
         engine.send(m.SupplyUpdate(session_id=session_id, meter_wh=1_100, power_w=9_000))
         await engine.heard()
-        assert set(telemetry._readings) == set(telemetry._sampled) == {session_id}
+        assert set(telemetry._live) == {session_id}
         return session_id
 
     def none_left() -> bool:
-        return not telemetry._readings and not telemetry._sampled
+        return not telemetry._live
 
     await engine.end(await another(), meter_wh=1_200)
     assert none_left(), "its normal end"

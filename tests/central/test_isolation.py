@@ -228,5 +228,5 @@ def test_readings_are_kept_of_running_sessions_only(data: st.DataObject) -> None
     scene = Scene()
     for _ in range(data.draw(st.integers(1, 30))):
         step(data.draw, scene)
-        kept = set(scene.telemetry._readings) | set(scene.telemetry._sampled)
+        kept = set(scene.telemetry._live)
         assert kept <= set(scene.state.sessions), "a session that ended is forgotten"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -15,12 +15,16 @@ from evcharge.units import WattHours, amount_of
 from protocol import messages as m
 
 
-class Live(NamedTuple):
+class Live(msgspec.Struct):
     """The newest telemetry of a session; not in the log, not in the state."""
 
     energy_wh: int
     power_w: int
     soc: int | None
+    logged_w: int
+    """Power in the last meter value that became a record."""
+    logged_s: float
+    """When that was, monotonic seconds."""
 
 
 def order_of(effect: fx.ToEngine, clock_ms: int, site_ms: int) -> m.Message:
