@@ -37,11 +37,6 @@ class Channel:
         self._t0_s = now
         self._rekey_at = now + limits.rekey_s
 
-    @property
-    def tokens_received(self) -> int:
-        """How many tokens were opened since READY, of every kind."""
-        return self._opener.seq
-
     def clock_ms(self, now: float) -> int:
         """The channel clock in UTC milliseconds."""
         return self._t0_ms + int((now - self._t0_s) * 1000)

@@ -78,6 +78,7 @@ class Connection:
         "last_received",
         "pending_bytes",
         "role",
+        "tokens_received",
         "username",
     )
 
@@ -98,6 +99,8 @@ class Connection:
         """Bytes that ``data_to_send`` would give."""
         self.last_received = now
         """When the last authentic token came; before READY, when the connection began."""
+        self.tokens_received = 0
+        """Tokens of every kind opened since READY, PING and KEY_UPDATE included: what a rate limit should count."""
         self.role = Role.CENTRAL
         self.username = ""
         self.entity = ""
@@ -156,11 +159,6 @@ class Connection:
     def ready(self) -> bool:
         """READY went both ways and nothing ended it: ``send`` works."""
         return self._dialogue is not None
-
-    @property
-    def tokens_received(self) -> int:
-        """Tokens of every kind opened so far, PING and KEY_UPDATE included: what a rate limit should count."""
-        return 0 if self._channel is None else self._channel.tokens_received
 
     def channel_ms(self, now: float) -> int:
         """The channel clock in UTC milliseconds; runs on after the end. LocalProtocolError before SESSION."""
@@ -334,6 +332,7 @@ class Connection:
             raise UnexpectedMessage(CloseCode.PROTOCOL, f"A frame of type {frame} inside the channel.")
         kind, data = channel.open(body, now)
         self.last_received = now
+        self.tokens_received += 1
         if kind == token.APP:
             try:
                 return MessageReceived(dialogue.read(data), len(body) + HEAD_SIZE)
