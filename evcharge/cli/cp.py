@@ -244,7 +244,14 @@ def make_host(
     """A charge point with its engine, journal and client."""
     sink = None if trace is None else trace.sink(credential.entity)
     before = Host.first_instant(clock)
-    engine = EngineCore(settings.ratings, journal, before, sink=sink, firmware=version("evcharge"))
+    engine = EngineCore(
+        settings.ratings,
+        journal,
+        before,
+        sink=sink,
+        firmware=version("evcharge"),
+        fine_meter=len(settings.credentials) <= MAX_FLUSHED,
+    )
     host = Host(credential.entity, engine, clock)
     host.channel = Client(
         credential,

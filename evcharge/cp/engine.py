@@ -56,8 +56,11 @@ class EngineCore:
         sink: PowerSink | None = None,
         model: str = "evcharge simulated",
         firmware: str = "",
+        fine_meter: bool = False,
     ) -> None:
-        """Raises StoreError when the disk does not even give or take the state at start."""
+        """``fine_meter``: a moving register goes to the store at every tick, as a real meter counts on whatever
+        becomes of this process. Raises StoreError when the disk does not even give or take the state at start.
+        """
         saved = store.load()
         self.outbox_epoch = saved.outbox_epoch
         self._ratings = list(ratings)
@@ -72,6 +75,8 @@ class EngineCore:
         self._online = False
         self._out: list[Message] = []
         self._disk_told = False
+        self._fine_meter = fine_meter
+        self._noted_mj = dict(saved.meters)
         self._next_beat = now.monotonic
         self._next_retry = now.monotonic
 
@@ -179,6 +184,8 @@ class EngineCore:
             # Keep the rhythm after a late tick, but do not catch up on beats that were missed.
             self._next_beat = max(self._next_beat + BEAT_S, now.monotonic + BEAT_S / 2)
             self._beat(now)
+        elif self._fine_meter:
+            self._note_meters(now)
         return self._take()
 
     # --- what others may know ---------------------------------------------------------------------------------------
@@ -278,6 +285,13 @@ class EngineCore:
                         soc=vehicle.soc_percent,
                     )
                 )
+
+    def _note_meters(self, now: Now) -> None:
+        """Between two beats: without a flush, so it survives the process; the next beat makes it durable."""
+        registers = {number: slot.connector.register_mj for number, slot in self._sessions.slots.items()}
+        moved = {number: mj for number, mj in registers.items() if mj != self._noted_mj.get(number, 0)}
+        if moved and self._ledger.intent(Batch(at_ms=now.site_ms, meters=moved, durable=False)):
+            self._noted_mj.update(moved)
 
     def _guard_disk(self) -> None:
         """Without a disk nothing may be supplied, for its result could be lost: stop, and say so once."""

@@ -132,6 +132,41 @@ def revoke_peer(state: State, command: c.RevokePeer) -> list[e.Event]:
     return happened
 
 
+def raise_duplicate(state: State, command: c.RaiseDuplicate) -> list[e.Event]:
+    """Nothing begins at this charge point any more; what runs there stays with its owner (SPEC §6.1)."""
+    detail = f"two processes use the credential of {command.role.value} {command.entity}"
+    happened: list[e.Event] = [e.IncidentRaised(code="duplicate_id", detail=detail)]
+    charge_point = state.charge_points.get(ChargePointId(command.entity))
+    if charge_point is None or not _speaks_for_charge_point(command.role) or Hold.DUPLICATE_ID in charge_point.holds:
+        return happened
+    happened.append(e.HoldPlaced(cp_id=charge_point.cp_id, hold=Hold.DUPLICATE_ID, detail=detail))
+    command_id = next_command(state)
+    for session in open_sessions_at(state, charge_point.cp_id):
+        if session.status is SessionStatus.AUTHORIZED:
+            happened += stop_session(session, StopCause.DUPLICATE_ID, command_id)
+            command_id = CommandId(command_id + 1)
+    return happened
+
+
+def clear_duplicate(state: State, command: c.ClearDuplicate) -> list[e.Event]:
+    """The quarrel is over; other holds stay."""
+    charge_point = state.charge_points.get(ChargePointId(command.entity))
+    ours = charge_point is not None and _speaks_for_charge_point(command.role)
+    if charge_point is None or not ours or Hold.DUPLICATE_ID not in charge_point.holds:
+        return []
+    return [e.HoldLifted(cp_id=charge_point.cp_id, hold=Hold.DUPLICATE_ID)]
+
+
+def _speaks_for_charge_point(role: Role) -> bool:
+    return role in (Role.ENGINE, Role.MONITOR)
+
+
+def owner_of_session(state: State, cp_id: ChargePointId) -> bytes | None:
+    """The boot_id of the process that runs a session at this charge point; None when nothing runs there."""
+    running = (session for session in open_sessions_at(state, cp_id) if session.status in RUNNING)
+    return next((session.boot_id for session in running), None)
+
+
 def boot(state: State, command: c.BootChargePoint) -> list[e.Event]:
     """The engine described itself: running sessions are online again, those that were settled have to stop."""
     if command.cp_id not in state.charge_points:

@@ -88,6 +88,20 @@ class MonitorMissing(Command, frozen=True):
     cp_id: ChargePointId
 
 
+class RaiseDuplicate(Command, frozen=True):
+    """Two processes take the credential of ``entity`` from each other (SPEC §6.1)."""
+
+    role: Role
+    entity: str
+
+
+class ClearDuplicate(Command, frozen=True):
+    """One process has had the credential of ``entity`` for itself long enough."""
+
+    role: Role
+    entity: str
+
+
 class RevokePeer(Command, frozen=True):
     """The registry revoked a credential."""
 

@@ -22,6 +22,8 @@ AnyCommand = (
     | c.PeerGone
     | c.PeerRejected
     | c.MonitorMissing
+    | c.RaiseDuplicate
+    | c.ClearDuplicate
     | c.RevokePeer
     | c.BootChargePoint
     | c.ReportStatus
@@ -78,6 +80,10 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return charge_points.peer_rejected(state, command, stamp)
         case c.MonitorMissing():
             return charge_points.monitor_missing(state, command)
+        case c.RaiseDuplicate():
+            return charge_points.raise_duplicate(state, command)
+        case c.ClearDuplicate():
+            return charge_points.clear_duplicate(state, command)
         case c.RevokePeer():
             return charge_points.revoke_peer(state, command)
         case c.BootChargePoint():

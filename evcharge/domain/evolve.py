@@ -45,6 +45,8 @@ FAILURES_KEPT = 8
 
 def evolve(state: State, event: e.Event, stamp: Stamp) -> None:
     """Apply one event."""
+    if isinstance(event, e.CentralStarted):
+        _carry_leases_over(state, stamp.clock_ms - state.last_clock_ms)
     state.last_clock_ms = max(state.last_clock_ms, stamp.clock_ms)
     apply(event, state, stamp)
 
@@ -68,6 +70,16 @@ def _central_started(event: e.CentralStarted, state: State, _stamp: Stamp) -> No
             charge_point.monitor.state = LinkState.AWAITED
     for session in state.sessions.values():
         _go_offline(session)
+
+
+def _carry_leases_over(state: State, down_ms: int) -> None:
+    """What could still rule when Central went down can rule for as long again when it is back.
+
+    How long Central was away is not known: its wall clock may have been set meanwhile, and charge points count their
+    leases by their own monotonic clocks.
+    """
+    for session in state.sessions.values():
+        session.lease = session.lease.later(state.last_clock_ms, max(0, down_ms))
 
 
 def _configure(state: State, site: SiteConfig) -> None:
@@ -304,6 +316,7 @@ def _supply_started(event: e.SupplyStarted, state: State, _stamp: Stamp) -> None
         state.totals.expired -= 1
     session.status = SessionStatus.SUPPLYING
     session.start_ms = event.at_ms
+    session.boot_id = state.charge_points[session.cp_id].engine.boot_id
     session.start_meter_wh = session.meter_wh = event.meter_wh
     session.meter_ms = event.at_ms
     state.drivers[session.driver_id].open_sessions[session.session_id] = None

@@ -14,6 +14,7 @@ class RefusalReason(StrEnum):
     OUT_OF_ORDER = "out_of_order"
     STOPPED = "stopped"
     DISCONNECTED = "disconnected"
+    DUPLICATE_ID = "duplicate_id"
     ENERGY_OUT_OF_RANGE = "energy_out_of_range"
     DEPARTURE_IN_PAST = "departure_in_past"
     TOO_MANY_SESSIONS = "too_many_sessions"
@@ -35,6 +36,7 @@ _SENTENCES = {
     RefusalReason.OUT_OF_ORDER: "{subject} is out of order; try another one.",
     RefusalReason.STOPPED: "{subject} was taken out of service by the operator; try another one.",
     RefusalReason.DISCONNECTED: "{subject} is not connected at the moment; try another one, or again soon.",
+    RefusalReason.DUPLICATE_ID: "Two programs use the credential of {subject}; its operator has to stop one.",
     RefusalReason.ENERGY_OUT_OF_RANGE: "Ask for more than 0 and at most 1,000 kWh.",
     RefusalReason.DEPARTURE_IN_PAST: "The departure lies in the past; give a later one or leave it out.",
     RefusalReason.TOO_MANY_SESSIONS: "This account has as many open sessions as it may have; end one first.",

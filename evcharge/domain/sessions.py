@@ -18,6 +18,7 @@ from evcharge.domain.state import (
     COMPLETING,
     RUNNING,
     ChargePoint,
+    Hold,
     Session,
     SessionStatus,
     Shown,
@@ -37,6 +38,9 @@ MAX_ENERGY_WH = 1_000_000
 MAX_REGISTER_WH = 10**12
 # Open sessions of one account. A fleet may charge a depot's worth of vehicles, a runaway script must not take a site.
 MAX_OPEN_SESSIONS = 100
+
+# How far a charge point's clock may be behind Central's, ms; beyond it the clock is wrong, and its instants say nothing.
+MAX_BEHIND_MS = 60_000
 
 _SHOWN_REFUSALS = {
     Shown.DISCONNECTED: RefusalReason.DISCONNECTED,
@@ -92,6 +96,8 @@ def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> Connec
         return RefusalReason.ENERGY_OUT_OF_RANGE
     if command.depart_by_ms is not None and command.depart_by_ms <= stamp.at_ms:
         return RefusalReason.DEPARTURE_IN_PAST
+    if Hold.DUPLICATE_ID in charge_point.holds:
+        return RefusalReason.DUPLICATE_ID
     shown = shown_state(state, charge_point)
     if shown in _SHOWN_REFUSALS:
         return _SHOWN_REFUSALS[shown]
@@ -345,5 +351,7 @@ def _anomaly(code: str, cp_id: ChargePointId, session_id: str, meter_wh: int) ->
 
 
 def _clip(at_ms: int | None, earliest_ms: int, now_ms: int) -> Millis:
-    """The reported instant, kept between what it must follow and now."""
-    return Millis(now_ms if at_ms is None else max(earliest_ms, min(at_ms, now_ms)))
+    """The reported instant, kept between what it must follow and now; an impossible one counts as now."""
+    if at_ms is None or at_ms < earliest_ms - MAX_BEHIND_MS:
+        return Millis(max(earliest_ms, now_ms))
+    return Millis(max(earliest_ms, min(at_ms, now_ms)))

@@ -54,6 +54,8 @@ class Hold(StrEnum):
     WEATHER = "WEATHER"
     ADMIN = "ADMIN"
     REVOKED = "REVOKED"
+    DUPLICATE_ID = "DUPLICATE_ID"
+    """Two processes take one credential from each other: nobody knows which of them has the vehicle."""
 
 
 class Shown(StrEnum):
@@ -107,6 +109,7 @@ class StopCause(StrEnum):
     REVOKED = "revoked"
     EXPIRED = "expired"
     REJECTED = "rejected"
+    DUPLICATE_ID = "duplicate_id"
     ENGINE_RESTART = "engine_restart"
     ENGINE_SHUTDOWN = "engine_shutdown"
     OUTBOX_LOST = "outbox_lost"
@@ -207,6 +210,8 @@ class Session(msgspec.Struct, kw_only=True):
     authorize_command: CommandId
     authorize_acknowledged: bool = False
     start_ms: Millis | None = None
+    boot_id: bytes = b""
+    """The engine's process that began it, its owner when two fight for one credential."""
     start_meter_wh: WattHours = WattHours(0)
     meter_wh: WattHours = WattHours(0)
     meter_ms: Millis = Millis(0)
@@ -316,7 +321,7 @@ def shown_state(state: State, charge_point: ChargePoint) -> Shown:
         connector.session_id is not None and state.sessions[connector.session_id].status in RUNNING
         for connector in charge_point.connectors.values()
     )
-    if Hold.WEATHER in charge_point.holds and not supplying:
+    if not supplying and (Hold.WEATHER in charge_point.holds or Hold.DUPLICATE_ID in charge_point.holds):
         return Shown.OUT_OF_ORDER
     if Hold.ADMIN in charge_point.holds:
         return Shown.STOPPED

@@ -64,6 +64,14 @@ class Lease(msgspec.Struct, frozen=True):
             waiting = tuple(one if old is newest else old for old in waiting if old is newest or old.live(clock_ms))
         return Lease((*ruling, *waiting, grant), self.acknowledged)
 
+    def later(self, clock_ms: int, by_ms: int) -> Lease:
+        """With every set-point that was live at ``clock_ms`` living ``by_ms`` longer."""
+        grants = (
+            msgspec.structs.replace(grant, expires_ms=grant.expires_ms + by_ms) if grant.live(clock_ms) else grant
+            for grant in self.grants
+        )
+        return Lease(tuple(grants), self.acknowledged)
+
     def acknowledge(self, command_id: int) -> Lease:
         """After the charge point applied ``command_id``: whatever was sent before it can no longer rule."""
         for index, grant in enumerate(self.grants):

@@ -90,6 +90,7 @@ class Rig:
         speed: float = 1.0,
         min_w: int = 1_380,
         max_w: int = 7_360,
+        fine_meter: bool = False,
     ) -> None:
         self.store = store or MemoryStore()
         self.ratings = [ConnectorInfo(connector=n, min_w=min_w, max_w=max_w) for n in range(1, connectors + 1)]
@@ -102,13 +103,19 @@ class Rig:
         self.trace: list[tuple[int, int, int]] = []
         self.command_id = 0
         self.fence = 1
+        self.fine_meter = fine_meter
         self.boot()
 
     def boot(self) -> None:
         """A new process on the same disk."""
         self.channel = False
         self.engine = EngineCore(
-            self.ratings, self.store, self.now, sink=lambda *change: self.trace.append(change), firmware="test"
+            self.ratings,
+            self.store,
+            self.now,
+            sink=lambda *change: self.trace.append(change),
+            firmware="test",
+            fine_meter=self.fine_meter,
         )
 
     @property

@@ -66,7 +66,7 @@ def expected(engine: LinkState, monitor: LinkState, holds: set[Hold], *, supplyi
     reported_dead = monitor is LinkState.UP and Hold.FAULT in holds
     if monitor_silent or (engine is not LinkState.UP and not reported_dead):
         return Shown.DISCONNECTED
-    if holds & {Hold.FAULT, Hold.REVOKED} or (Hold.WEATHER in holds and not supplying):
+    if holds & {Hold.FAULT, Hold.REVOKED} or (holds & {Hold.WEATHER, Hold.DUPLICATE_ID} and not supplying):
         return Shown.OUT_OF_ORDER
     if Hold.ADMIN in holds:
         return Shown.STOPPED

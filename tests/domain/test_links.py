@@ -30,7 +30,7 @@ from tests.support.scenario import (
     site,
 )
 
-ALL_HOLDS = [set(some) for size in range(5) for some in combinations(Hold, size)]
+ALL_HOLDS = [set(some) for size in range(len(Hold) + 1) for some in combinations(Hold, size)]
 ENGINE_LINKS = [LinkState.NEVER, LinkState.UP, LinkState.LOST]
 
 

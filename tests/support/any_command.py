@@ -102,6 +102,8 @@ def _by_links() -> st.SearchStrategy[AnyCommand]:
         st.builds(c.PeerReady, username=st.just("u"), boot_id=st.just(b""), outbox_epoch=st.just(None), **who),
         st.builds(c.PeerGone, cause=st.just("eof"), **who),
         st.builds(c.MonitorMissing, cp_id=CP_IDS),
+        st.builds(c.RaiseDuplicate, role=who["role"], entity=who["entity"]),
+        st.builds(c.ClearDuplicate, role=who["role"], entity=who["entity"]),
         st.builds(c.RevokePeer, role=who["role"], entity=who["entity"], username=st.just("u")),
         st.builds(
             c.PeerRejected, code=st.just("unknown"), authentication=st.booleans(), count=st.sampled_from([1, 2, HUGE])
