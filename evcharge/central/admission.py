@@ -10,14 +10,16 @@ from evcharge.central.engine import Engine, Origin
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.registry import Found, RegistryAway, RegistryClient
 from evcharge.central.rejections import Rejection, Rejections
+from evcharge.central.takeovers import Takeovers
 from evcharge.central.tasks import Tasks
 from evcharge.central.translate.incoming import ROLES
-from evcharge.domain.charge_points import outbox_was_lost
-from evcharge.domain.commands import PeerReady, PeerRejected
-from evcharge.domain.state import Role, State
+from evcharge.domain.charge_points import outbox_was_lost, owner_of_session
+from evcharge.domain.commands import ClearDuplicate, PeerReady, PeerRejected, RaiseDuplicate
+from evcharge.domain.state import Hold, Role, State
 from evcharge.ids import ChargePointId, Fence
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
+from evcharge.net.flow import Rate
 from protocol.connection import AuthPresented, Grant
 from protocol.credentials import Role as WireRole
 from protocol.errors import AuthenticationFailed, CloseCode, RefuseCode, RemoteProtocolError
@@ -29,6 +31,8 @@ RETRY_AFTER_S = 60
 RETRY_REVOKED_S = 3_600
 # When only the moment is bad (registry away, drain), seconds.
 RETRY_SOON_S = 5
+# A process that found another one in its place, seconds: the owner's end is noticed within that time (SPEC §6.1).
+RETRY_DUPLICATE_S = 10
 
 
 class Admission:
@@ -42,6 +46,7 @@ class Admission:
         tasks: Tasks,
         clock: Clock,
         *,
+        gateway_rate: Rate,
         entropy: Callable[[int], bytes],
     ) -> None:
         self._engine = engine
@@ -49,37 +54,55 @@ class Admission:
         self._directory = directory
         self._tasks = tasks
         self._clock = clock
+        self._gateway_rate = gateway_rate
         self._entropy = entropy
         self._rejections = Rejections(self._record)
+        self._takeovers = Takeovers()
         self._last_fence = Fence(engine.state.last_fence)
-        self._refused: set[Adapter] = set()
         self._admitted: set[Peer] = set()
         """Those whose READY is still to come."""
         self.draining = False
 
     def hello(self, adapter: Adapter) -> None:
-        """A whole HELLO is here: answer it."""
+        """A whole HELLO is here, and a slot for it: answer it."""
         adapter.reply_hello(self._engine.clock_ms())
 
     def auth(self, adapter: Adapter, event: AuthPresented) -> None:
-        """Somebody proved to own a key; the registry's record says whose it is."""
-        self._tasks.start(self._admit(adapter, event))
+        """Somebody proved to own a key; the registry's record says whose it is.
 
-    async def _admit(self, adapter: Adapter, event: AuthPresented) -> None:
+        Known peers are decided about at once, on the kept record; only a stranger costs a question and a task.
+        """
         if self.draining:
             self._refuse(adapter, event, RefuseCode.DRAINING, RETRY_SOON_S)
             return
         try:
-            found = await self._registry.find(event.username, event.public_key)
+            found = self._registry.find_kept(event.username, event.public_key)
         except RegistryAway:
             self._refuse(adapter, event, RefuseCode.UNAVAILABLE, RETRY_SOON_S)
             return
-        if adapter.conn.closed:
+        if found is None:
+            self._tasks.start(self._look_up(adapter, event))
+        else:
+            self._decide(adapter, event, found)
+
+    async def _look_up(self, adapter: Adapter, event: AuthPresented) -> None:
+        try:
+            found = await self._registry.look_up(event.username, event.public_key)
+        except RegistryAway:
+            self._refuse(adapter, event, RefuseCode.UNAVAILABLE, RETRY_SOON_S)
             return
+        if self.draining:
+            self._refuse(adapter, event, RefuseCode.DRAINING, RETRY_SOON_S)
+        elif not adapter.conn.closed:
+            self._decide(adapter, event, found)
+
+    def _decide(self, adapter: Adapter, event: AuthPresented, found: Found) -> None:
         verdict = self._judge(event, found)
         if isinstance(verdict, RefuseCode):
             wait_s = RETRY_REVOKED_S if verdict is RefuseCode.REVOKED else RETRY_AFTER_S
             self._refuse(adapter, event, verdict, wait_s)
+        elif self._intrudes(ROLES[verdict.role], verdict.entity, event.boot_id, event.outbox_epoch):
+            self._refuse(adapter, event, RefuseCode.DUPLICATE_ID, RETRY_DUPLICATE_S)
         else:
             self._grant(adapter, event, verdict, stale=found.stale)
 
@@ -114,6 +137,8 @@ class Admission:
             stale=stale,
         )
         adapter.peer = peer
+        if record.role is WireRole.GATEWAY:
+            adapter.set_rate(self._gateway_rate)
         self._admitted.add(peer)
         # A charge point deletes what lies below next_n, so the number has to be durable before it is told.
         self._engine.ask(lambda state, _stamp: _next_n(state, peer), lambda next_n: self._accept(peer, next_n))
@@ -133,8 +158,7 @@ class Admission:
         if not adapter.refuse(code, retry_after_s):
             # It did not wait for the answer, and has its line for that.
             return
-        self._refused.add(adapter)
-        failed = code not in (RefuseCode.UNAVAILABLE, RefuseCode.DRAINING)
+        failed = code not in (RefuseCode.UNAVAILABLE, RefuseCode.DRAINING, RefuseCode.DUPLICATE_ID)
         self._reject(adapter.address, code.name.lower(), event.username, authentication=failed)
 
     def ready(self, peer: Peer) -> bool:
@@ -146,6 +170,10 @@ class Admission:
         current = self._directory.current(peer.role, peer.entity)
         if current is not None and current.fence > peer.fence:
             peer.adapter.close(CloseCode.SUPERSEDED)
+            return False
+        if self._intrudes(peer.role, peer.entity, peer.boot_id, peer.outbox_epoch):
+            # The session began while this handshake was under way.
+            peer.adapter.close(CloseCode.DUPLICATE_ID)
             return False
         peer.ready = True
         older = self._directory.take_over(peer)
@@ -162,8 +190,49 @@ class Admission:
             peer.origin,
         )
         if older is not None:
-            older.adapter.close(CloseCode.SUPERSEDED)
+            if older.boot_id != peer.boot_id:
+                self._count_takeover(peer.role, peer.entity)
+            contested = self._takeovers.contested((peer.role, peer.entity))
+            older.adapter.close(CloseCode.DUPLICATE_ID if contested else CloseCode.SUPERSEDED)
         return True
+
+    # --- two processes with one credential (SPEC §6.1) --------------------------------------------------------------
+
+    def resume_alarms(self) -> None:
+        """After a restart: charge points that were held for a duplicate id are, until it has been quiet for a while."""
+        now_s = self._clock.monotonic()
+        for charge_point in self._engine.state.charge_points.values():
+            if Hold.DUPLICATE_ID in charge_point.holds:
+                self._takeovers.resume((Role.ENGINE, charge_point.cp_id), now_s)
+
+    def _intrudes(self, role: Role, entity: str, boot_id: bytes, outbox_epoch: int | None) -> bool:
+        """Whether an engine would come between a running session and the process that runs it."""
+        if role is not Role.ENGINE:
+            return False
+        cp_id = ChargePointId(entity)
+        owner = owner_of_session(self._engine.state, cp_id)
+        if owner is None or owner == boot_id:
+            return False
+        current = self._directory.current(role, entity)
+        owner_is_here = current is not None and current.boot_id == owner
+        other_outbox = outbox_was_lost(self._engine.state.charge_points[cp_id], outbox_epoch)
+        intrudes = self._takeovers.contested((role, entity)) or (owner_is_here and other_outbox)
+        if intrudes and owner_is_here:
+            # An owner that is gone is not fought for: then the alarm ends, and the other one gets in.
+            self._count_takeover(role, entity)
+        return intrudes
+
+    def _count_takeover(self, role: Role, entity: str) -> None:
+        if self._takeovers.count((role, entity), self._clock.monotonic()):
+            self._engine.execute(RaiseDuplicate(role=role, entity=entity))
+
+    def _end_alarms(self) -> None:
+        for role, entity in self._takeovers.over(self._clock.monotonic()):
+            others = (Role.ENGINE, Role.MONITOR) if role in (Role.ENGINE, Role.MONITOR) else ()
+            if not any(self._takeovers.contested((other, entity)) for other in others):
+                self._engine.execute(ClearDuplicate(role=role, entity=entity))
+
+    # --- strangers --------------------------------------------------------------------------------------------------
 
     def changed(self, record: RegistryRecord) -> None:
         """A record changed: whoever it does not admit any more, and is not READY yet, comes too late."""
@@ -175,8 +244,10 @@ class Admission:
     def gone(self, adapter: Adapter, code: CloseCode | None, error: RemoteProtocolError | None, *, clean: bool) -> None:
         """A connection ended without having become a peer: leave a line, unless its refusal has left one."""
         self._admitted.discard(adapter.peer)
-        if adapter in self._refused:
-            self._refused.discard(adapter)
+        if adapter.refused is RefuseCode.BUSY:
+            self._reject(adapter.address, "busy", None, authentication=False)
+            return
+        if adapter.refused is not None:
             return
         wrong_key = isinstance(error, AuthenticationFailed)
         # From AUTH on there is a username; until the record confirms it that is a claim.
@@ -188,13 +259,14 @@ class Admission:
         now_s = self._clock.monotonic()
         self._rejections.reject(source, code, username, authentication=authentication, now_s=now_s)
 
-    def turned_away(self, count: int) -> None:
-        """Leave one line about connections for which there was no room."""
-        self._record(Rejection("*", "no_room", None, False, count))
+    def turned_away(self, source: str, code: str, count: int) -> None:
+        """Leave one line about connections that were dropped before a word was said."""
+        self._record(Rejection(source, code, None, False, count))
 
     def flush(self) -> None:
-        """Close the minute of counted rejections when it is over."""
+        """What is due by itself: the minute of counted rejections, alarms that nobody feeds any more."""
         self._rejections.flush(self._clock.monotonic())
+        self._end_alarms()
 
     def close(self) -> None:
         """Leave the lines that were only counted so far."""

@@ -21,7 +21,6 @@ class Peer:
         "outbox_epoch",
         "public_key",
         "ready",
-        "resumed_s",
         "role",
         "stale",
         "username",
@@ -53,8 +52,6 @@ class Peer:
         """Admitted by a kept record while the registry was away."""
         self.ready = False
         self.warned = False
-        self.resumed_s = 0.0
-        """When Central last began to read again after a pause of its own, monotonic seconds."""
         self.origin = Origin(f"{role.value}:{entity}", adapter.address, self)
 
     def asking(self, request_id: int | str | None) -> Origin:
@@ -62,13 +59,8 @@ class Peer:
         return self.origin._replace(request_id=request_id)
 
     def silent_s(self, now_s: float) -> float:
-        """How long nothing authentic came; 0 while this side itself does not read.
-
-        After a pause it counts from its end: what the peer said meanwhile may still be in the kernel.
-        """
-        if not self.adapter.reading:
-            return 0.0
-        return max(0.0, now_s - max(self.adapter.conn.last_received, self.resumed_s))
+        """How long nothing authentic came; 0 while this side itself does not read."""
+        return self.adapter.silent_s(now_s)
 
     def send(self, message: Message) -> None:
         """Say something; nothing happens when the channel is gone."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -26,18 +27,24 @@ from protocol.records import RegistryRecord, SignedRecord
 
 log = structlog.get_logger()
 
-# Longest look-up of a newcomer, seconds (SPEC §5.1: lookup).
-LOOKUP_S = 2.0
 # How long one poll of the change feed may wait at the registry, seconds.
 POLL_S = 20.0
 # Pause after a failed poll, seconds; short, because revocations wait for it.
 RETRY_S = 1.0
 # A feed that answered within this time is live, seconds: one poll and some slack.
 LIVE_S = POLL_S + 5.0
+# A registry that did not answer a look-up is not asked again for this long, seconds, unless its feed answers: what is
+# kept decides meanwhile, so a site that comes back does not wait at a door where nobody opens.
+AWAY_S = 2.0
+# A key that the registry did not know is not asked for again for this long, seconds, unless its feed brings news …
+DENIED_S = 5.0
+# … and so many are remembered, the newest.
+MAX_DENIED = 4_096
 # Largest answer of the registry, bytes: 500 records of 2 KiB.
 MAX_ANSWER = 2 * 1024 * 1024
 # What a registry that is away, or something else at its address, leads to: no answer, none that can be read, none that
-# is signed (BadRecord is a ValueError).
+# is signed (BadRecord is a ValueError). The first two are silence.
+_SILENCE = (aiohttp.ClientConnectionError, TimeoutError)
 _NO_ANSWER = (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -149,36 +156,82 @@ class RegistryClient:
         synced: Callable[[], Awaitable[None]],
         *,
         records_s: float,
+        lookup_s: float,
+        lookups: int,
     ) -> None:
+        """``records_s``: how long kept records admit peers without the registry. ``lookup_s``: how long it may take to
+        answer, and ``lookups``: how many may wait for it at the same time."""
         self._access = access
         self._kept = kept
         self._clock = clock
         self._changed = changed
         self._synced = synced
         self._records_ms = records_s * 1000
+        self._lookup_s = lookup_s
+        self._most_lookups = lookups
+        self._lookups = 0
+        self._away_until_s = float("-inf")
+        # Username and key → until when the registry's no holds, in monotonic seconds.
+        self._denied: OrderedDict[tuple[str, bytes], float] = OrderedDict()
         self._live_at_s = float("-inf")
         self._told_rev: int | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    async def find(self, username: str, public_key: bytes) -> Found:
-        """The record that decides about a newcomer. Raises RegistryAway when nothing does."""
+    def find_kept(self, username: str, public_key: bytes) -> Found | None:
+        """What decides about a newcomer without a question to the registry; None: only a look-up does.
+
+        Raises RegistryAway: nothing decides, and it cannot be asked now.
+        """
+        now_s = self._clock.monotonic()
         try:
             kept = self._kept_for(username, public_key)
             if kept is not None and (self.live or kept.status == "revoked"):
                 return Found(kept, stale=False)
-            try:
-                return Found(await self._look_up(username, public_key), stale=False)
-            except _NO_ANSWER as error:
-                log.warning("registry.away", error=type(error).__name__)
-            # Once more: the feed may have brought a revocation while the look-up waited in vain.
-            kept = self._kept_for(username, public_key)
-            age_ms = self._clock.steady_ms() - self._kept.followed().seen_ms
+            if self._denied.get((username, public_key), now_s) > now_s:
+                return Found(None, stale=False)
+            if now_s < self._away_until_s:
+                return self._stale(kept)
         except sqlite3.Error as error:
-            log.error("records.failed", error=str(error))  # noqa: TRY400  # a sentence, no trace
-            raise RegistryAway from error
+            raise _failed(error) from error
+        if self._lookups >= self._most_lookups:
+            raise RegistryAway
+        return None
+
+    async def look_up(self, username: str, public_key: bytes) -> Found:
+        """Ask the registry about a newcomer. Raises RegistryAway when nothing decides."""
+        self._lookups += 1
+        try:
+            record = await self._ask(username, public_key)
+            self._away_until_s = float("-inf")
+            if record is None:
+                self._deny(username, public_key)
+            return Found(record, stale=False)
+        except _NO_ANSWER as error:
+            log.warning("registry.away", error=type(error).__name__)
+            if isinstance(error, _SILENCE):
+                self._away_until_s = self._clock.monotonic() + AWAY_S
+        except sqlite3.Error as error:
+            raise _failed(error) from error
+        finally:
+            self._lookups -= 1
+        try:
+            # Once more: the feed may have brought a revocation while the look-up waited in vain.
+            return self._stale(self._kept_for(username, public_key))
+        except sqlite3.Error as error:
+            raise _failed(error) from error
+
+    def _stale(self, kept: RegistryRecord | None) -> Found:
+        """Without the registry: its word of at most a day ago."""
+        age_ms = self._clock.steady_ms() - self._kept.followed().seen_ms
         if kept is None or (age_ms > self._records_ms and kept.status == "active"):
             raise RegistryAway
         return Found(kept, stale=True)
+
+    def _deny(self, username: str, public_key: bytes) -> None:
+        self._denied[username, public_key] = self._clock.monotonic() + DENIED_S
+        self._denied.move_to_end((username, public_key))
+        if len(self._denied) > MAX_DENIED:
+            self._denied.popitem(last=False)
 
     def _kept_for(self, username: str, public_key: bytes) -> RegistryRecord | None:
         """The kept record, if it can decide: of a key that it does not hold only the registry knows whose it is."""
@@ -190,12 +243,12 @@ class RegistryClient:
         """Whether the change feed answered lately, so that kept records are today's."""
         return self._clock.monotonic() - self._live_at_s < LIVE_S
 
-    async def _look_up(self, username: str, public_key: bytes) -> RegistryRecord | None:
+    async def _ask(self, username: str, public_key: bytes) -> RegistryRecord | None:
         body = {"username": username, "public_key": b64url(public_key)}
         session = self._http()
         # A redirect would carry the token elsewhere.
         request = session.post(self._access.url / "verify", json=body, allow_redirects=False)
-        async with asyncio.timeout(LOOKUP_S), request as answer:
+        async with asyncio.timeout(self._lookup_s), request as answer:
             if answer.status == 404:
                 return None
             answer.raise_for_status()
@@ -231,10 +284,13 @@ class RegistryClient:
         # The first answer tells that the registry is there; only then is it worth waiting at its door.
         wait_s = POLL_S if self.live else 0.0
         url = (self._access.url / "changes").with_query(after=str(followed.rev), wait=f"{wait_s:g}")
-        async with asyncio.timeout(wait_s + LOOKUP_S), self._http().get(url, allow_redirects=False) as answer:
+        async with asyncio.timeout(wait_s + self._lookup_s), self._http().get(url, allow_redirects=False) as answer:
             answer.raise_for_status()
             changes = msgspec.json.decode(await _body(answer), type=_Changes)
         verified = [(self._kept.verify(signed), signed) for signed in changes.records]
+        if verified:
+            # Who was unknown a moment ago may be among them.
+            self._denied.clear()
         # Told first: a revocation acts even when the disk keeps nothing.
         for record, _ in verified:
             self._tell(record, after=followed.rev)
@@ -246,6 +302,7 @@ class RegistryClient:
         rev = max([followed.rev, *(record.rev for record, _ in verified)])
         self._kept.follow(Kept(rev, self._clock.steady_ms()))
         self._live_at_s = self._clock.monotonic()
+        self._away_until_s = float("-inf")
 
     def _tell(self, record: RegistryRecord, *, after: int) -> None:
         """Pass a change on once, whether or not a look-up has kept the record already.
@@ -261,6 +318,11 @@ class RegistryClient:
             headers = {"Authorization": f"Bearer {self._access.service_token}"}
             self._session = aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
+
+
+def _failed(error: sqlite3.Error) -> RegistryAway:
+    log.error("records.failed", error=str(error))
+    return RegistryAway()
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:

@@ -21,11 +21,13 @@ from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
 from evcharge.central.engine import Engine
 from evcharge.central.inbound import Inbound
+from evcharge.central.limits import check_limits, gateway_rate, server_limits, wire_limits
 from evcharge.central.liveness import Liveness
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
+from evcharge.central.rejections import WINDOW_S
 from evcharge.central.settings import Settings, site_of
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
@@ -33,12 +35,14 @@ from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
+from evcharge.domain.events import PeerConnected, PeerDisconnected
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import LinkState, Role, SiteConfig, State
+from evcharge.domain.state import LinkState, Role, SiteConfig, Stamp, State
 from evcharge.ids import ChargePointId, SessionId, SubstationId
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
 from evcharge.net.server import Server
+from evcharge.net.sources import Sources, source_of
 from protocol.connection import AuthPresented, Established
 from protocol.errors import CloseCode, RemoteProtocolError
 from protocol.messages import Message
@@ -78,14 +82,16 @@ class Central:
         self._stopping = False
         self._paused: set[Peer] = set()
         self._turned_away = 0
+        self._turned_away_told_s = float("-inf")
         self.state = State()
 
     async def start(self) -> None:
         """Recover the log and open the door.
 
-        Raises LogInUse, CorruptLog, BadSite, UnknownKind, BrokenRecords, OSError: Central does not start, and holds
-        nothing any more.
+        Raises LogInUse, CorruptLog, BadSite, BadLimits, UnknownKind, BrokenRecords, OSError: Central does not start,
+        and holds nothing any more.
         """
+        check_limits(self._settings)
         site = site_of(self._settings, self._clock.speed)
         async with AsyncExitStack() as undo:
             await self._open(site, undo)
@@ -93,6 +99,8 @@ class Central:
 
     async def _open(self, site: SiteConfig, undo: AsyncExitStack) -> None:
         settings, clock = self._settings, self._clock
+        door = server_limits(settings)
+        self._sources = Sources(door.source)
         self._journal = self._recover()
         undo.push_async_callback(asyncio.to_thread, self._journal.close)
         self._directory = Directory()
@@ -128,16 +136,33 @@ class Central:
             self._record_changed,
             self._synced,
             records_s=settings.records_s,
+            lookup_s=settings.lookup_s,
+            lookups=settings.lookups,
         )
         self._admission = Admission(
-            self._engine, self._registry, self._directory, self._tasks, clock, entropy=self._entropy
+            self._engine,
+            self._registry,
+            self._directory,
+            self._tasks,
+            clock,
+            gateway_rate=gateway_rate(settings),
+            entropy=self._entropy,
         )
         questions = Questions(self._engine, self._directory, self._telemetry, clock)
         self._inbound = Inbound(self._engine, self._outbound, questions, self._telemetry, clock, entropy=self._entropy)
         self._engine.on_relief = self._resume_reading
-        self._server = Server(self._bootstrap.credential, self, clock=clock, entropy=self._entropy)
+        self._server = Server(
+            self._bootstrap.credential,
+            self,
+            clock=clock,
+            limits=wire_limits(settings),
+            server_limits=door,
+            sources=self._sources,
+            entropy=self._entropy,
+        )
         self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
         self._engine.execute(c.StartCentral(site=site))
+        self._admission.resume_alarms()
         addresses = await self._server.start(settings.host, settings.port)
         self.host, self.port = addresses[0]
         self._server.timers.schedule(clock.monotonic() + settings.monitor_return_s, self._miss_monitors)
@@ -154,7 +179,7 @@ class Central:
         """Drain: stop listening, tell the peers, finish, sync the log, close the peers."""
         self._stopping = self._admission.draining = self._engine.draining = True
         try:
-            await self._server.drain(self._finish)
+            await self._server.drain(self._finish, return_per_s=self._settings.drain_return_per_s)
         finally:
             self._server.timers.close()
             self._kept.close()
@@ -164,6 +189,7 @@ class Central:
         if not self.failure.done():
             await asyncio.sleep(self._settings.drain_s)
         await self._tasks.stop()
+        self._tell_turned_away()
         self._admission.close()
         self._engine.execute(c.StopCentral())
         # Whatever comes in now is not carried out and not acknowledged, so its sender keeps it.
@@ -181,6 +207,8 @@ class Central:
             logged = decode(body)
             if logged is not None:
                 evolve(self.state, logged.event, logged.stamp)
+                if isinstance(logged.event, PeerConnected | PeerDisconnected):
+                    self._remember_source(logged.stamp)
             replayed += 1
             if replayed % PROGRESS_EVERY == 0:
                 log.info("log.replaying", records=replayed, seq=seq)
@@ -189,6 +217,13 @@ class Central:
         journal = recover(self.log_dir, self._files, apply)
         log.info("log.replayed", records=replayed, sessions=len(self.state.sessions))
         return journal
+
+    def _remember_source(self, stamp: Stamp) -> None:
+        """Peers of this source were connected then: a site that comes back after a restart is known."""
+        if stamp.source:
+            age_s = max(0, self._clock.steady_ms() - stamp.clock_ms) / 1000
+            now_s = self._clock.monotonic()
+            self._sources.succeed(source_of(stamp.source), now_s - age_s, now_s)
 
     def _fail_from_thread(self, error: BaseException) -> None:
         """On the journal's thread: hand over to the loop."""
@@ -248,7 +283,6 @@ class Central:
     def _resume_reading(self) -> None:
         paused, self._paused = self._paused, set()
         for peer in paused:
-            peer.resumed_s = self._clock.monotonic()
             peer.adapter.resume_reading()
 
     async def _synced(self) -> None:
@@ -276,10 +310,18 @@ class Central:
         while True:
             await asyncio.sleep(FLUSH_S)
             self._admission.flush()
-            count = self._server.counts.turned_away
-            if count > self._turned_away:
-                self._admission.turned_away(count - self._turned_away)
-                self._turned_away = count
+            if self._clock.monotonic() >= self._turned_away_told_s + WINDOW_S:
+                self._tell_turned_away()
+
+    def _tell_turned_away(self) -> None:
+        """One line for all who were dropped at once, of each kind: a flood of them must not fill the disk."""
+        no_room = self._server.counts.turned_away - self._turned_away
+        self._turned_away += no_room
+        source, too_many = self._sources.take_refused()
+        for origin, code, count in (("*", "no_room", no_room), (source, "source_limit", too_many)):
+            if count:
+                self._turned_away_told_s = self._clock.monotonic()
+                self._admission.turned_away(origin, code, count)
 
     def _revoke(self, peer: Peer) -> None:
         """End the channel of a revoked peer; an engine with a session first gets the time to report its final meter."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from evcharge.central.limits import LimitSettings
 from evcharge.domain.state import SiteConfig, Tariff
 from evcharge.ids import ChargePointId, SubstationId
 from evcharge.net.clock import human_ms
@@ -26,8 +27,8 @@ class BadSite(ValueError):
     """The site file cannot be used: one sentence that says what to mend."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How this Central runs."""
+class Settings(LimitSettings, frozen=True, kw_only=True):
+    """How this Central runs, beside what limits its peers."""
 
     host: str = "127.0.0.1"
     """Address to listen on; anything beyond loopback has to be asked for."""

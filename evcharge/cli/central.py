@@ -13,10 +13,12 @@ import uvloop
 
 from evcharge.audit.event_codec import UnknownKind
 from evcharge.audit.journal import CorruptLog, JournalFailed, LogInUse, describe
+from evcharge.central.limits import BadLimits
 from evcharge.central.records import BrokenRecords
 from evcharge.central.registry import BadBootstrap, Bootstrap, read_bootstrap
 from evcharge.central.service import Central
 from evcharge.central.settings import BadSite, Settings
+from evcharge.cli.central_options import GroupedCommand, limit_options, site_options
 from evcharge.cli.common import (
     CONTEXT,
     Failed,
@@ -41,7 +43,7 @@ class StoppedItself(Failed):
     exit_code = EXIT_STOPPED_ITSELF
 
 
-@click.command("evcharge-central", context_settings=CONTEXT)
+@click.command("evcharge-central", cls=GroupedCommand, context_settings=CONTEXT)
 @config_option
 @log_options
 @clock_option
@@ -61,26 +63,8 @@ class StoppedItself(Failed):
 @click.option("--port", type=click.IntRange(0, 65535), default=7411, help="TCP port; 0 binds a free one.")
 @click.option("--registry", "registry_url", default=None, help="Registry URL, when it is not the one in --credentials.")
 @click.option("--allow-plain-registry", is_flag=True, help="Allow http:// to a registry beyond this machine.")
-@click.option(
-    "--site",
-    "site_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="TOML file with [substations.NAME] capacity_kw, charge_points, and [tariff].",
-)
-@click.option("--capacity-kw", type=float, default=100.0, help="Capacity of the one substation without --site.")
-@click.option("--price-per-kwh", type=click.FloatRange(0, 100), default=0.30, help="Price without --site.")
-@click.option("--currency", default="EUR", help="ISO 4217 code of the price.")
-@click.option("--co2-g-per-kwh", type=click.IntRange(0, 5000), default=300, help="Carbon of the electricity.")
-@click.option("--authorization-s", type=click.FloatRange(1, 86_400), default=60.0, help="Wait for a vehicle this long.")
-@click.option("--settle-s", type=click.FloatRange(60), default=86_400.0, help="Wait for a final meter this long.")
-@click.option("--lease-s", type=click.FloatRange(10, 3600), default=30.0, help="A set-point holds this long.")
-@click.option("--silence-s", type=click.FloatRange(1, 600), default=5.0, help="Silent this long: lost.")
-@click.option(
-    "--monitor-return-s", type=click.FloatRange(1, 600), default=20.0, help="After a restart, monitors have this long."
-)
-@click.option("--records-s", type=click.FloatRange(0), default=86_400.0, help="Kept records admit peers this long.")
-@click.option("--drain-s", type=click.FloatRange(0, 600), default=2.0, help="Peers get this long to hear of a drain.")
+@site_options
+@limit_options
 def cli(
     credentials: Path, clock_file: Path | None, registry_url: str | None, allow_plain_registry: bool, **options: object
 ) -> None:
@@ -104,6 +88,8 @@ def cli(
     clock = make_clock(clock_file)
     try:
         uvloop.run(_serve(settings, bootstrap, clock))
+    except BadLimits as error:
+        raise click.UsageError(str(error)) from error
     except (BadSite, BrokenRecords, LogInUse, CorruptLog, UnknownKind) as error:
         raise Failed(str(error)) from error
     except OSError as error:

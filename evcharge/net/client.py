@@ -41,6 +41,7 @@ _LIMITS = Limits()
 log = structlog.get_logger(__name__)
 
 # Refusals that no waiting mends, with what a person can do.
+OTHER_PROGRAM = "another program uses this credential: stop one of the two, or register a credential for each."
 PERMANENT: dict[RefuseCode, str] = {
     RefuseCode.UNKNOWN: "Central does not know this credential: register again and use the new file.",
     RefuseCode.REVOKED: "this credential was revoked: ask the operator for a new one.",
@@ -264,6 +265,9 @@ class Client:
         elif visit.code in (CloseCode.SUPERSEDED, CloseCode.DUPLICATE_ID):
             # Another process uses this credential; to take the channel back at once would never end.
             delay_s = SUPERSEDED_S
+            log.warning("central.other_program", sentence=OTHER_PROGRAM, peer=self._credential.username)
+        elif code is RefuseCode.DUPLICATE_ID:
+            log.warning("central.other_program", sentence=OTHER_PROGRAM, peer=self._credential.username)
         if adapter.refusal is not None:
             return adapter.refusal.retry_after_s + delay_s
         # A drain gives every peer a moment of its own, so nothing is added to it.
@@ -328,8 +332,14 @@ class _Visit:
         self.adapter = self._client.adapter(self)
         return self.adapter
 
-    def adapter_made(self, _adapter: Adapter) -> bool:
-        return True
+    def adapter_made(self, _adapter: Adapter) -> None:
+        """``make`` knows it already."""
+
+    def adapter_hello(self, _adapter: Adapter) -> None:
+        raise AssertionError("a client gets no HELLO")
+
+    def adapter_auth(self, _adapter: Adapter) -> None:
+        raise AssertionError("a client gets no AUTH")
 
     def adapter_ready(self, _adapter: Adapter) -> None:
         """``established`` says it."""

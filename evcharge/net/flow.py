@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import msgspec
 
 from protocol.codec import encode
 from protocol.messages import Message, SupplyUpdate, Update
 
-# What may wait for one peer that reads slowly: messages, and bytes with the transport's own buffer. SPEC §5.2
-MAX_WAITING = 256
-MAX_WAITING_BYTES = 1 << 20
 # Reading goes on when this many messages may be taken again, so that it does not stop and start for each one.
 RESUME_AT = 10.0
 
@@ -19,6 +18,17 @@ class Rate(msgspec.Struct, frozen=True):
 
     per_s: float = 50.0
     burst: float = 200.0
+
+
+class WaitLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What may wait for one peer that reads slowly; above it, CLOSE(SLOW) (SPEC §5.2)."""
+
+    messages: int = 256
+    """Messages that are not sealed yet."""
+    size: int = 1 << 20
+    """Bytes of these, and of what the transport holds."""
+    slow_s: float = 10.0
+    """How long the peer may take next to nothing, in seconds."""
 
 
 class Bucket:
@@ -31,12 +41,12 @@ class Bucket:
         self._level = rate.burst
         self._at_s = now
 
-    def take(self, count: int, now: float) -> bool:
-        """Take ``count`` messages out; False: it is empty, stop reading until ``refilled_s``."""
+    def take(self, count: int, now: float) -> int:
+        """Take ``count`` messages out; how many are left. 0: it is empty, stop reading until ``refilled_s``."""
         rate = self._rate
         self._level = min(rate.burst, self._level + (now - self._at_s) * rate.per_s) - count
         self._at_s = now
-        return self._level >= 1.0
+        return max(0, int(self._level))
 
     def refilled_s(self) -> float:
         """Monotonic second at which reading may go on."""
@@ -49,10 +59,11 @@ class Waiting:
     Of telemetry only the newest of a session waits: it takes the place of the older one, at the end.
     """
 
-    __slots__ = ("_messages", "size")
+    __slots__ = ("_limits", "_messages", "size")
 
-    def __init__(self) -> None:
-        self._messages: dict[object, tuple[Message, int]] = {}
+    def __init__(self, limits: WaitLimits) -> None:
+        self._limits = limits
+        self._messages: OrderedDict[object, tuple[Message, int]] = OrderedDict()
         self.size = 0
         """Bytes that wait, encoded."""
 
@@ -72,13 +83,13 @@ class Waiting:
 
     def take(self) -> Message:
         """The oldest; KeyError when there is none."""
-        message, size = self._messages.pop(next(iter(self._messages)))
+        _, (message, size) = self._messages.popitem(last=False)
         self.size -= size
         return message
 
     def over(self, buffered: int) -> bool:
         """Is it too much, with ``buffered`` bytes in the transport?"""
-        return len(self._messages) > MAX_WAITING or self.size + buffered > MAX_WAITING_BYTES
+        return len(self._messages) > self._limits.messages or self.size + buffered > self._limits.size
 
     def clear(self) -> None:
         """Drop everything: the connection is over."""

@@ -16,11 +16,11 @@ class PeerHandler(Protocol):
     """Who is told what a connection does. Plain calls on the loop; they may call the adapter back at once.
 
     ``hello`` and ``auth`` come on the server only and are answered then or later: ``adapter.reply_hello``,
-    ``adapter.accept`` or ``adapter.refuse``. ``closed`` comes exactly once for every adapter that was let in, last.
+    ``adapter.accept`` or ``adapter.refuse``. ``closed`` comes exactly once for every adapter, last.
     """
 
     def hello(self, adapter: Adapter, /) -> None:
-        """A whole HELLO is there; nothing was computed for it yet."""
+        """A whole HELLO is there, and a handshake slot for it; nothing was computed for it yet."""
         ...
 
     def auth(self, adapter: Adapter, event: AuthPresented, /) -> None:
@@ -43,10 +43,18 @@ class PeerHandler(Protocol):
 
 
 class Owner(Protocol):
-    """Who made the adapter, and counts it."""
+    """Who made the adapter, counts it, and says whose turn it is."""
 
-    def adapter_made(self, adapter: Adapter, /) -> bool:
-        """The transport is there; False: no room, drop it."""
+    def adapter_made(self, adapter: Adapter, /) -> None:
+        """The transport is there."""
+        ...
+
+    def adapter_hello(self, adapter: Adapter, /) -> None:
+        """Server: a whole HELLO is there. Let the handler answer it when its turn has come."""
+        ...
+
+    def adapter_auth(self, adapter: Adapter, /) -> None:
+        """Server: AUTH is there; the handler is told next."""
         ...
 
     def adapter_ready(self, adapter: Adapter, /) -> None:

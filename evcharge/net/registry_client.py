@@ -38,18 +38,22 @@ async def register(
     username: str | None = None,
     *,
     plain_http: bool = False,
+    valid_s: int | None = None,
 ) -> bytes:
     """Register ``entity`` as ``role``: the registry's JSON answer as it is, which holds a secret.
 
-    ``token`` is the operator's. ``plain_http`` allows http:// to a machine other than this one.
+    ``token`` is the operator's. ``plain_http`` allows http:// to a machine other than this one. ``valid_s`` is the
+    credential's life in seconds, for role debug.
 
     Raises:
         RegistryCallFailed: with one sentence that says what to do.
     """
     base = _base(url, plain_http=plain_http)
-    body = {"role": role, "entity": entity}
+    body: dict[str, object] = {"role": role, "entity": entity}
     if username is not None:
         body["username"] = username
+    if valid_s is not None:
+        body["valid_s"] = valid_s
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
         async with (

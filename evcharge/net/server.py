@@ -1,6 +1,7 @@
 """The front door: listens, makes an ``Adapter`` for every connection, counts, drains in order (SPEC §5).
 
-Whoever is admitted, and when, is the handler's business; the server sees to what must hold before anybody is known.
+Whoever is admitted is the handler's business; the server sees to what must hold before anybody is known: how many
+connections a source may open, and how many handshakes are computed at a time.
 """
 
 from __future__ import annotations
@@ -11,30 +12,35 @@ import os
 import resource
 import socket
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import msgspec
 import structlog
 
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
-from evcharge.net.flow import Rate
+from evcharge.net.flow import Rate, WaitLimits
 from evcharge.net.handler import PeerHandler
+from evcharge.net.lanes import Lanes, SlotLimits
+from evcharge.net.sources import SourceLimits, Sources, source_of
 from evcharge.net.timers import TimerWheel
 from protocol.cipher import Entropy
 from protocol.connection import Connection
-from protocol.credentials import Credential
-from protocol.errors import CloseCode
+from protocol.credentials import Credential, Role
+from protocol.errors import CloseCode, RefuseCode
 from protocol.events import Limits
 from protocol.messages import Drain
 
-# Connections that the kernel keeps for us while we are busy: a whole site that reconnects at once. SPEC §5.2
-BACKLOG = 4096
 # How many connections one turn of the loop accepts. After EMFILE asyncio goes on for so many rounds, and logs each.
 ACCEPTS_PER_TURN = 64
 # What counts as unlimited: no machine of ours serves a million peers.
 MOST_FILES = 1 << 20
 # Descriptors that stay free for the log, the registry and the rest of the process.
 SPARE_FILES = 128
+# Who is told of a drain first, and comes back first: those that carry running sessions.
+_DRAIN_ORDER = {Role.CP: 0, Role.MONITOR: 1}
+# A drain spreads the return of even a few peers over this time, in seconds.
+MIN_SPREAD_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +50,20 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     unauthenticated: int = 8192
     """Connections that have not reached READY, in all."""
+    known_share: float = 0.25
+    """Share of these that only known sources may take: strangers cannot fill the door."""
     connections: int | None = None
     """Connections in all; None: what the process may open, less a reserve."""
+    backlog: int = 4096
+    """Connections that the kernel keeps for us while we are busy: a whole site that reconnects at once."""
+    source: SourceLimits = SourceLimits()
+    """What one unknown source may do."""
+    slots: SlotLimits = SlotLimits()
+    """Handshakes that are computed at a time."""
     rate: Rate = Rate()
     """Messages of one peer; the handler may set another for a peer."""
+    wait: WaitLimits = WaitLimits()
+    """What waits for a peer that reads slowly."""
 
 
 _LIMITS = Limits()
@@ -59,6 +75,9 @@ class Counts(msgspec.Struct):
 
     accepted: int = 0
     turned_away: int = 0
+    """There was no room, or a drain; what one source had too much is counted in ``sources``."""
+    busy: int = 0
+    """Waited for a handshake slot for too long."""
     established: int = 0
     open: int = 0
     unauthenticated: int = 0
@@ -76,19 +95,25 @@ class Server:
         timers: TimerWheel | None = None,
         limits: Limits = _LIMITS,
         server_limits: ServerLimits = _SERVER_LIMITS,
+        sources: Sources | None = None,
         entropy: Entropy = os.urandom,
     ) -> None:
+        """``sources`` that are known from earlier; they have the limits that they were made with."""
         self.timers = TimerWheel(clock) if timers is None else timers
         self.counts = Counts()
         self.draining = False
         """True from the start of ``drain`` on: refuse newcomers with DRAINING."""
         self.adapters: set[Adapter] = set()
+        self.sources = Sources(server_limits.source) if sources is None else sources
+        self.lanes = Lanes(server_limits.slots, clock, serve=self._serve, busy=self._busy)
         self._credential = credential
         self._handler = handler
         self._clock = clock
         self._limits = limits
         self._server_limits = server_limits
         self._most = 0
+        self._most_unknown = int(server_limits.unauthenticated * (1 - server_limits.known_share))
+        self._greeter = _Greeter(self)
         self._entropy = entropy
         self._servers: list[asyncio.Server] = []
         self._waiting_for_last: list[asyncio.Future[None]] = []
@@ -106,8 +131,8 @@ class Server:
             for family, _, _, _, address in dict.fromkeys(found):
                 wanted = addresses[0][1] if addresses else port
                 listener = _bind(family, (address[0], wanted, *address[2:]))
-                server = await loop.create_server(self._make, sock=listener, backlog=ACCEPTS_PER_TURN)
-                listener.listen(BACKLOG)
+                server = await loop.create_server(lambda: self._greeter, sock=listener, backlog=ACCEPTS_PER_TURN)
+                listener.listen(self._server_limits.backlog)
                 self._servers.append(server)
                 addresses.append(listener.getsockname()[:2])
         except OSError:
@@ -121,14 +146,16 @@ class Server:
             server.close()
         self._servers.clear()
 
-    async def drain(self, finish: Callable[[], Awaitable[None]], *, spread_s: float = 5.0) -> None:
+    async def drain(self, finish: Callable[[], Awaitable[None]], *, return_per_s: float = 500.0) -> None:
         """Go down in order: stop listening, tell the peers, ``finish`` the work, close the peers, wait for the last.
 
-        Every peer is told another moment to come back, ``spread_s`` seconds from first to last.
+        Every peer is told another moment to come back, engines the first ones, ``return_per_s`` of them a second.
         """
         self.draining = True
         self.stop_listening()
         ready = [adapter for adapter in self.adapters if adapter.ready]
+        ready.sort(key=lambda adapter: _DRAIN_ORDER.get(adapter.role, len(_DRAIN_ORDER)))
+        spread_s = max(MIN_SPREAD_S, len(ready) / return_per_s)
         for place, adapter in enumerate(ready, 1):
             adapter.send(Drain(retry_after_s=round(spread_s * place / len(ready), 3)))
         try:
@@ -147,31 +174,60 @@ class Server:
             self._waiting_for_last.append(gone)
             # Every adapter cuts its own transport after LINGER_S.
             await gone
+        self.lanes.close()
+
+    def greet(self, transport: asyncio.Transport) -> None:
+        """Somebody has connected: make an adapter, or drop it before anything was made for it."""
+        peername = transport.get_extra_info("peername")
+        if peername is None:
+            # It has left already.
+            transport.abort()
+            return
+        source = source_of(str(peername[0]))
+        if not self._has_room(source):
+            self.counts.turned_away += 1
+            transport.abort()
+            return
+        if not self.sources.enter(source, self._clock.monotonic()):
+            transport.abort()
+            return
+        adapter = self._make()
+        adapter.source = source
+        transport.set_protocol(adapter)
+        adapter.connection_made(transport)
 
     # --- Owner of the adapters ----------------------------------------------------------------------------------
 
-    def adapter_made(self, adapter: Adapter) -> bool:
-        counts = self.counts
-        if self.draining or counts.open >= self._most or counts.unauthenticated >= self._server_limits.unauthenticated:
-            counts.turned_away += 1
-            return False
-        counts.accepted += 1
-        counts.open += 1
-        counts.unauthenticated += 1
+    def adapter_made(self, adapter: Adapter) -> None:
+        self.counts.accepted += 1
+        self.counts.open += 1
+        self.counts.unauthenticated += 1
         self.adapters.add(adapter)
-        return True
 
-    def adapter_ready(self, _adapter: Adapter) -> None:
+    def adapter_hello(self, adapter: Adapter) -> None:
+        self.lanes.ask(adapter, known=self.sources.known(adapter.source, self._clock.monotonic()))
+
+    def adapter_auth(self, adapter: Adapter) -> None:
+        self.lanes.leave(adapter)
+
+    def adapter_ready(self, adapter: Adapter) -> None:
         self.counts.established += 1
         self.counts.unauthenticated -= 1
+        now = self._clock.monotonic()
+        self.sources.leave(adapter.source, now)
+        self.sources.succeed(adapter.source, now, now)
 
     def adapter_lost(self, adapter: Adapter) -> None:
-        if adapter not in self.adapters:
-            return
         self.adapters.discard(adapter)
         self.counts.open -= 1
-        if not adapter.established:
+        now = self._clock.monotonic()
+        if adapter.established:
+            # Channels end after a day, all of a site together: their source is known for another day from now on.
+            self.sources.succeed(adapter.source, now, now)
+        else:
             self.counts.unauthenticated -= 1
+            self.sources.leave(adapter.source, now)
+            self.lanes.leave(adapter)
         if not self.adapters:
             for gone in self._waiting_for_last:
                 if not gone.done():
@@ -180,7 +236,23 @@ class Server:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
+    def _has_room(self, source: str) -> bool:
+        counts, limits = self.counts, self._server_limits
+        if self.draining or counts.open >= self._most or counts.unauthenticated >= limits.unauthenticated:
+            return False
+        # Asked only when it matters.
+        crowded = counts.unauthenticated >= self._most_unknown
+        return not crowded or self.sources.known(source, self._clock.monotonic())
+
+    def _serve(self, adapter: Adapter) -> None:
+        adapter.answer_hello()
+
+    def _busy(self, adapter: Adapter) -> None:
+        if adapter.refuse(RefuseCode.BUSY, 0):
+            self.counts.busy += 1
+
     def _make(self) -> Adapter:
+        limits = self._server_limits
         conn = Connection.server(
             self._credential, now=self._clock.monotonic(), entropy=self._entropy, limits=self._limits
         )
@@ -190,8 +262,20 @@ class Server:
             self,
             clock=self._clock,
             timers=self.timers,
-            rate=self._server_limits.rate,
+            rate=limits.rate,
+            wait_limits=limits.wait,
         )
+
+
+class _Greeter(asyncio.Protocol):
+    """The protocol of every new connection, one object for all: whoever is turned away costs nothing more."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods of asyncio.Transport without being one.
+        self._server.greet(cast(asyncio.Transport, transport))
 
 
 def _bind(family: int, address: tuple[object, ...]) -> socket.socket:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import OrderedDict
 from collections.abc import Callable
 from math import ceil
 
 from evcharge.net.clock import Clock
 
-# Width of a tick, in seconds: far below the shortest deadline of the wire (2 s for a HELLO).
+# Width of a tick, in seconds, unless another is asked for: far below the shortest deadline of the wire, 2 s for HELLO.
 TICK_S = 0.05
+# Timers that one turn of the loop fires: thousands of strangers may run out of time together, and each leaves a line in
+# the log. The others need not wait until all are done.
+MOST_PER_TURN = 128
 
 
 class Timer:
@@ -32,10 +36,12 @@ class Timer:
 class TimerWheel:
     """Belongs to one event loop. ``run_due`` is what that loop calls; a test with its own clock calls it too."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, tick_s: float = TICK_S) -> None:
         self._clock = clock
+        self._tick_s = tick_s
         self._ticks: list[int] = []
-        self._due: dict[int, dict[Timer, None]] = {}
+        # Ordered, because taking the first of a plain dict again and again looks at every gap that the others left.
+        self._due: dict[int, OrderedDict[Timer, None]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._handle_tick = 0
         self._next_tick = 0
@@ -47,14 +53,14 @@ class TimerWheel:
 
     def schedule(self, deadline_s: float, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` once when ``deadline_s`` has come; a deadline in the past: at the next turn."""
-        tick = ceil(deadline_s / TICK_S)
+        tick = ceil(deadline_s / self._tick_s)
         if self._running and tick < self._next_tick:
             # A callback that asks for "now" again and again must not keep this turn from ending.
             tick = self._next_tick
         timer = Timer(deadline_s, callback, tick)
         waiting = self._due.get(tick)
         if waiting is None:
-            self._due[tick] = {timer: None}
+            self._due[tick] = OrderedDict(((timer, None),))
             heapq.heappush(self._ticks, tick)
             if not self._running:
                 self._arm()
@@ -68,8 +74,11 @@ class TimerWheel:
         if waiting is not None:
             waiting.pop(timer, None)
 
-    def run_due(self) -> None:
-        """Call what is due. A callback that raises does not keep the others from their turn."""
+    def run_due(self, most: int | None = None) -> None:
+        """Call what is due, ``most`` of it now and the rest at the next turn of the loop.
+
+        A callback that raises does not keep the others from their turn.
+        """
         if self._running:
             return
         if self._handle is not None:
@@ -78,12 +87,15 @@ class TimerWheel:
         self._running = True
         try:
             now = self._clock.monotonic()
-            self._next_tick = int(now / TICK_S) + 1
-            while self._ticks and self._ticks[0] * TICK_S <= now:
+            self._next_tick = int(now / self._tick_s) + 1
+            while self._ticks and self._ticks[0] * self._tick_s <= now:
                 waiting = self._due[self._ticks[0]]
                 while waiting:
-                    timer = next(iter(waiting))
-                    del waiting[timer]
+                    if most == 0:
+                        return
+                    if most is not None:
+                        most -= 1
+                    timer, _ = waiting.popitem(last=False)
                     timer.callback()
                 del self._due[heapq.heappop(self._ticks)]
         finally:
@@ -107,5 +119,5 @@ class TimerWheel:
             self._handle = None
         if self._ticks:
             self._handle_tick = self._ticks[0]
-            delay_s = self._handle_tick * TICK_S - self._clock.monotonic()
-            self._handle = asyncio.get_running_loop().call_later(max(0.0, delay_s), self.run_due)
+            delay_s = self._handle_tick * self._tick_s - self._clock.monotonic()
+            self._handle = asyncio.get_running_loop().call_later(max(0.0, delay_s), self.run_due, MOST_PER_TURN)

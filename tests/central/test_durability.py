@@ -185,6 +185,7 @@ async def test_the_next_channel_says_where_to_go_on(site: Site) -> None:
     assert engine.ups[0].next_n == 0
     engine.cut()
     assert (await engine.up(2)).next_n == 1
+    await engine.leave()
     other = site.join(engine.credential, outbox_epoch=99)
     assert (await other.up()).next_n == 0, "a new outbox begins at 0"
     driver = await site.driver("ben")

@@ -134,8 +134,9 @@ def break_what_is_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def break_the_registry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the task that admits a newcomer."""
-    monkeypatch.setattr(site.central._registry, "find", broken)
+    """In the task that looks a newcomer up."""
+    monkeypatch.setattr(site.central._registry, "find_kept", lambda *_: None)
+    monkeypatch.setattr(site.central._registry, "look_up", broken)
 
 
 @pytest.mark.parametrize("break_it", [break_the_grid, break_what_is_said, break_the_registry])

@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from evcharge.central import engine as engine_module
+from evcharge.central.takeovers import MOST
 from evcharge.domain import events as e
 from evcharge.domain import sessions
 from evcharge.domain.refusals import RefusalReason, sentence
+from evcharge.domain.state import Hold
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from tests.support.central import Site, until
@@ -67,6 +69,16 @@ async def _disconnected(site: Site, _: pytest.MonkeyPatch) -> None:
     engine = await site.engine()
     await engine.leave()
     await site.line(e.PeerDisconnected, entity="CP-1")
+    await site.charge(await site.driver())
+
+
+@case(RefusalReason.DUPLICATE_ID)
+async def _duplicate(site: Site, _: pytest.MonkeyPatch) -> None:
+    engine = await site.engine()
+    for _turn in range(MOST + 1):
+        newer = site.join(engine.credential)
+        await newer.up()
+    await site.line(e.HoldPlaced, hold=Hold.DUPLICATE_ID)
     await site.charge(await site.driver())
 
 
@@ -160,12 +172,12 @@ async def _draining(site: Site, _: pytest.MonkeyPatch) -> None:
     drained = asyncio.Event()
     drain = site.central._server.drain
 
-    async def wait_for_the_test(finish: Callable[[], Awaitable[None]]) -> None:
+    async def wait_for_the_test(finish: Callable[[], Awaitable[None]], *, return_per_s: float) -> None:
         async def wait_and_finish() -> None:
             await drained.wait()
             await finish()
 
-        await drain(wait_and_finish)
+        await drain(wait_and_finish, return_per_s=return_per_s)
 
     site.central._server.drain = wait_for_the_test  # type: ignore[method-assign,assignment]  # holds the drain open
     stopping = asyncio.create_task(site.stop())

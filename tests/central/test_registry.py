@@ -136,8 +136,8 @@ async def test_central_finds_the_registry_again(site: Site) -> None:
     assert site.registry.looked_up == []
 
 
-async def test_a_look_up_that_gets_no_answer_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evcharge.central.registry.LOOKUP_S", 0.02)
+async def test_a_look_up_that_gets_no_answer_is_given_up(site: Site) -> None:
+    site.central._registry._lookup_s = 0.02
     site.registry.hold_lookups = asyncio.Event()
     site.registry.cut_feed()
     credential = site.credential(Role.DRIVER, "anna")

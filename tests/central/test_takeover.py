@@ -155,10 +155,11 @@ async def test_silence_is_counted_once_for_the_channel_that_is_silent(site: Site
 async def test_the_watch_over_a_closed_channel_does_nothing(closed: bool) -> None:
     """A new one has its own; what is closed already is not aborted once more."""
     clock = ManualClock()
+    began_s = clock.monotonic()
     aborted: list[str] = []
     adapter: Any = SimpleNamespace(
-        conn=SimpleNamespace(closed=closed, last_received=clock.monotonic()),
-        reading=True,
+        conn=SimpleNamespace(closed=closed),
+        silent_s=lambda now_s: now_s - began_s,
         address="192.0.2.1",
         abort=lambda _code, why: aborted.append(why),
     )

@@ -127,9 +127,19 @@ class Site:
         self.clock = ManualClock()
         self.timers = self.clock.watch(TimerWheel(self.clock))
         self.desk = Desk(self.clock)
-        self.server = Server(CENTRAL, self.desk, clock=self.clock, timers=self.timers, **server)
+        self.server = self._make(**server)
         self.port = 0
         self.runs: list[asyncio.Task[None]] = []
+
+    def _make(self, **server: Any) -> Server:
+        made = Server(CENTRAL, self.desk, clock=self.clock, timers=self.timers, **server)
+        self.clock.watch(made.lanes.timers)
+        return made
+
+    async def restart(self, **server: Any) -> None:
+        """Another server at the same port, after the end of the first."""
+        self.server = self._make(**server)
+        await self.start()
 
     async def start(self) -> None:
         ((_, self.port),) = await self.server.start("127.0.0.1", self.port)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from evcharge.net.adapter import GRACE_S, LINGER_S, SLOW_S, Adapter
-from evcharge.net.flow import MAX_WAITING, MAX_WAITING_BYTES, Rate
+from evcharge.net.adapter import GRACE_S, Adapter
+from evcharge.net.flow import Rate, WaitLimits
 from evcharge.net.timers import TimerWheel
+from evcharge.net.writer import LINGER_S
 from protocol import messages as m
 from protocol.connection import Connection
 from protocol.credentials import Role
@@ -20,6 +21,8 @@ from protocol.events import ChannelClosed, Established, Limits, MessageReceived
 from tests.net.support import Desk
 from tests.support.clock import ManualClock
 from tests.support.wire import BOOT_ID, CENTRAL, credential
+
+LIMITS = WaitLimits()
 
 
 class Pipe(asyncio.Transport):
@@ -62,16 +65,26 @@ class Pipe(asyncio.Transport):
 class Bench:
     """A server's adapter, its pipe, and a peer's connection on the other side."""
 
-    def __init__(self, *, role: Role = Role.DRIVER, rate: Rate | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        role: Role = Role.DRIVER,
+        rate: Rate | None = None,
+        limits: Limits | None = None,
+        wait_limits: WaitLimits = LIMITS,
+    ) -> None:
         self.clock = ManualClock()
         self.timers = self.clock.watch(TimerWheel(self.clock))
         self.desk = Desk(self.clock)
-        self.full = False
+        self.made: list[Adapter] = []
+        self.authed: list[Adapter] = []
         self.lost: list[Adapter] = []
         self.readied: list[Adapter] = []
         now = self.clock.monotonic()
         server = Connection.server(CENTRAL, now=now, entropy=os.urandom, limits=limits or Limits())
-        self.adapter = Adapter(server, self.desk, self, clock=self.clock, timers=self.timers, rate=rate)
+        self.adapter = Adapter(
+            server, self.desk, self, clock=self.clock, timers=self.timers, rate=rate, wait_limits=wait_limits
+        )
         self.peer = Connection.client(
             credential(role), boot_id=BOOT_ID, conn_no=1, now=now, entropy=os.urandom, limits=limits or Limits()
         )
@@ -80,8 +93,14 @@ class Bench:
         self.ended: ChannelClosed | None = None
 
     # Owner
-    def adapter_made(self, adapter: Adapter) -> bool:
-        return not self.full
+    def adapter_made(self, adapter: Adapter) -> None:
+        self.made.append(adapter)
+
+    def adapter_hello(self, adapter: Adapter) -> None:
+        adapter.answer_hello()
+
+    def adapter_auth(self, adapter: Adapter) -> None:
+        self.authed.append(adapter)
 
     def adapter_ready(self, adapter: Adapter) -> None:
         self.readied.append(adapter)
@@ -175,16 +194,6 @@ async def test_garbage_is_told_once_and_closes_without_a_reply() -> None:
     (end,) = bench.desk.ends
     assert isinstance(end.error, RemoteProtocolError)
     assert not end.clean
-    assert bench.lost == [bench.adapter]
-
-
-async def test_no_room_means_dropped_and_nobody_is_told() -> None:
-    bench = Bench()
-    bench.full = True
-    bench.adapter.connection_made(bench.pipe)
-    assert bench.pipe.aborted
-    bench.lose()
-    assert not bench.desk.ends
     assert bench.lost == [bench.adapter]
 
 
@@ -303,7 +312,7 @@ async def test_while_the_peer_reads_slowly_messages_wait_unsealed_and_only_telem
     assert bench.adapter.send(m.Refused(reason="r", sentence="s", re=1))
     assert not bench.pipe.writes
     assert bench.adapter.waiting == 4
-    bench.clock.advance(SLOW_S - 0.1)
+    bench.clock.advance(LIMITS.slow_s - 0.1)
     bench.adapter.resume_writing()
     assert bench.adapter.waiting == 0
     bench.hear()
@@ -338,7 +347,7 @@ async def test_order_is_kept_between_what_waits_and_what_comes() -> None:
 async def test_too_many_waiting_messages_are_slow() -> None:
     bench = Bench().open()
     bench.adapter.pause_writing()
-    for number in range(MAX_WAITING):
+    for number in range(LIMITS.messages):
         assert bench.adapter.send(m.Ack(n=number))
     assert not bench.adapter.send(m.Ack(n=0))
     assert bench.pipe.aborted
@@ -350,7 +359,7 @@ async def test_too_many_waiting_bytes_are_slow_and_the_transport_counts() -> Non
     bench = Bench().open()
     bench.adapter.pause_writing()
     big = m.Reply(re=1, sessions=[m.SessionView(session_id="s", state="x" * 40_000, cp_id="c")])
-    bench.pipe.buffered = MAX_WAITING_BYTES // 2
+    bench.pipe.buffered = LIMITS.size // 2
     sent = 0
     while bench.adapter.send(big):
         sent += 1
@@ -361,7 +370,7 @@ async def test_too_many_waiting_bytes_are_slow_and_the_transport_counts() -> Non
 async def test_a_peer_that_takes_nothing_for_ten_seconds_is_slow() -> None:
     bench = Bench().open()
     bench.adapter.pause_writing()
-    bench.clock.advance(SLOW_S - 0.1)
+    bench.clock.advance(LIMITS.slow_s - 0.1)
     assert not bench.pipe.aborted
     bench.clock.advance(0.2)
     assert bench.pipe.aborted
@@ -369,10 +378,26 @@ async def test_a_peer_that_takes_nothing_for_ten_seconds_is_slow() -> None:
     assert bench.desk.ends[0].code is CloseCode.SLOW
 
 
+async def test_how_much_may_wait_and_how_long_are_settings() -> None:
+    bench = Bench(wait_limits=WaitLimits(messages=2, slow_s=3.0)).open()
+    bench.adapter.pause_writing()
+    assert bench.adapter.send(m.Ack(n=1)) and bench.adapter.send(m.Ack(n=2))
+    bench.clock.advance(2.9)
+    assert not bench.pipe.aborted
+    assert not bench.adapter.send(m.Ack(n=3))
+    assert bench.pipe.aborted
+    bench = Bench(wait_limits=WaitLimits(slow_s=3.0)).open()
+    bench.adapter.pause_writing()
+    bench.clock.advance(3.1)
+    assert bench.pipe.aborted
+    bench.lose()
+    assert bench.desk.ends[0].why == "the peer took nothing for 3 s"
+
+
 async def test_answers_to_pings_of_a_peer_that_does_not_read_are_bounded() -> None:
     bench = Bench().open()
     bench.adapter.pause_writing()
-    bench.pipe.buffered = MAX_WAITING_BYTES + 1
+    bench.pipe.buffered = LIMITS.size + 1
     bench.clock.advance(5)
     bench.peer._seal(2, b"", bench.clock.monotonic())
     bench.carry()
@@ -490,6 +515,22 @@ async def test_silence_does_not_count_while_this_side_does_not_read() -> None:
     bench.say(m.Tickets(id=1))
     bench.clock.advance(1)
     assert bench.adapter.ready
+
+
+async def test_silence_counts_from_the_end_of_a_pause_of_ours() -> None:
+    bench = Bench(rate=Rate(50.0, 200.0)).open()
+    bench.clock.advance(3)
+    assert bench.adapter.silent_s(bench.clock.monotonic()) == pytest.approx(3)
+    bench.say(*[m.List(id=number) for number in range(700)])
+    for _ in range(8):
+        assert not bench.adapter.reading
+        assert bench.adapter.silent_s(bench.clock.monotonic()) == 0.0, "it is this side that does not listen"
+        bench.clock.advance(1)
+    bench.clock.advance(4)
+    assert bench.adapter.reading
+    assert bench.adapter.silent_s(bench.clock.monotonic()) < 4
+    bench.clock.advance(7)
+    assert bench.adapter.silent_s(bench.clock.monotonic()) >= 7
 
 
 async def test_a_silent_peer_is_pinged_then_given_up() -> None:

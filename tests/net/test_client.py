@@ -258,7 +258,7 @@ async def test_the_moment_that_a_drain_assigned_is_kept_exactly() -> None:
         async def finish() -> None:
             await until(lambda: ear.got)
 
-        await site.server.drain(finish, spread_s=4.0)
+        await site.server.drain(finish, return_per_s=0.25)
         await site.idle(client)
         assert ear.got == [m.Drain(retry_after_s=4.0)]
         site.server.draining = False

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evcharge.net.backoff import reconnect_delay
-from evcharge.net.flow import MAX_WAITING, MAX_WAITING_BYTES, Bucket, Rate, Waiting
+from evcharge.net.flow import Bucket, Rate, Waiting, WaitLimits
 from protocol import messages as m
 from protocol.codec import encode
 
@@ -49,7 +49,7 @@ def update(session: str, energy_wh: int = 0) -> m.Update:
 
 
 def test_only_telemetry_is_replaced_and_moves_to_the_end() -> None:
-    waiting = Waiting()
+    waiting = Waiting(WaitLimits())
     ack = m.Ack(n=1)
     for message in (update("a", 1), ack, update("b", 1), ack, update("a", 2)):
         waiting.put(message)
@@ -61,13 +61,56 @@ def test_only_telemetry_is_replaced_and_moves_to_the_end() -> None:
 
 
 def test_too_much_is_a_number_and_a_size() -> None:
-    waiting = Waiting()
-    for number in range(MAX_WAITING):
+    waiting = Waiting(WaitLimits())
+    for number in range(256):
         waiting.put(m.Ack(n=number))
     assert not waiting.over(0)
-    assert waiting.over(MAX_WAITING_BYTES)
-    assert not waiting.over(MAX_WAITING_BYTES - waiting.size)
+    assert waiting.over(1 << 20)
+    assert not waiting.over((1 << 20) - waiting.size)
     waiting.put(m.Ack(n=0))
     assert waiting.over(0)
     waiting.clear()
     assert not waiting.over(0)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(update, st.sampled_from("abc"), st.integers(0, 9)),
+            st.builds(lambda n: m.Ack(n=n), st.integers(0, 9)),
+            st.builds(lambda n: m.Refused(reason="r", sentence="s", re=n), st.integers(0, 9)),
+            st.none(),
+        ),
+        max_size=60,
+    )
+)
+def test_commands_and_acks_are_never_dropped_and_of_telemetry_the_newest_comes(steps: list[m.Message | None]) -> None:
+    """None: the peer takes one message."""
+    waiting = Waiting(WaitLimits())
+    put: list[m.Message] = []
+    got: list[m.Message] = []
+    for step in steps:
+        if step is not None:
+            waiting.put(step)
+            put.append(step)
+        elif waiting:
+            got.append(waiting.take())
+        assert waiting.size == sum(size for _, size in waiting._messages.values())
+    while waiting:
+        got.append(waiting.take())
+    assert [each for each in got if not isinstance(each, m.Update)] == [
+        each for each in put if not isinstance(each, m.Update)
+    ]
+    for session in "abc":
+        last = [each for each in put if isinstance(each, m.Update) and each.session_id == session][-1:]
+        assert [each for each in got if isinstance(each, m.Update) and each.session_id == session][-1:] == last
+
+
+def test_the_limits_are_settings() -> None:
+    waiting = Waiting(WaitLimits(messages=2, size=100))
+    waiting.put(m.Ack(n=1))
+    waiting.put(m.Ack(n=2))
+    assert not waiting.over(0)
+    assert waiting.over(100)
+    waiting.put(m.Ack(n=3))
+    assert waiting.over(0)

@@ -311,7 +311,7 @@ async def test_drain_goes_in_order_and_gives_every_peer_its_own_moment() -> None
             assert all(client.connected for client, _, _ in joined)
             joined[0][2].send(m.Refused(reason="last", sentence="word"))
 
-        await site.server.drain(finish, spread_s=8.0)
+        await site.server.drain(finish, return_per_s=0.5)
         assert steps == ["told"]
         assert site.server.counts.open == 0
         await until(lambda: all(ear.downs for ear in ears))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evcharge.net.clock import SystemClock
-from evcharge.net.timers import TICK_S, Timer, TimerWheel
+from evcharge.net.timers import MOST_PER_TURN, TICK_S, Timer, TimerWheel
 from tests.support.clock import ManualClock
 
 
@@ -133,3 +133,28 @@ def test_every_timer_fires_exactly_when_its_tick_has_come_unless_cancelled(
         wheel.close()
 
     asyncio.run(play())
+
+
+async def test_many_timers_of_one_tick_leave_the_loop_its_other_work() -> None:
+    wheel = TimerWheel(SystemClock())
+    fired: list[int] = []
+    seen: list[int] = []
+    for number in range(3 * MOST_PER_TURN + 5):
+        wheel.schedule(0.0, lambda number=number: fired.append(number))
+    while len(wheel):
+        await asyncio.sleep(0)
+        seen.append(len(fired))
+    assert fired == list(range(3 * MOST_PER_TURN + 5))
+    steps = sorted(set(seen) - {0})
+    assert steps == [MOST_PER_TURN, 2 * MOST_PER_TURN, 3 * MOST_PER_TURN, 3 * MOST_PER_TURN + 5]
+
+
+async def test_a_finer_tick() -> None:
+    clock = ManualClock()
+    wheel = clock.watch(TimerWheel(clock, tick_s=0.005))
+    fired: list[float] = []
+    wheel.schedule(clock.monotonic() + 0.1, lambda: fired.append(clock.monotonic()))
+    clock.advance(0.099)
+    assert not fired
+    clock.advance(0.006)
+    assert fired

@@ -57,6 +57,9 @@ class Line:
             self.sent.append(message)
         return not self.conn.closed
 
+    def silent_s(self, now: float) -> float:
+        return now - self.conn.last_received
+
     def close(self, code: CloseCode) -> None:
         self.conn.closed = True
         self.code = code

@@ -125,6 +125,7 @@ class Site:
         self.central = self.make()
         await self.central.start()
         self.clock.watch(self.central._server.timers)
+        self.clock.watch(self.central._server.lanes.timers)
         self._running = True
         self.history = History(self.central.log_dir)
         if followed:
