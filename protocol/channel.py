@@ -8,6 +8,7 @@ from protocol.cipher import Entropy, Opener, Sealer
 from protocol.errors import CloseCode, UnexpectedMessage, close_code
 from protocol.events import ChannelClosed, Limits
 from protocol.frames import DATA, encode_frame
+from protocol.keylog import EpochKeys
 
 # Kinds of token. SPEC §4.8
 APP: Final = 0
@@ -25,7 +26,7 @@ class Channel:
     second ``now``. No wall clock enters: both sides run on from ``t0_ms``.
     """
 
-    __slots__ = ("_limits", "_opener", "_rekey_at", "_sealer", "_t0_ms", "_t0_s")
+    __slots__ = ("_keys", "_limits", "_opener", "_rekey_at", "_sealer", "_t0_ms", "_t0_s")
 
     def __init__(
         self, *, sending: bytes, receiving: bytes, t0_ms: int, now: float, limits: Limits, entropy: Entropy
@@ -36,6 +37,13 @@ class Channel:
         self._t0_ms = t0_ms
         self._t0_s = now
         self._rekey_at = now + limits.rekey_s
+        self._keys: EpochKeys | None = None
+
+    def log_keys(self, keys: EpochKeys) -> None:
+        """Client only: tell the keys of this epoch now and those of later ones when they begin (SPEC §8)."""
+        self._keys = keys
+        keys.sending(self._sealer.key)
+        keys.receiving(self._opener.key)
 
     def clock_ms(self, now: float) -> int:
         """The channel clock in UTC milliseconds."""
@@ -48,6 +56,8 @@ class Channel:
         if sealer.count + 1 >= limits.rekey_msgs or sealer.size >= limits.rekey_bytes or now >= self._rekey_at:
             farewell = encode_frame(DATA, sealer.seal(KEY_UPDATE, b"", clock_s))
             sealer.next_epoch()
+            if self._keys is not None:
+                self._keys.sending(sealer.key)
             self._rekey_at = now + limits.rekey_s
             return farewell + encode_frame(DATA, sealer.seal(kind, body, clock_s))
         return encode_frame(DATA, sealer.seal(kind, body, clock_s))
@@ -63,6 +73,8 @@ class Channel:
         opened = opener.open(token, (self._t0_ms + int((now - self._t0_s) * 1000)) // 1000)
         if opened[0] == KEY_UPDATE:
             opener.next_epoch()
+            if self._keys is not None:
+                self._keys.receiving(opener.key)
         return opened
 
 

@@ -109,6 +109,11 @@ class Sealer:
         self.count = 0
         self.size = 0
 
+    @property
+    def key(self) -> bytes:
+        """Fernet key of the running epoch, for a key log (SPEC §8)."""
+        return fernet_key(self._secret)
+
     def seal(self, kind: int, body: bytes, clock_s: int) -> bytes:
         """The next token, stamped ``clock_s`` (seconds of the channel clock)."""
         at = self._at
@@ -152,6 +157,11 @@ class Opener:
         self._mac = HMAC(key[:BLOCK], SHA256())
         self._update = Cipher(AES(key[BLOCK:]), CBC(bytes(BLOCK))).decryptor().update
         self.began = self.seq
+
+    @property
+    def key(self) -> bytes:
+        """Fernet key of the running epoch, for a key log (SPEC §8)."""
+        return fernet_key(self._secret)
 
     def open(self, token: bytes, clock_s: int) -> tuple[int, bytes]:
         """Kind and body of the next token. Raises UnreadableToken or ReplayedMessage; both are fatal.

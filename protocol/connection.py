@@ -7,6 +7,8 @@ The owner's loop: ``receive_data``, then ``next_event`` until it returns None, t
 
 from __future__ import annotations
 
+from typing import Self
+
 from protocol import channel as token
 from protocol import codec
 from protocol.channel import Channel
@@ -35,6 +37,7 @@ from protocol.events import (
 )
 from protocol.frames import DATA, HEAD_SIZE, FrameDecoder
 from protocol.handshake import SUPPORTED, Claims, ClientHandshake
+from protocol.keylog import KeyLog
 from protocol.messages import Error, Message
 from protocol.opening import ClientOpening, ServerOpening
 
@@ -120,12 +123,14 @@ class Connection:
         limits: Limits = _DEFAULTS,
         use_next_key: bool = False,
         offered: tuple[int, ...] = SUPPORTED,
-    ) -> Connection:
+        key_log: KeyLog | None = None,
+    ) -> Self:
         """The connecting side; HELLO is in ``data_to_send`` at once.
 
         ``boot_id`` is 16 random bytes of this process, ``conn_no`` counts its connections, ``binding`` is
         SHA-256 of the TLS certificate around it, if any. ``use_next_key``: expect the key that Central announced
-        as its next. Raises LocalProtocolError.
+        as its next. ``key_log`` is told the key of each direction and epoch (SPEC §8);
+        Central has no such thing. Raises LocalProtocolError.
         """
         if credential.role is Role.CENTRAL:
             raise LocalProtocolError("Central connects to nobody: use a peer's credential.")
@@ -134,7 +139,7 @@ class Connection:
             raise LocalProtocolError("The credential knows no next key of Central.")
         shake = ClientHandshake(credential, key, entropy(KEY_SIZE), binding=binding, offered=offered)
         claims = Claims(boot_id, conn_no, checkpoint, outbox_epoch)
-        opening = ClientOpening(shake, claims, now=now, entropy=entropy, limits=limits)
+        opening = ClientOpening(shake, claims, now=now, entropy=entropy, limits=limits, key_log=key_log)
         self = cls(opening, now)
         self.role, self.username, self.entity = credential.role, credential.username, credential.entity
         self._collect(opening)

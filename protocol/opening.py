@@ -23,6 +23,7 @@ from protocol.errors import (
 )
 from protocol.events import Established, Event, Grant, HelloReceived, Limits, RefusedByCentral
 from protocol.handshake import Claims, ClientHandshake, Hello, ServerHandshake, parse_hello
+from protocol.keylog import EpochKeys, KeyLog
 
 
 class Phase(Enum):
@@ -101,10 +102,20 @@ class Opening:
 class ClientOpening(Opening):
     """The connecting side; HELLO is in ``out`` at once."""
 
-    __slots__ = ("_claims", "_shake")
+    __slots__ = ("_claims", "_key_log", "_shake")
 
-    def __init__(self, shake: ClientHandshake, claims: Claims, *, now: float, entropy: Entropy, limits: Limits) -> None:
+    def __init__(
+        self,
+        shake: ClientHandshake,
+        claims: Claims,
+        *,
+        now: float,
+        entropy: Entropy,
+        limits: Limits,
+        key_log: KeyLog | None = None,
+    ) -> None:
         super().__init__(Phase.REPLY, now, entropy, limits)
+        self._key_log = key_log
         self._shake = shake
         self._claims = claims
         self._frame(frames.HELLO, shake.hello())
@@ -122,6 +133,8 @@ class ClientOpening(Opening):
                 return outcome
             grant, secrets, self.limits = outcome
             channel = self._start(grant, secrets.c2s, secrets.s2c, now)
+            if self._key_log is not None:
+                channel.log_keys(EpochKeys(grant.sid, self._key_log))
             self.out += channel.seal(token.READY, b"", now)
             return None
         if phase is Phase.READY and kind == frames.DATA:

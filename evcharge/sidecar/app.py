@@ -1,7 +1,7 @@
 """The registry over HTTP: routes, errors, headers and throttles; every answer is JSON and is never cached.
 
 ======  ==================  ==========  =====================================================================
-POST    /register           operator    {role, entity, username?} → 201: the credential, once
+POST    /register           operator    {role, entity, username?, valid_s?} → 201: the credential, once
 DELETE  /register/{id}      operator    revokes; id: a username, or an entity with one credential
 GET     /list               any token   ?after=&limit=&role= → {credentials, next}
 GET     /get/{id}           any token   one credential, without secrets
@@ -98,9 +98,12 @@ class Api:
 
     async def register(self, request: web.Request) -> web.Response:
         self._require(request, Scope.OPERATOR)
-        role, entity, username = read_registration(await _body(request))
-        answer = await self._registry.register(role, entity, username)
-        log.info("registry.registered", role=role.label, entity=entity, source=source_of(request.remote))
+        body = await _body(request)
+        role, entity, username = read_registration(body)
+        valid_s = read_life(body)
+        answer = await self._registry.register(role, entity, username, valid_s=valid_s)
+        life = {} if valid_s is None else {"valid_s": valid_s}
+        log.info("registry.registered", role=role.label, entity=entity, source=source_of(request.remote), **life)
         return web.Response(status=201, body=answer, content_type="application/json")
 
     async def revoke(self, request: web.Request) -> web.Response:
@@ -281,6 +284,19 @@ def read_registration(body: Mapping[str, object]) -> tuple[Role, str, str | None
     if bad or role is None:
         raise Invalid(bad)
     return role, text, name
+
+
+def read_life(body: Mapping[str, object]) -> int | None:
+    """The life in seconds that a registration asks for, None when it does not.
+
+    Raises:
+        Invalid: it is no whole number; the registry judges its range.
+    """
+    value = body.get("valid_s")
+    # A bool is an int to Python, but no number of seconds.
+    if value is None or type(value) is int:
+        return value
+    raise Invalid({"valid_s": "is a whole number of seconds."})
 
 
 @web.middleware

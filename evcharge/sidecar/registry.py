@@ -23,7 +23,13 @@ import msgspec
 from msgspec.structs import replace
 
 from evcharge.net.clock import Clock
-from evcharge.sidecar.settings import CHANGES_ROWS, LIST_ROWS, SidecarSettings
+from evcharge.sidecar.settings import (
+    CHANGES_ROWS,
+    DEBUG_LIFETIME_MAX_S,
+    DEBUG_LIFETIME_MIN_S,
+    LIST_ROWS,
+    SidecarSettings,
+)
 from evcharge.sidecar.store import Conflict, Reader, Store, Writer
 from protocol.credentials import (
     Credential,
@@ -151,28 +157,34 @@ class Registry:
         """Newest revision."""
         return self._rev
 
-    async def register(self, role: Role, entity: str, username: str | None = None) -> bytes:
+    async def register(
+        self, role: Role, entity: str, username: str | None = None, *, valid_s: int | None = None
+    ) -> bytes:
         """A new credential, as the JSON that is answered once and never again.
 
+        ``valid_s`` is its life in seconds, for role debug only; None: the settings' (an hour).
+
         Raises:
-            Invalid: a bad role, entity or username.
+            Invalid: a bad role, entity, username or life.
             Exists: the (role, entity) has a live credential, or the username belongs to someone else.
         """
-        bad = bad_names(role, entity, username)
+        bad = bad_names(role, entity, username) | bad_life(role, valid_s)
         if bad:
             raise Invalid(bad)
         username = username or default_username(role, entity)
         secret = self._entropy(SECRET_BYTES)
         try:
             async with self._store.writing() as writer:
-                record = await self._admit(writer, role, entity, username, secret)
+                record = await self._admit(writer, role, entity, username, secret, valid_s)
         except Conflict:
             raise _taken(role, entity) from None
         self._announce(record.rev)
         epoch = max(record.keys)
         return credential_json(username, secret, record, epoch, self._central)
 
-    async def _admit(self, writer: Writer, role: Role, entity: str, username: str, secret: bytes) -> RegistryRecord:
+    async def _admit(
+        self, writer: Writer, role: Role, entity: str, username: str, secret: bytes, valid_s: int | None
+    ) -> RegistryRecord:
         now_ms = self._clock.steady_ms()
         same_name = await writer.find(username)
         if same_name is not None and (same_name.role, same_name.entity) != (role, entity):
@@ -187,7 +199,7 @@ class Registry:
                 await writer.replace(replace(record, status="revoked"))
         epoch = await writer.next_epoch(username)
         private = static_private_key(secret, username, role, epoch)
-        lifetime_ms = self._settings.debug_lifetime_s * 1000
+        lifetime_ms = (self._settings.debug_lifetime_s if valid_s is None else valid_s) * 1000
         fresh = RegistryRecord(
             username=username,
             role=role,
@@ -324,6 +336,17 @@ def bad_names(role: Role, entity: str, username: str | None) -> dict[str, str]:
     return bad
 
 
+def bad_life(role: Role, valid_s: int | None) -> dict[str, str]:
+    """What is wrong with the life that a registration asks for; empty: nothing."""
+    if valid_s is None:
+        return {}
+    if role is not Role.DEBUG:
+        return {"valid_s": "is for role debug only; other credentials live until they are revoked."}
+    if not DEBUG_LIFETIME_MIN_S <= valid_s <= DEBUG_LIFETIME_MAX_S:
+        return {"valid_s": f"is {DEBUG_LIFETIME_MIN_S} to {DEBUG_LIFETIME_MAX_S} seconds."}
+    return {}
+
+
 def default_username(role: Role, entity: str) -> str:
     """``role-entity`` in lower case; other characters become "-", a long one ends in a hash of the entity."""
     name = re.sub(r"[^a-z0-9._-]", "-", f"{role.label}-{entity}".lower())
@@ -340,7 +363,7 @@ def expired(record: RegistryRecord, now_ms: int) -> bool:
 
 def credential_json(username: str, secret: bytes, record: RegistryRecord, epoch: int, central: bytes) -> bytes:
     """The answer to a registration, exactly as a client keeps it; a charge point's also has its
-    ``station_id``.
+    ``station_id``, and one that ends by itself ``not_after_ms``.
     """
     credential = Credential(
         username=username,
@@ -356,6 +379,8 @@ def credential_json(username: str, secret: bytes, record: RegistryRecord, epoch:
     answer["epoch"] = epoch
     if record.station_id is not None:
         answer["station_id"] = record.station_id
+    if record.not_after_ms is not None:
+        answer["not_after_ms"] = record.not_after_ms
     return msgspec.json.encode(answer)
 
 

@@ -6,6 +6,9 @@ import msgspec
 
 # Life of a credential of role debug, in seconds: a console session, not a standing door. SPEC §8
 DEBUG_LIFETIME_S = 3600
+# Longest life that a registration may ask for, in seconds, and the shortest. SPEC §8
+DEBUG_LIFETIME_MAX_S = 86_400
+DEBUG_LIFETIME_MIN_S = 1
 # Largest request body in bytes. The largest legal one, a registration, is under 300. SPEC §2
 BODY_BYTES = 16 * 1024
 # Most rows of one page of /list.

@@ -1,0 +1,413 @@
+"""``evcharge-nc``: looks into the protocol as netcat looks into a TCP connection."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, NoReturn
+
+import click
+import msgspec
+
+from evcharge.cli.common import CONTEXT, Failed, config_option, parse_address, print_json, run_command, write_secret
+from evcharge.cli.peer import CENTRAL_PORT, read_token, stop_on_signals
+from evcharge.console.keys import KeyLogError, Keyring, read_key_log
+from evcharge.console.lines import help_lines
+from evcharge.console.live import Live, utc
+from evcharge.console.offline import decode
+from evcharge.console.recording import Recorder, RecordingError, new_private_file, read_recording
+from evcharge.console.replay import Replay, client_frames
+from evcharge.console.rows import ARROWS, Row, to_json, to_lines
+from evcharge.console.source import Source
+from evcharge.console.talk import DONE, FAILED, Talk
+from evcharge.net.clock import SystemClock
+from evcharge.net.registry_client import RegistryCallFailed, register
+from evcharge.net.timers import TimerWheel
+from protocol.credentials import MAX_JSON, Credential, CredentialError, Role
+from protocol.keylog import C2S, S2C, LeafKey
+
+# How long connecting may take, and the last bytes to leave, in seconds.
+CONNECT_S = 5.0
+LINGER_S = 2.0
+# Quiet after the end of input with --raw, in seconds: what Central answers to nonsense belongs to no request.
+RAW_WAIT_S = 1.0
+# Longest life of a debug credential, in seconds: the registry gives no more. SPEC §8
+MAX_VALID_S = 86_400
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+_COLOURS = {C2S: "green", S2C: "cyan"}
+
+EPILOG = """\
+\b
+Examples:
+  evcharge-nc register --token-file operator.token --id me --out debug.json
+      a credential of your own, valid for an hour; it may list and query
+  evcharge-nc --credentials debug.json --central 127.0.0.1:7411
+      on a terminal: type {"type":"list"} or /help
+  echo '{"type":"list"}' | evcharge-nc --credentials debug.json --central 127.0.0.1 | jq .message
+      in a script: JSON in, JSON out; ends when the answer is there
+  echo '{"type":"charge_request","cp_id":"CP-1"}' |
+  evcharge-nc --credentials anna.json --central 127.0.0.1 --wait 60 --record a.rec --keylog a.keys
+      follows a charge until 60 s pass without news, and records it
+  evcharge-nc decode a.rec --keylog a.keys
+      reads the recording; without --keylog: types and sizes
+  evcharge-nc --replay a.rec --central 127.0.0.1
+      sends it once more; Central has to refuse it
+
+\b
+Exit codes: 0 done; 1 refused, failed, or a request without an answer (or answered with no);
+2 misused, or a line of a script that could not be sent.
+"""
+
+json_option = click.option(
+    "--json/--text", "as_json", default=None, help="JSON lines or lines for people; default: text on a terminal."
+)
+hex_option = click.option("--hex", "hexdump", is_flag=True, help="Show the bytes of frames, and of opened tokens.")
+
+
+@click.group(name="evcharge-nc", context_settings=CONTEXT, invoke_without_command=True, epilog=EPILOG)
+@config_option
+@click.option(
+    "--credentials",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Credential file of any role. It takes over from a running program with the same credential.",
+)
+@click.option("--central", metavar="HOST:PORT", help=f"Where Central listens; port {CENTRAL_PORT} if left out.")
+@json_option
+@hex_option
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, 86_400),
+    default=None,
+    help="After the end of input stay until so many seconds pass without a message; default: until every request "
+    "has its answer, 10 s at most (with --raw: 1).",
+)
+@click.option("--raw", is_flag=True, help="Send what the protocol forbids, too, and raw bytes; see /help.")
+@click.option(
+    "--record", type=click.Path(path_type=Path, dir_okay=False), help="New file (0600) for everything on the wire."
+)
+@click.option(
+    "--keylog",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="New file (0600) for this channel's keys: who has it and a recording reads everything.",
+)
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Send the client's frames of a recording instead; 0: Central refused them, 1: it did not.",
+)
+@click.option("--use-next-key", is_flag=True, help="Expect the key that Central has announced as its next one.")
+@click.pass_context
+def cli(
+    context: click.Context,
+    credentials: Path | None,
+    central: str | None,
+    as_json: bool | None,
+    hexdump: bool,
+    wait_s: float | None,
+    raw: bool,
+    record: Path | None,
+    keylog: Path | None,
+    replay: Path | None,
+    use_next_key: bool,
+) -> None:
+    """Look into the protocol: JSON lines in, decoded frames out, over an ordinary encrypted channel to Central.
+
+    Central has no debug port: this is a client like any other, with the rights of its credential.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if central is None:
+        raise click.UsageError("--central HOST:PORT is missing. evcharge-nc --help has examples.")
+    host, port = parse_address(central, CENTRAL_PORT)
+    show = Shower(as_json=as_json, hexdump=hexdump)
+    if replay is not None:
+        given = {"--credentials": credentials, "--record": record, "--keylog": keylog, "--wait": wait_s}
+        wrong = [name for name, value in given.items() if value is not None]
+        if wrong or raw or use_next_key:
+            raise click.UsageError("--replay sends a recording as it is; of the others it takes --central and --hex.")
+        sys.exit(asyncio.run(_replay(replay, host, port, show, hexdump=hexdump)))
+    if credentials is None:
+        raise click.UsageError("--credentials FILE is missing; `evcharge-nc register` makes one.")
+    credential = read_credential(credentials)
+    if use_next_key and credential.central_next is None:
+        raise Failed(f"{credentials} knows no next key of Central; leave --use-next-key out.")
+    with ExitStack() as files:
+        stream = None if record is None else files.enter_context(_new_file(record))
+        keys = None if keylog is None else files.enter_context(_new_file(keylog))
+        if keylog is not None:
+            complain(f"warning: {keylog} will open everything on this channel; delete it when you are done.")
+        if raw and wait_s is None:
+            wait_s = RAW_WAIT_S
+        look = _Look(show, wait_s, stream, keys, raw, hexdump, use_next_key)
+        code = asyncio.run(_live(credential, host, port, look))
+    sys.exit(code)
+
+
+class _Look(NamedTuple):
+    """How a live channel is looked at."""
+
+    show: Shower
+    wait_s: float | None
+    record: BinaryIO | None
+    keys: BinaryIO | None
+    raw: bool
+    hexdump: bool
+    use_next_key: bool
+
+
+async def _live(credential: Credential, host: str, port: int, look: _Look) -> int:
+    clock = SystemClock()
+    timers = TimerWheel(clock)
+    recorder = None
+    if look.record is not None:
+        recorder = Recorder(look.record, started_ms=clock.steady_ms(), role=credential.role.label)
+    live = Live(
+        credential,
+        clock=clock,
+        timers=timers,
+        boot_id=os.urandom(16),
+        entropy=os.urandom,
+        show=look.show,
+        recorder=recorder,
+        key_log=None if look.keys is None else _key_writer(look.keys),
+        raw=look.raw,
+        blocks=look.hexdump,
+        use_next_key=look.use_next_key,
+    )
+    stop = stop_on_signals()
+    look.show.on_closed = stop.set
+    person = sys.stdin.isatty()
+    try:
+        await _connect(lambda: live, host, port)
+        lines = Source()
+        lines.start(sys.stdin.fileno())
+        if person:
+            for text in help_lines(raw=look.raw):
+                click.echo(text, err=True)
+        talk = Talk(live, lines, say=_say, complain=complain, wait_s=look.wait_s, forgiving=person)
+        talking = asyncio.create_task(talk.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((talking, stopping), return_when=asyncio.FIRST_COMPLETED)
+        live.leave()
+        code = await talking
+        stopping.cancel()
+        if not live.lost.is_set():
+            timer = timers.schedule(clock.monotonic() + LINGER_S, live.lost.set)
+            await live.lost.wait()
+            timers.cancel(timer)
+        return code
+    finally:
+        if recorder is not None:
+            _close(recorder)
+        timers.close()
+
+
+def _close(recorder: Recorder) -> None:
+    try:
+        recorder.close()
+    except OSError as error:
+        raise Failed(f"the recording is not whole: {error.strerror}.") from error
+
+
+async def _replay(path: Path, host: str, port: int, show: Shower, *, hexdump: bool) -> int:
+    try:
+        with path.open("rb") as stream:
+            frames = client_frames(read_recording(stream))
+    except OSError as error:
+        raise Failed(f"cannot read {path}: {error.strerror}") from error
+    except RecordingError as error:
+        raise Failed(f"{path}: {error}") from error
+    clock = SystemClock()
+    timers = TimerWheel(clock)
+    try:
+        player = Replay(frames, clock=clock, timers=timers, show=show, blocks=hexdump)
+        await _connect(lambda: player, host, port)
+        outcome = await player.run()
+    finally:
+        timers.close()
+    complain(outcome.sentence)
+    return DONE if outcome.refused else FAILED
+
+
+async def _connect(make: Callable[[], asyncio.Protocol], host: str, port: int) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            await asyncio.get_running_loop().create_connection(make, host, port)
+    except TimeoutError:
+        raise Failed(f"{host}:{port} does not answer in {CONNECT_S:g} s; is Central there?") from None
+    except OSError as error:
+        raise Failed(f"cannot connect to {host}:{port}: {error.strerror or error}; is Central running?") from error
+
+
+@cli.command("decode")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--keylog",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Keys of the channel; without it types, sizes and times are shown.",
+)
+@json_option
+@hex_option
+def decode_command(file: Path, keylog: Path | None, as_json: bool | None, hexdump: bool) -> None:
+    """Show the frames of a recording (--record) or of a capture (tcpdump -w; pcap or pcapng).
+
+    Captures need the extra `capture` (dpkt). One key opens one epoch of one direction, so a file may begin in the
+    middle of a channel. Exit code 1: a part of the file is damaged or missing; what can be read is shown.
+    """
+    show = Shower(as_json=as_json, hexdump=hexdump)
+    damaged = False
+    try:
+        keys = Keyring() if keylog is None else read_key_log(keylog)
+        with file.open("rb") as stream:
+            for row in decode(stream, keys, blocks=hexdump):
+                damaged |= row.what == "bad"
+                show(row)
+                if show.closed:
+                    sys.exit(DONE)
+    except KeyLogError as error:
+        raise Failed(str(error)) from error
+    except OSError as error:
+        raise Failed(f"cannot read {error.filename or file}: {error.strerror}") from error
+    if damaged:
+        sys.exit(FAILED)
+
+
+@cli.command("register")
+@click.option("--registry", default="http://127.0.0.1:8080", metavar="URL", help="The registry.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="File with the operator's token, as evcharge-sidecar init wrote it.",
+)
+@click.option("--id", "entity", required=True, help="Who looks: your name stands in Central's log.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="New file (0600).")
+@click.option("--valid", default="1h", metavar="TIME", help="How long, like 90s, 30m or 24h (the most there is).")
+@click.option("--plain-http", is_flag=True, help="Allow http:// to another machine: secrets cross the net unencrypted.")
+def register_command(registry: str, token_file: Path, entity: str, out: Path, valid: str, plain_http: bool) -> None:
+    """Make a short-lived credential of role debug: it may list and query, and Central's log names it."""
+    valid_s = parse_valid(valid)
+    token = read_token(token_file)
+    if out.exists():
+        raise Failed(f"{out} exists already; move it away first, secrets are not overwritten.")
+    if not out.parent.is_dir():
+        # Before the registry is asked: the secret is shown once, and the id would be taken.
+        raise Failed(f"cannot write {out}: there is no folder {out.parent}; make it first.")
+    asking = register(registry, token, Role.DEBUG.label, entity, plain_http=plain_http, valid_s=valid_s)
+    try:
+        answer = asyncio.run(asking)
+    except RegistryCallFailed as error:
+        raise Failed(error.sentence) from error
+    write_secret(out, answer)
+    until_ms = msgspec.json.decode(answer, type=_Life).not_after_ms
+    until = "" if until_ms is None else utc(until_ms)
+    if sys.stdout.isatty():
+        click.echo(f"Valid until {until}. Next: evcharge-nc --credentials {out} --central 127.0.0.1")
+    else:
+        print_json({"debug": entity, "credentials": str(out), "valid_until": until})
+
+
+class _Life(msgspec.Struct):
+    not_after_ms: int | None = None
+
+
+def parse_valid(text: str) -> int:
+    """Seconds of ``90s``, ``30m`` or ``24h``; anything else is misuse."""
+    found = re.fullmatch(r"([0-9]{1,6})([smh])", text.strip())
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 1 <= seconds <= MAX_VALID_S:
+        raise click.BadParameter(f"{text!r} is no time like 90s, 30m or 1h, at most 24h.", param_hint="--valid")
+    return seconds
+
+
+def read_credential(path: Path) -> Credential:
+    """A credential of any role that connects. Raises Failed."""
+    try:
+        with path.open("rb") as stream:
+            credential = Credential.from_json(stream.read(MAX_JSON + 1))
+    except OSError as error:
+        raise Failed(f"cannot read {path}: {error.strerror}") from error
+    except CredentialError as error:
+        raise Failed(f"{path}: {error}") from error
+    if credential.role is Role.CENTRAL:
+        raise Failed(f"{path} is Central's own credential; Central connects to nobody. `evcharge-nc register` helps.")
+    return credential
+
+
+class Shower:
+    """Writes rows to stdout. ``on_closed`` is called when nobody reads them any more (``| head``)."""
+
+    def __init__(self, *, as_json: bool | None, hexdump: bool) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._as_json = not self._terminal if as_json is None else as_json
+        self._hexdump = hexdump
+        self.closed = False
+        self.on_closed: Callable[[], None] = _nothing
+
+    def __call__(self, row: Row) -> None:
+        if self._as_json:
+            self._out(to_json(row))
+            return
+        colour = "red" if row.what == "bad" else _COLOURS.get(row.dir)
+        for line in to_lines(row, hexdump=self._hexdump):
+            arrow = ARROWS.get(row.dir, "")
+            self._out(line.replace(arrow, click.style(arrow, fg=colour), 1) if self._terminal and colour else line)
+
+    def _out(self, line: str) -> None:
+        if self.closed:
+            return
+        try:
+            click.echo(line)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self.closed = True
+            # What is still buffered would fail again when the program ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.on_closed()
+
+
+def _nothing() -> None:
+    """Whoever asks looks at ``closed``."""
+
+
+def complain(text: str) -> None:
+    """A sentence on stderr."""
+    click.echo(text, err=True)
+
+
+def _say(text: str) -> None:
+    """What a person asked the console for; not on stdout, which is for rows."""
+    click.echo(text, err=True)
+
+
+def _new_file(path: Path) -> BinaryIO:
+    try:
+        return new_private_file(path)
+    except FileExistsError:
+        raise Failed(f"{path} exists already; move it away first, nothing is overwritten.") from None
+    except OSError as error:
+        raise Failed(f"cannot write {path}: {error.strerror}") from error
+
+
+def _key_writer(stream: BinaryIO) -> Callable[[LeafKey], None]:
+    def write(key: LeafKey) -> None:
+        stream.write(key.line().encode("ascii") + b"\n")
+        # A key that is needed after a crash has to be there.
+        stream.flush()
+
+    return write
+
+
+def main() -> NoReturn:
+    """Console script."""
+    run_command(cli, "EVCHARGE_NC")
+
+
+if __name__ == "__main__":
+    main()
