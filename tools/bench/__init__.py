@@ -1,0 +1,1 @@
+"""``python -m tools.bench``: how fast this is, beside what it could be and beside what else there is."""
