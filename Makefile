@@ -16,12 +16,16 @@ LOCKED   = $(INSTALL) --require-hashes
 COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check system-deps image-test lock clean
+.PHONY: help run test check fuzz bench drill mutation system-deps image-test lock clean
 
 help: ## What there is
 	@echo "make run ARGS='…'      the whole system on this machine, a simulated day; ARGS go to evcharge-demo (--help)"
 	@echo "make test ARGS='…'     the tests; ARGS go to pytest"
 	@echo "make check             ruff, mypy --strict, import contracts, tests with branch coverage in random order"
+	@echo "make fuzz ARGS='…'     the protocol under atheris, a minute unless ARGS say otherwise (python -m tools.fuzz run --help)"
+	@echo "make bench ARGS='…'    Central beside its floor and beside an OCPP server; ten idle minutes, or ARGS=--quick"
+	@echo "make drill ARGS='…'    storm, strangers, slow readers against a real Central (python -m tools.drill --help)"
+	@echo "make mutation ARGS='…' do the tests notice changes of frames, handshake, cipher, states, journal? an hour"
 	@echo "make system-deps       the Debian packages that some tests need (as root)"
 	@echo "make image-test        build the container image from nothing and run the demo in it (as root)"
 	@echo "make lock              new lock files from setup.cfg"
@@ -40,18 +44,30 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-config=setup.cfg --cov-report=term $(ARGS)
 
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -m tools.fuzz run --parallel $(or $(ARGS),--seconds 60)
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m tools.bench wire $(ARGS)
+
+drill: $(VENV)/.dev
+	@$(BIN)/python -m tools.drill all $(ARGS)
+
+mutation: $(VENV)/.dev
+	@$(BIN)/python -m tools.mutation $(ARGS)
+
 system-deps: ## Network namespaces for the tests marked netns, and what Debian leaves out of Python
-	@if command -v ip >/dev/null && command -v iptables >/dev/null; then \
-	    echo "system-deps: iproute2 and iptables are there"; \
+	@if command -v ip >/dev/null && command -v iptables >/dev/null && command -v cc >/dev/null; then \
+	    echo "system-deps: iproute2, iptables and cc are there"; \
 	elif ! command -v apt-get >/dev/null; then \
-	    echo "system-deps: no apt-get here; install iproute2 and iptables with this system's tool" >&2; exit 1; \
+	    echo "system-deps: no apt-get here; install iproute2, iptables and a C compiler with this system's tool" >&2; exit 1; \
 	elif [ "$$(id -u)" != 0 ]; then \
-	    echo "system-deps: not root; run: sudo apt-get install iproute2 iptables" >&2; exit 1; \
+	    echo "system-deps: not root; run: sudo apt-get install iproute2 iptables gcc libc6-dev" >&2; exit 1; \
 	else \
-	    echo "system-deps: apt-get install iproute2 iptables (network namespaces for the tests)"; \
+	    echo "system-deps: apt-get install iproute2 iptables gcc libc6-dev (network namespaces, stepped clocks)"; \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get -o DPkg::Lock::Timeout=300 -qq update && \
-	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends iproute2 iptables >/dev/null; \
+	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends iproute2 iptables gcc libc6-dev >/dev/null; \
 	fi
 
 image-test:

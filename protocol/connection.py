@@ -237,6 +237,10 @@ class Connection:
 
     # --- time ---
 
+    def expire_by(self, moment: float) -> None:
+        """Close with EXPIRED at this monotonic second at the latest: the peer's credential ends then."""
+        self._expires = min(self._expires, moment)
+
     def get_timer(self) -> float | None:
         """Monotonic second at which ``handle_timer`` has to be called; None when closed."""
         if self._opening is not None:

@@ -135,6 +135,7 @@ class Admission:
             boot_id=event.boot_id,
             outbox_epoch=event.outbox_epoch,
             stale=stale,
+            not_after_ms=record.not_after_ms,
         )
         adapter.peer = peer
         if record.role is WireRole.GATEWAY:
@@ -144,7 +145,7 @@ class Admission:
         self._engine.ask(lambda state, _stamp: _next_n(state, peer), lambda next_n: self._accept(peer, next_n))
 
     def _accept(self, peer: Peer, next_n: int | None) -> None:
-        peer.adapter.accept(
+        accepted = peer.adapter.accept(
             Grant(
                 sid=self._entropy(16),
                 secret=self._entropy(32),
@@ -153,6 +154,9 @@ class Admission:
                 next_n=next_n,
             )
         )
+        if accepted and peer.not_after_ms is not None:
+            left_s = (peer.not_after_ms - self._engine.clock_ms()) / 1000
+            peer.adapter.conn.expire_by(self._clock.monotonic() + left_s)
 
     def _refuse(self, adapter: Adapter, event: AuthPresented, code: RefuseCode, retry_after_s: int) -> None:
         if not adapter.refuse(code, retry_after_s):

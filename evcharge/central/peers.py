@@ -17,6 +17,7 @@ class Peer:
         "boot_id",
         "entity",
         "fence",
+        "not_after_ms",
         "origin",
         "outbox_epoch",
         "public_key",
@@ -39,6 +40,7 @@ class Peer:
         boot_id: bytes,
         outbox_epoch: int | None,
         stale: bool,
+        not_after_ms: int | None = None,
     ) -> None:
         self.adapter = adapter
         self.role = role
@@ -50,6 +52,8 @@ class Peer:
         self.outbox_epoch = outbox_epoch
         self.stale = stale
         """Admitted by a kept record while the registry was away."""
+        self.not_after_ms = not_after_ms
+        """When its credential ends, UTC ms; None: never."""
         self.ready = False
         self.warned = False
         self.origin = Origin(f"{role.value}:{entity}", adapter.address, self)
@@ -61,6 +65,11 @@ class Peer:
     def silent_s(self, now_s: float) -> float:
         """How long nothing authentic came; 0 while this side itself does not read."""
         return self.adapter.silent_s(now_s)
+
+    def part(self) -> None:
+        """The channel has ended: let go of what holds this peer, so that its memory is free without a collector."""
+        self.adapter.peer = None
+        self.origin = self.origin._replace(reply_to=None)
 
     def send(self, message: Message) -> None:
         """Say something; nothing happens when the channel is gone."""

@@ -270,6 +270,8 @@ class Central:
         if peer is None or not peer.ready:
             if not self._stopping:
                 self._admission.gone(adapter, code, error, clean=clean)
+            if peer is not None:
+                peer.part()
             return
         self._paused.discard(peer)
         self._directory.remove(peer)
@@ -279,6 +281,7 @@ class Central:
         if not self._stopping:
             command = c.PeerGone(role=peer.role, entity=peer.entity, fence=peer.fence, cause=cause)
             self._engine.execute(command, peer.origin)
+        peer.part()
 
     def _resume_reading(self) -> None:
         paused, self._paused = self._paused, set()

@@ -39,7 +39,7 @@ MAX_REGISTER_WH = 10**12
 # Open sessions of one account. A fleet may charge a depot's worth of vehicles, a runaway script must not take a site.
 MAX_OPEN_SESSIONS = 100
 
-# How far a charge point's clock may be behind Central's, ms; beyond it the clock is wrong, and its instants say nothing.
+# How far a charge point's clock may be behind Central's, ms; beyond it the clock is wrong and its instants say nothing.
 MAX_BEHIND_MS = 60_000
 
 _SHOWN_REFUSALS = {

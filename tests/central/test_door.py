@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable
 
@@ -10,12 +11,15 @@ import msgspec
 import pytest
 
 from evcharge.central.admission import RETRY_AFTER_S, RETRY_REVOKED_S, RETRY_SOON_S
+from evcharge.central.peers import Peer
 from evcharge.central.registry import Found
 from evcharge.domain import events as e
 from evcharge.ids import SessionId
+from evcharge.net.adapter import Adapter
 from protocol import codec
 from protocol import messages as m
 from protocol.channel import APP
+from protocol.connection import Connection
 from protocol.credentials import Credential, Role, encode_password, public_key
 from protocol.errors import RefuseCode
 from protocol.events import AuthPresented, RefusedByCentral
@@ -355,3 +359,42 @@ async def test_nobody_at_the_door_learns_of_central_s_bugs(site: Site) -> None:
     await peer.send_held()
     assert await peer.end() == b""
     await line_of(site, "internal")
+
+
+async def test_a_connection_that_ended_is_freed_without_the_collector(site: Site) -> None:
+    """Central lets the collector look seldom, so nothing that comes with every connection may need it."""
+
+    def alive() -> tuple[int, ...]:
+        found = gc.get_objects()
+        adapters = [it for it in found if type(it) is Adapter and it._owner is site.central._server]
+        connections = [it for it in found if type(it) is Connection and not it._client]
+        return len(adapters), len(connections), sum(type(it) is Peer for it in found)
+
+    async def visit(name: str) -> None:
+        peer = await site.driver(name)
+        await peer.heard()
+        await peer.leave()
+        site.peers.remove(peer)
+        await until(lambda: not site.central._server.adapters)
+
+    await visit("first")
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        for number in range(5):
+            await visit(f"driver-{number}")
+        after = alive()
+    finally:
+        gc.enable()
+    assert after == before
+
+
+async def test_a_channel_ends_with_its_credential(site: Site) -> None:
+    ends_ms = site.clock.steady_ms() + 20_000
+    peer = site.join(site.credential(Role.DEBUG, "console", not_after_ms=ends_ms))
+    await peer.up()
+    await site.beat(19, peer)
+    assert not peer.downs
+    site.clock.advance(2)
+    assert "EXPIRED" in await peer.down()
