@@ -85,7 +85,9 @@ async def test_a_revoked_credential(site: Site) -> None:
 async def test_an_expired_credential(site: Site) -> None:
     soon_ms = site.clock.steady_ms() + 1_000
     credential = site.credential(Role.DRIVER, "anna", not_after_ms=soon_ms)
-    assert await site.join(credential).up()
+    peer = site.join(credential)
+    await peer.up()
+    await peer.leave()
     site.clock.advance(1.1)
     refused = await refusal_of(await RawPeer.at(site, credential))
     assert (refused.code, refused.retry_after_s) == (RefuseCode.EXPIRED, RETRY_AFTER_S)
