@@ -60,11 +60,12 @@ def message_like(choices: Choices) -> bytes:
         if choices.byte() % 8:
             fields[field] = _likely(field, choices)
     if choices.byte() % 8 == 0:
-        fields[_value(choices, 1) if choices.byte() % 4 == 0 else "more"] = _value(choices, _DEPTH)
+        key = _value(choices, 0) if choices.byte() % 4 == 0 else "more"
+        fields[key] = _value(choices, _DEPTH)
     try:
         packed: bytes = msgpack.packb(fields, use_bin_type=True)
     except (TypeError, OverflowError, ValueError):
-        # A list as a key, for example: msgpack for Python does not write it.
+        # Two keys that cannot stand in one map, for example: msgpack for Python does not write them.
         return b"\x81\x90\x01"
     return packed
 
