@@ -23,6 +23,8 @@ MAX_W = 10_000_000
 MAX_COUNT = 2**53 - 1
 # Connectors of one charge point. OCPP devices in the field have 1 to 4. SPEC §7.1
 MAX_CONNECTORS = 32
+# Longest wait that Central may ask for with `drain`, in seconds: a week. SPEC §7.3
+MAX_RETRY_S = 604_800
 # Rows in one reply; a longer answer is paged with `after`. SPEC §7.1
 MAX_ROWS = 100
 
@@ -447,9 +449,14 @@ class Update(SessionView, Message, tag="update", frozen=True):
 
 
 class Drain(Message, tag="drain", frozen=True):
-    """Central is going down on purpose; come back after ``retry_after_s``."""
+    """Central is going down on purpose; come back after ``retry_after_s``, a week at most."""
 
-    retry_after_s: float
+    retry_after_s: Annotated[float, Meta(ge=0, le=MAX_RETRY_S)]
+
+    def __post_init__(self) -> None:
+        """What is not a number lies within all bounds."""
+        if self.retry_after_s != self.retry_after_s:
+            raise ValueError("retry_after_s is not a number")
 
 
 class Error(Message, tag="error", frozen=True):

@@ -12,8 +12,9 @@ from cryptography.fernet import Fernet
 
 from protocol import codec
 from protocol import messages as m
-from protocol.credentials import ROLES, b64url_decode
-from protocol.errors import LocalProtocolError
+from protocol.credentials import ROLES, Role, b64url_decode
+from protocol.dialogue import Dialogue
+from protocol.errors import LocalProtocolError, MalformedMessage
 from protocol.frames import FrameDecoder
 from protocol.records import SignedRecord, open_record
 from protocol.states import ALLOWED, FROM_CENTRAL
@@ -127,3 +128,16 @@ def test_record_vector() -> None:
 
 def test_tokens_in_vectors_are_of_the_data_type() -> None:
     assert all(token_of(bytes.fromhex(load(path)["frame"])).startswith(b"gAAAA") for path in MESSAGES)
+
+
+@pytest.mark.parametrize("wait_s", [float("nan"), float("inf"), float("-inf"), -0.5, 604_800.5])
+def test_a_wait_that_no_clock_can_keep_is_malformed(wait_s: float) -> None:
+    """Found by fuzzing: what is not a number passed all bounds, and ended the client that was to wait for it."""
+    data = msgpack.packb({"type": "drain", "retry_after_s": wait_s})
+    with pytest.raises(MalformedMessage):
+        Dialogue(Role.CP, central=False).read(data)
+
+
+def test_a_message_with_what_is_not_a_number_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        m.Drain(retry_after_s=float("nan"))

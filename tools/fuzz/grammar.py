@@ -57,9 +57,10 @@ def message_like(choices: Choices) -> bytes:
     name = _TYPES[choices.byte() % len(_TYPES)]
     fields: dict[Any, Any] = {"type": name}
     for field in _FIELDS[name]:
-        if choices.byte() % 8:
+        # An input that has run out gives zeros: they lead to something legal.
+        if choices.byte() % 8 != 7:
             fields[field] = _likely(field, choices)
-    if choices.byte() % 8 == 0:
+    if choices.byte() % 8 == 7:
         key = _value(choices, 0) if choices.byte() % 4 == 0 else "more"
         fields[key] = _value(choices, _DEPTH)
     try:
@@ -72,7 +73,7 @@ def message_like(choices: Choices) -> bytes:
 
 def _likely(field: str, choices: Choices) -> Any:
     """What such a field usually holds; in one of four cases anything."""
-    if choices.byte() % 4 == 0:
+    if choices.byte() % 4 == 3:
         return _value(choices, _DEPTH)
     if field == "connectors":
         return [{"connector": 1 + choices.byte() % 3, "min_w": choices.number(), "max_w": choices.number()}]
