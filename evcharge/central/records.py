@@ -1,15 +1,13 @@
 """Registry records that Central has seen, kept on disk so that known peers get in while the registry is away.
 
 SQLite in the data directory. Every record is stored as it was signed and is verified when it is read, so a changed
-file admits nobody. A signature that was verified once is not computed again for the same bytes: that alone is a seventh
-of a handshake.
+file admits nobody. What was verified once stays in memory: to verify it again would be a seventh of a handshake.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +15,6 @@ from protocol.records import BadRecord, RegistryRecord, SignedRecord, open_recor
 
 # Verified records remembered, 0.7 KiB each: a large site with engines and monitors. Others are verified again.
 MAX_VERIFIED = 32_768
-# Bytes of the digest that stands for a record as it was signed.
-_DIGEST_SIZE = 16
-
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     username TEXT PRIMARY KEY, signed TEXT NOT NULL, signature TEXT NOT NULL, rev INTEGER NOT NULL);
@@ -44,8 +39,7 @@ class KeptRecords:
     def __init__(self, path: Path, registry_public_key: bytes) -> None:
         """Raises BrokenRecords, OSError."""
         self._registry_public_key = registry_public_key
-        # Username → what was verified, as a digest, and the record in it.
-        self._verified: OrderedDict[str, tuple[bytes, RegistryRecord]] = OrderedDict()
+        self._verified: OrderedDict[str, RegistryRecord] = OrderedDict()
         path.touch(mode=0o600, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None)
         try:
@@ -65,28 +59,36 @@ class KeptRecords:
 
     def get(self, username: str) -> RegistryRecord | None:
         """The kept record, verified; None when there is none or it does not verify."""
+        record = self._verified.get(username)
+        if record is not None:
+            return record
         row = self._db.execute("SELECT signed, signature FROM records WHERE username = ?", (username,)).fetchone()
         if row is None:
             return None
-        digest = blake2b("\0".join(row).encode(), digest_size=_DIGEST_SIZE).digest()
-        verified = self._verified.get(username)
-        if verified is not None and verified[0] == digest:
-            return verified[1]
         try:
             record = open_record(SignedRecord(*row), self._registry_public_key)
         except BadRecord:
             return None
-        self._verified[username] = (digest, record)
-        if len(self._verified) > MAX_VERIFIED:
-            self._verified.popitem(last=False)
+        self._remember(record)
         return record
+
+    def _remember(self, record: RegistryRecord) -> None:
+        known = self._verified.get(record.username)
+        if known is None or record.rev > known.rev:
+            self._verified[record.username] = record
+            if len(self._verified) > MAX_VERIFIED:
+                self._verified.popitem(last=False)
 
     def verify(self, signed: SignedRecord) -> RegistryRecord:
         """The record. Raises BadRecord when the pinned registry did not sign it."""
         return open_record(signed, self._registry_public_key)
 
     def put(self, record: RegistryRecord, signed: SignedRecord) -> None:
-        """Keep a verified record; an older revision never replaces a newer one."""
+        """Keep a verified record; an older revision never replaces a newer one. Raises sqlite3.Error.
+
+        What the disk does not take counts all the same, for as long as this process lives.
+        """
+        self._remember(record)
         self._db.execute(
             "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET"
             " signed = excluded.signed, signature = excluded.signature, rev = excluded.rev"

@@ -78,6 +78,8 @@ class Central:
         self._files = files or OsFiles()
         self.log_dir = settings.data_dir / "log"
         self._loop = asyncio.get_running_loop()
+        # Bound once: it is asked twice for every connection, and mostly to say nothing.
+        self._log = log.bind()
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         self._stopping = False
         self._paused: set[Peer] = set()
@@ -253,7 +255,7 @@ class Central:
         if not self._admission.ready(peer):
             return
         self._liveness.watch(peer)
-        log.info("peer.connected", peer=peer.origin.actor, address=adapter.address, fence=peer.fence)
+        self._log.info("peer.connected", peer=peer.origin.actor, address=adapter.address, fence=peer.fence)
 
     def message(self, adapter: Adapter, message: Message) -> None:
         """A peer says something."""
@@ -276,7 +278,9 @@ class Central:
         self._paused.discard(peer)
         self._directory.remove(peer)
         cause = why if error is None else f"{type(error).__name__}: {error.message}"
-        log.info("peer.disconnected", peer=peer.origin.actor, cause=cause, code=None if code is None else code.name)
+        self._log.info(
+            "peer.disconnected", peer=peer.origin.actor, cause=cause, code=None if code is None else code.name
+        )
         # Central's own end is no loss of its peers: the next start takes them up again.
         if not self._stopping:
             command = c.PeerGone(role=peer.role, entity=peer.entity, fence=peer.fence, cause=cause)

@@ -7,7 +7,6 @@ with one write. Messages are sealed just before they are written, so a token is 
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any, cast
 
 import structlog
@@ -31,8 +30,6 @@ from protocol.events import (
     RefusedByCentral,
 )
 
-# Keepalive of the kernel, in seconds: finds a dead machine even while nothing is read (SPEC §5.1 has PING).
-KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_PROBES = 30, 10, 3
 # After a pause of ours a peer's silence counts again only after this time, in seconds: its bytes may be in the kernel.
 GRACE_S = 1.0
 
@@ -199,7 +196,6 @@ class Adapter(Writer):
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-        _keep_alive(transport.get_extra_info("socket"))
         peername = transport.get_extra_info("peername")
         if isinstance(peername, tuple):
             self.address, self.port = str(peername[0]), int(peername[1])
@@ -363,12 +359,3 @@ class Adapter(Writer):
             self.conn.handle_timer(now)
             self._pump()
         self._arm()
-
-
-def _keep_alive(sock: socket.socket | None) -> None:
-    """Let the kernel find out when the other machine is gone."""
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_EVERY_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)

@@ -18,6 +18,7 @@ import structlog
 from evcharge.net.adapter import Adapter
 from evcharge.net.backoff import CAP_S, reconnect_delay
 from evcharge.net.clock import Clock
+from evcharge.net.keepalive import keep_alive
 from evcharge.net.timers import TimerWheel
 from protocol.cipher import Entropy
 from protocol.connection import Connection
@@ -216,7 +217,8 @@ class Client:
         timer = self.timers.schedule(self._clock.monotonic() + CONNECT_S, lambda: limit.reschedule(loop.time()))
         try:
             async with limit:
-                await loop.create_connection(visit.make, self._host, self._port)
+                transport, _ = await loop.create_connection(visit.make, self._host, self._port)
+                keep_alive(transport.get_extra_info("socket"))
         except OSError as error:
             late = isinstance(error, TimeoutError) and error.errno is None
             visit.why = f"no answer in {CONNECT_S:g} s" if late else error.strerror or str(error)

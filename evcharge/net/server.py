@@ -21,6 +21,7 @@ from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
 from evcharge.net.flow import Rate, WaitLimits
 from evcharge.net.handler import PeerHandler
+from evcharge.net.keepalive import keep_alive
 from evcharge.net.lanes import Lanes, SlotLimits
 from evcharge.net.sources import SourceLimits, Sources, source_of
 from evcharge.net.timers import TimerWheel
@@ -284,6 +285,7 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        keep_alive(listener)
         listener.bind(address)
         listener.setblocking(False)
     except OSError as error:

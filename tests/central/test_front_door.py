@@ -6,10 +6,12 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 
 from evcharge.central import records, registry
+from evcharge.central.records import KeptRecords
 from evcharge.central.registry import AWAY_S, DENIED_S
 from evcharge.central.rejections import WINDOW_S
 from evcharge.domain import events as e
@@ -267,7 +269,7 @@ async def test_a_disk_that_cannot_be_read_asks_newcomers_to_come_again(
 # --- kept records ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_signature_is_verified_once_for_the_same_bytes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_signature_is_verified_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     credential = site.credential(Role.DRIVER, "anna")
     await site.followed()
     opened: list[object] = []
@@ -276,11 +278,26 @@ async def test_a_signature_is_verified_once_for_the_same_bytes(site: Site, monke
     )
     for _ in range(3):
         assert await verdict(site, credential) is None
-    assert len(opened) == 1
+    assert not opened, "it was verified when it came"
+    site.central._kept._verified.clear()
+    for _ in range(3):
+        assert await verdict(site, credential) is None
+    assert len(opened) == 1, "after a restart it is read, once"
     site.registry.revoke(credential.username)
     await site.followed()
     assert await verdict(site, credential) is RefuseCode.REVOKED
-    assert len(opened) == 3, "the new record: as it came, and as it was read"
+    assert len(opened) == 2, "the new record, as it came"
+
+
+def test_an_older_record_never_replaces_a_newer_one_in_memory(tmp_path: Path) -> None:
+    kept = KeptRecords(tmp_path / "records.sqlite", bytes(32))
+    newer = wire_records.RegistryRecord(
+        username="anna", role=Role.DRIVER, entity="anna", keys={1: bytes(32)}, status="revoked", rev=7
+    )
+    kept.put(newer, wire_records.SignedRecord("", ""))
+    kept.put(msgspec.structs.replace(newer, status="active", rev=6), wire_records.SignedRecord("", ""))
+    assert kept.get("anna") == newer
+    kept.close()
 
 
 async def test_verified_records_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

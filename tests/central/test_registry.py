@@ -242,9 +242,11 @@ async def test_an_answer_that_was_made_up_hides_no_later_revocation(site: Site) 
 async def test_a_changed_file_of_records_admits_nobody(site: Site) -> None:
     credential = site.credential(Role.DRIVER, "anna")
     await site.followed()
-    await went_away(site)
     with sqlite3.connect(site.directory / "central" / "registry-records.sqlite", isolation_level=None) as db:
         db.execute("UPDATE records SET signature = ?", (b64url(os.urandom(64)),))
+    # What this process has verified stays in its memory; the next one reads the file.
+    site.central._kept._verified.clear()
+    await went_away(site)
     assert await verdict(site, credential) is RefuseCode.UNAVAILABLE
 
 
