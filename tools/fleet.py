@@ -55,14 +55,16 @@ class FleetFailed(Exception):
 
 
 class Link(asyncio.Protocol):
-    """One connection, opened once. Subclasses implement ``opened`` and ``message``."""
+    """One connection at a time. Subclasses implement ``opened`` and ``message``."""
 
-    __slots__ = ("_done", "conn", "credential", "fleet", "grant", "lost", "ready", "transport")
+    __slots__ = ("_done", "conn", "credential", "fleet", "grant", "lost", "made", "ready", "transport")
 
     def __init__(self, fleet: Fleet, credential: Credential) -> None:
         self.fleet = fleet
         self.credential = credential
         self.conn: Connection
+        self.made = 0
+        """Connections that Central's machine took."""
         self.ready = False
         self.grant: Grant | None = None
         self.lost = ""
@@ -77,7 +79,8 @@ class Link(asyncio.Protocol):
         self.ready, self.lost = False, ""
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                await loop.create_connection(lambda: self, self.fleet.host, self.fleet.port)
+                fleet = self.fleet
+                await loop.create_connection(lambda: self, fleet.host, fleet.port, local_addr=fleet.source)
                 return await self._done
         except (OSError, TimeoutError) as error:
             if self.transport is not None:
@@ -117,6 +120,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # create_connection gives a full transport
         self.fleet.connections += 1
+        self.made += 1
         self.conn = Connection.client(
             self.credential,
             boot_id=self.fleet.boot_id,
@@ -267,9 +271,11 @@ class Driver(Link):
 class Fleet:
     """The clients of one process, all to one Central."""
 
-    def __init__(self, host: str, port: int, *, boots: bool = True) -> None:
+    def __init__(self, host: str, port: int, *, boots: bool = True, source: str | None = None) -> None:
         self.host = host
         self.port = port
+        self.source = None if source is None else (source, 0)
+        """Address from which it connects; None: the kernel chooses."""
         self.boots = boots
         """Whether charge points say ``boot``: without it they are a channel and nothing else."""
         self.boot_id = os.urandom(16)

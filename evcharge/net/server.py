@@ -32,6 +32,9 @@ from protocol.errors import CloseCode, RefuseCode
 from protocol.events import Limits
 from protocol.messages import Drain
 
+# What the kernel keeps for one connection in each direction, bytes (it takes twice as much): the longest frame. Left to
+# itself it grows to megabytes for a peer that does not read, which no limit of ours would see.
+KERNEL_BUFFER = 64 << 10
 # How many connections one turn of the loop accepts. After EMFILE asyncio goes on for so many rounds, and logs each.
 ACCEPTS_PER_TURN = 64
 # What counts as unlimited: no machine of ours serves a million peers.
@@ -286,6 +289,8 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         keep_alive(listener)
+        for direction in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            listener.setsockopt(socket.SOL_SOCKET, direction, KERNEL_BUFFER)
         listener.bind(address)
         listener.setblocking(False)
     except OSError as error:
