@@ -31,7 +31,7 @@ class Order(msgspec.Struct, kw_only=True):
     credentials: list[str] = []
     """As JSON, one a peer."""
     count: int = 0
-    """Of strangers."""
+    """Of strangers; of a stalled reader's questions a second."""
     sources: list[str] = []
     """Addresses from which they come."""
     central_key: bytes = b""
@@ -62,7 +62,7 @@ def crowd_of(order: Order) -> Act:
         case "beats":
             return honest.Beats(place, peers, source).act
         case "stalled":
-            return honest.Stalled(place, peers).act
+            return honest.Stalled(place, peers, order.count).act
         case _:
             rng = random.Random(order.seed)
             return strangers.Crowd(place, order.kind, order.count, order.sources, order.central_key, rng).act

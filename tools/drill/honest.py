@@ -142,8 +142,9 @@ class Beats:
 class Stalled:
     """Drivers that ask for long lists and do not read the answers."""
 
-    def __init__(self, place: Place, peers: Sequence[Credential]) -> None:
+    def __init__(self, place: Place, peers: Sequence[Credential], asked_per_s: int) -> None:
         self._fleet = Fleet(*place)
+        self._asked_per_s = asked_per_s
         self._drivers = [Driver(self._fleet, peer) for peer in peers]
 
     async def act(self, go: Line) -> dict[str, Any]:
@@ -158,7 +159,7 @@ class Stalled:
         for driver in self._drivers:
             assert driver.transport is not None
             driver.transport.pause_reading()
-        await pace(self._drivers, len(self._drivers) * ASKED_PER_S, monotonic() + go.seconds, _ask)
+        await pace(self._drivers, len(self._drivers) * self._asked_per_s, monotonic() + go.seconds, _ask)
         # Who reads again finds out that it is over.
         for driver in self._drivers:
             if driver.transport is not None:

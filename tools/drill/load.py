@@ -15,6 +15,7 @@ from protocol.credentials import Credential
 from tools.daemon import Daemon
 from tools.drill.crash_report import Outcome, Promise
 from tools.drill.crowd import Go, Order
+from tools.drill.honest import ASKED_PER_S
 from tools.drill.strangers import addresses
 from tools.latencies import Latencies
 from tools.site import HOST, Site
@@ -224,11 +225,18 @@ def _sum(*found: Latencies) -> Latencies:
 SLOW_MIB, SLOW_MS = 1.0, 50.0
 
 
-async def slow_readers(*, readers: int = 100, others: int = 200, seconds: float = 20.0) -> Outcome:
-    """Peers that ask and do not read the answers, while others beat."""
-    async with ground(charge_points=others, drivers=readers) as place:
+async def slow_readers(
+    *,
+    readers: int = 100,
+    others: int = 200,
+    seconds: float = 20.0,
+    asked_per_s: int = ASKED_PER_S,
+    slow_s: float = 10.0,
+) -> Outcome:
+    """Peers that ask and do not read the answers, while others beat. ``slow_s`` is Central's own limit."""
+    async with ground(charge_points=others, drivers=readers, central_args=("--slow-s", str(slow_s))) as place:
         beats = await place.crowd("beats", place.site.engine_credentials, sources=[KNOWN])
-        stalled = await place.crowd("stalled", place.site.driver_credentials)
+        stalled = await place.crowd("stalled", place.site.driver_credentials, count=asked_per_s)
         await go(beats, "join")
         await go(stalled, "join")
         calm = latencies(await go(beats, "beat", min(seconds, 5.0)))
