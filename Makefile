@@ -42,7 +42,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-config=setup.cfg --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not tool" --cov --cov-config=setup.cfg --cov-report=term $(ARGS)
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tools.fuzz run --parallel $(or $(ARGS),--seconds 60)

@@ -17,6 +17,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import Protocol, TypeVar
 
 from protocol import messages as m
@@ -175,7 +176,7 @@ class Link(asyncio.Protocol):
 class ChargePoint(Link):
     """An engine with one connector: does at once what Central orders."""
 
-    __slots__ = ("meter_wh", "n", "on_ack", "on_started", "plugged", "sent", "session")
+    __slots__ = ("meter_wh", "n", "on_ack", "on_started", "plugged", "sent", "session", "turns")
 
     outbox_epoch = 1
 
@@ -186,6 +187,8 @@ class ChargePoint(Link):
         self.meter_wh = 1_000
         self.n = 0
         self.plugged = False
+        # Not all begin with the same one of their turns.
+        self.turns = next(fleet.places)
         self.sent: deque[float] = deque()
         """When the heartbeats left that were not answered yet."""
         self.on_ack: Callable[[ChargePoint, float, float], None] | None = None
@@ -206,6 +209,14 @@ class ChargePoint(Link):
         """One supply_update and one heartbeat, in one write."""
         self.update()
         self.beat(now)
+        self.flush()
+
+    def turn(self, now: float, beat_every: int) -> None:
+        """One supply_update; with one in ``beat_every`` of them goes a heartbeat, in the same write."""
+        self.update()
+        self.turns += 1
+        if self.turns % beat_every == 0:
+            self.beat(now)
         self.flush()
 
     def update(self) -> None:
@@ -279,6 +290,7 @@ class Fleet:
         self.boots = boots
         """Whether charge points say ``boot``: without it they are a channel and nothing else."""
         self.boot_id = os.urandom(16)
+        self.places = count()
         self.connections = 0
         """How many were made: Central wants each to have a higher number than the one before."""
         self.losses: list[str] = []

@@ -38,7 +38,7 @@ def test_a_row_that_does_not_exist_is_misuse() -> None:
     assert "nonsense" in result.output
 
 
-@pytest.mark.process
+@pytest.mark.tool
 async def test_a_tiny_run_has_every_row_of_every_server(tmp_path: Path) -> None:
     said: list[str] = []
     rows = await measure(Place(tmp_path, None, None), TINY, ["telemetry", "session", "handshakes", "log"], said.append)
@@ -114,7 +114,7 @@ def _credential(path: Path) -> Credential:
     return read_credentials(path.read_text())[0]
 
 
-@pytest.mark.process
+@pytest.mark.tool
 async def test_the_floor_says_and_writes_as_much_as_central(tmp_path: Path) -> None:
     async with Ring(Place(tmp_path, None, None), "pair") as ring:
         central = await ring.add_central(points=1, drivers=1, substations=1)

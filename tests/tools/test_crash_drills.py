@@ -145,7 +145,7 @@ def drill(module: str, *arguments: object) -> dict[str, Any]:
     return outcome
 
 
-@pytest.mark.process
+@pytest.mark.tool
 async def test_central_can_be_killed_at_every_stage(tmp_path: Path) -> None:
     site = await CrashSite.open(tmp_path / "site", charge_points=1, drivers=1)
     try:
@@ -171,7 +171,7 @@ async def test_central_can_be_killed_at_every_stage(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
-@pytest.mark.process
+@pytest.mark.tool
 def test_central_is_killed_and_the_drill_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     few = ["--charge-points", "3", "--drivers", "3", "--state", str(folder)]
@@ -197,14 +197,14 @@ def kills(folder: Path) -> int:
     return int(json.loads(file.read_bytes())["kills"]) if file.exists() else 0
 
 
-@pytest.mark.process
+@pytest.mark.tool
 def test_charge_points_are_killed_while_they_charge(tmp_path: Path) -> None:
     outcome = drill("charge_point_kills", "--cycles", 3, "--charge-points", 2, "--state", tmp_path / "state")
     assert outcome["figures"]["kills of the charge points"] == 3
     assert outcome["figures"]["sessions charging at a kill"] >= 3
 
 
-@pytest.mark.process
+@pytest.mark.tool
 @with_compiler
 def test_running_clocks_are_stepped(tmp_path: Path) -> None:
     outcome = drill("clock_steps", "--steps", "running", "--hold-s", 1, "--state", tmp_path / "state")

@@ -124,7 +124,7 @@ def test_seeds_are_named_by_what_they_are(tmp_path: Path) -> None:
     assert write(tmp_path, iter([b"a", b"b", b"a"])) == 2
 
 
-@pytest.mark.process
+@pytest.mark.tool
 def test_a_short_run_of_the_tool(tmp_path: Path) -> None:
     if not have_atheris():
         sentence = "atheris is not installed here (Linux x86_64, Python below 3.14), so nothing was fuzzed"

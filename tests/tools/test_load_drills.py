@@ -77,14 +77,14 @@ def test_of_holders_only_known_charge_points_are_promised_something() -> None:
     assert not strangers_outcome("holders", 10, came(), came(), (quick, slow), 1.0, 0.1).kept
 
 
-@pytest.mark.process
+@pytest.mark.tool
 @pytest.mark.parametrize("cut", ["kill", "links"])
 def test_a_small_storm(cut: str) -> None:
     outcome = asyncio.run(storm(engines=20, processes=2, cut=cut))
     assert outcome.kept, outcome
 
 
-@pytest.mark.process
+@pytest.mark.tool
 @pytest.mark.parametrize("kind", ["silent", "holders", "garbage"])
 def test_a_few_strangers(kind: str) -> None:
     outcome = asyncio.run(strangers(kind, count=24, seconds=1.5))
@@ -95,14 +95,14 @@ def test_a_few_strangers(kind: str) -> None:
     assert outcome.figures["unknown sources, ms"]["count"] > 10
 
 
-@pytest.mark.process
+@pytest.mark.tool
 def test_a_few_slow_readers() -> None:
     outcome = asyncio.run(slow_readers(readers=3, others=100, seconds=6.0, asked_per_s=20, slow_s=1.0))
     cut = next(promise for promise in outcome.promises if promise.what == "of them cut")
     assert cut.kept, outcome
 
 
-@pytest.mark.process
+@pytest.mark.tool
 def test_the_command_lists_every_drill() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tools.drill", "--help"], capture_output=True, text=True, check=True, timeout=60

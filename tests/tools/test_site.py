@@ -12,7 +12,7 @@ from tools.fleet import ChargePoint, Driver, Fleet, Link
 from tools.site import Site
 
 
-@pytest.mark.process
+@pytest.mark.tool
 async def test_everybody_gets_in_before_and_after_a_kill(tmp_path: Path) -> None:
     site = await Site.start(tmp_path / "site", charge_points=3, monitors=True, drivers=1, substations=2)
     try:

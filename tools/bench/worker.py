@@ -82,6 +82,8 @@ class Telemetry(msgspec.Struct, tag="telemetry"):
     per_s: float | None = None
     links: int = 1_000_000
     """How many of the connections; the others are silent."""
+    beat_every: int = 1
+    """At a pace: so many updates to a heartbeat, for an update is a sign of life too; then updates are counted."""
 
 
 class Cycles(msgspec.Struct, tag="cycles"):
@@ -237,7 +239,7 @@ class Worker:
         saturate = order.per_s is None
 
         def answered(link: Any, seconds: float, now: float) -> None:
-            self._did(window, seconds, now)
+            self._did(window, seconds, now, count=order.beat_every == 1)
             if saturate and now < window.end_s:
                 link.pair(now)
 
@@ -252,7 +254,7 @@ class Worker:
                 link.pair(monotonic())
             await _sleep_until(window.end_s)
         else:
-            await pace(links, order.per_s, window.end_s, lambda link, now: link.pair(now))
+            await pace(links, order.per_s, window.end_s, self._say(order.beat_every))
         await self._until(lambda: not any(link.sent for link in links), SETTLE_S)
         for link in links:
             link.on_ack = None
@@ -262,9 +264,20 @@ class Worker:
         if not self._peers:
             self._fleet.keep(self._points)
 
-    def _did(self, window: Window, seconds: float, now: float) -> None:
+    def _say(self, beat_every: int) -> Callable[[Any, float], None]:
+        """What a link says at its turn."""
+        if beat_every == 1:
+            return lambda link, now: link.pair(now)
+
+        def turn(link: Any, now: float) -> None:
+            link.turn(now, beat_every)
+            self._total += 1
+
+        return turn
+
+    def _did(self, window: Window, seconds: float, now: float, *, count: bool = True) -> None:
         """Something was done, ``seconds`` after it was asked for."""
-        self._total += 1
+        self._total += count
         self._last_s = now
         if now >= window.count_s:
             self._latencies.add(seconds)
