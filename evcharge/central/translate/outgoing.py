@@ -25,6 +25,8 @@ class Live(msgspec.Struct):
     """Power in the last meter value that became a record."""
     logged_s: float
     """When that was, monotonic seconds."""
+    due_s: float
+    """When the next one is due at the latest."""
 
 
 def order_of(effect: fx.ToEngine, clock_ms: int, site_ms: int) -> m.Message:
