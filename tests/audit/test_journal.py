@@ -15,7 +15,7 @@ import pytest
 
 from evcharge.audit import repair
 from evcharge.audit.files import OsFiles
-from evcharge.audit.journal import JournalFailed, LogInUse, describe, recover
+from evcharge.audit.journal import ENOUGH, JournalFailed, LogInUse, describe, recover
 from evcharge.audit.record import MARK, MAX_BODY
 from evcharge.audit.replay import CleanEnd, TornTail
 from evcharge.audit.segments import segment_name
@@ -135,6 +135,32 @@ def test_writes_that_arrive_during_a_sync_are_committed_by_one_write_and_one_syn
     journal.close()
     records, _ = read(HERE, disk)
     assert {record.durable for record in records[2:]} == {first - 1}
+
+
+def test_a_lone_record_is_written_at_once_and_those_that_trickle_in_after_it_share_a_sync(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("evcharge.audit.journal.PACE_S", 3600.0)
+    disk = Disk()
+    journal, _ = open_journal(HERE, disk, segment_bytes=1 << 20)
+    facts = started(journal)
+    opened = len(disk.calls)
+    assert facts.wait(journal.append(b"alone"))
+    for number in range(ENOUGH - 1):
+        journal.append(b"%d" % number)
+    assert disk.calls[opened:] == ["pwrite", "fdatasync"], "the pace is an hour, and one record is missing"
+    assert facts.wait(journal.append(b"enough"))
+    assert disk.calls[opened:] == ["pwrite", "fdatasync"] * 2
+
+
+def test_closing_does_not_wait_for_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evcharge.audit.journal.PACE_S", 3600.0)
+    journal, _ = open_journal(HERE, Disk(), segment_bytes=1 << 20)
+    facts = started(journal)
+    assert facts.wait(journal.append(b"alone"))
+    last = journal.append(b"waits for others")
+    journal.close()
+    assert journal.durable == last
 
 
 def test_the_next_segment_is_there_before_it_is_needed() -> None:
