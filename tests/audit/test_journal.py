@@ -15,7 +15,7 @@ import pytest
 
 from evcharge.audit import repair
 from evcharge.audit.files import OsFiles
-from evcharge.audit.journal import ENOUGH, JournalFailed, LogInUse, describe, recover
+from evcharge.audit.journal import ENOUGH, CorruptLog, JournalFailed, LogInUse, describe, recover
 from evcharge.audit.record import MARK, MAX_BODY
 from evcharge.audit.replay import CleanEnd, TornTail
 from evcharge.audit.segments import segment_name
@@ -143,14 +143,48 @@ def test_a_lone_record_is_written_at_once_and_those_that_trickle_in_after_it_sha
     monkeypatch.setattr("evcharge.audit.journal.PACE_S", 3600.0)
     disk = Disk()
     journal, _ = open_journal(HERE, disk, segment_bytes=1 << 20)
+    paced, wait = threading.Event(), journal._wake.wait
+
+    def watched(timeout: float | None = None) -> bool:
+        if timeout is not None and timeout > 3000:
+            paced.set()
+        return wait(timeout)
+
+    monkeypatch.setattr(journal._wake, "wait", watched)
     facts = started(journal)
     opened = len(disk.calls)
     assert facts.wait(journal.append(b"alone"))
+    assert paced.wait(LIMIT_S), "the writer gathers for an hour"
     for number in range(ENOUGH - 1):
         journal.append(b"%d" % number)
-    assert disk.calls[opened:] == ["pwrite", "fdatasync"], "the pace is an hour, and one record is missing"
+    assert disk.calls[opened:] == ["pwrite", "fdatasync"], "one record is missing"
     assert facts.wait(journal.append(b"enough"))
     assert disk.calls[opened:] == ["pwrite", "fdatasync"] * 2
+    journal.close()
+
+
+def test_a_journal_is_started_once_and_not_after_its_end(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path, OsFiles())
+    started(journal)
+    with pytest.raises(RuntimeError, match="once"):
+        started(journal)
+    journal.close()
+    never, _ = open_journal(tmp_path, OsFiles())
+    never.close()
+    with pytest.raises(RuntimeError, match="once"):
+        started(never)
+
+
+def test_a_damaged_log_is_named_with_file_place_and_number(tmp_path: Path) -> None:
+    written(tmp_path, [b"%d" % number for number in range(50)], segment_bytes=512)
+    first = tmp_path / segment_name(1)
+    data = bytearray(first.read_bytes())
+    data[30] ^= 1
+    first.write_bytes(data)
+    with pytest.raises(CorruptLog) as caught:
+        open_journal(tmp_path, OsFiles())
+    assert (caught.value.end.file, caught.value.end.offset, caught.value.end.seq) == (first, 0, 1)
+    assert f"{first} at offset 0, record 1" in str(caught.value) and "Nothing was changed" in str(caught.value)
 
 
 def test_closing_does_not_wait_for_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:

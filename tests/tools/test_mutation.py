@@ -33,6 +33,8 @@ def changed(source: str) -> set[str]:
         ("x = True", {"True -> False"}),
         ("x = b'a'", {"b'a' -> (b'a' + b'?')"}),
         ("x = {a, b}", {"a,  -> ", "b -> "}),
+        ("x = {a}", {"{a} -> set()"}),
+        ("x = {a: b}", {"{a: b} -> {}"}),
         ("x = f'{a} of {b}'", set()),
         ("'''Not a word of a docstring.'''", set()),
         ("return None", set()),

@@ -7,10 +7,13 @@ import struct
 
 import pytest
 from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocol.cipher import (
@@ -167,6 +170,12 @@ def test_spare_bits_of_the_last_character() -> None:
 
 
 @given(st.integers(-200, 200))
+@example(-MAX_SKEW_S - 1)
+@example(-MAX_SKEW_S)
+@example(TTL)
+@example(TTL + 1)
+@example(-60)
+@example(-61)
 def test_age_is_judged_as_fernet_does(age: int) -> None:
     token = sealer().seal(0, b"", NOW)
     try:
@@ -214,10 +223,6 @@ def test_too_short_inside(size: int) -> None:
 
 @pytest.mark.parametrize("pad", [b"\0", b"\x11", b"\xff", b"\xee", b"\x01\x02", b"\x10" * 15])
 def test_wrong_padding(pad: bytes) -> None:
-    from cryptography.hazmat.primitives.ciphers import Cipher
-    from cryptography.hazmat.primitives.ciphers.algorithms import AES
-    from cryptography.hazmat.primitives.ciphers.modes import CBC
-
     plain = inner(0, 0, b"").ljust(32 - len(pad), b"\x77") + pad
     encryptor = Cipher(AES(leaf_key(SECRET)[16:]), CBC(bytes(16))).encryptor()
     signed = struct.pack(">BQ", 0x80, NOW) + bytes(16) + encryptor.update(plain)
@@ -225,9 +230,49 @@ def test_wrong_padding(pad: bytes) -> None:
         Opener(SECRET, TTL).open(sign(signed), NOW)
 
 
-@pytest.mark.parametrize("max_frame", [1024, 1025, 1026, 1027, 4096, 65_536])
+@pytest.mark.parametrize("max_frame", [*range(1024, 1088), 4096, 65_535, 65_536])
 def test_max_body_is_the_longest_that_fits(max_frame: int) -> None:
     size = max_body(max_frame)
     assert len(encode_frame(0, sealer().seal(0, bytes(size), NOW))) - 4 <= max_frame
     assert len(encode_frame(0, sealer().seal(0, bytes(size + 1), NOW))) - 4 > max_frame
     assert max_body(65_536) == 49_078
+
+
+def test_each_token_begins_with_fresh_random_bytes_of_its_own() -> None:
+    """The block that becomes a token's IV is E(chained XOR random): seen from the key's owner, it is the entropy."""
+    drawn: list[bytes] = []
+    source = seeded(8)
+
+    def entropy(size: int) -> bytes:
+        drawn.append(source(size))
+        return drawn[-1]
+
+    seal, before, random_blocks = Sealer(SECRET, entropy), bytes(16), []
+    decryptor = Cipher(AES(leaf_key(SECRET)[16:]), ECB()).decryptor()
+    for _ in range(40):
+        sealed = base64.urlsafe_b64decode(seal.seal(0, b"the same", NOW))[9:-32]
+        first = decryptor.update(sealed[:16])
+        random_blocks.append(bytes(a ^ b for a, b in zip(first, before, strict=True)))
+        before = sealed[-16:]
+    assert b"".join(random_blocks) == b"".join(drawn)[: 40 * 16]
+    assert len(drawn) == 3, "entropy is asked for once for many tokens"
+
+
+def test_a_sealer_counts_what_its_epoch_has_sealed() -> None:
+    seal = sealer()
+    assert (seal.seq, seal.count, seal.size) == (0, 0, 0)
+    sizes = [len(seal.seal(0, bytes(size), NOW)) for size in (0, 100)]
+    assert (seal.seq, seal.count, seal.size) == (2, 2, sum(sizes))
+    seal.next_epoch()
+    assert (seal.seq, seal.count, seal.size) == (2, 0, 0)
+
+
+def test_both_sides_show_the_key_of_their_epoch() -> None:
+    seal, opener = sealer(), Opener(SECRET, TTL)
+    assert seal.key == opener.key == fernet_key(SECRET)
+    assert (opener.seq, opener.began) == (0, 0)
+    opener.open(seal.seal(0, b"", NOW), NOW)
+    seal.next_epoch()
+    opener.next_epoch()
+    assert seal.key == opener.key == fernet_key(next_secret(SECRET))
+    assert (opener.seq, opener.began) == (1, 1)

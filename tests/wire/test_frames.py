@@ -81,6 +81,40 @@ def test_taken_frames_are_let_go() -> None:
     assert decoder.held == 2 and len(decoder._buffer) == 2
 
 
+def test_taken_frames_are_let_go_before_half_a_frame_too() -> None:
+    decoder = FrameDecoder(65_536)
+    decoder.feed(encode_frame(1, bytes(60_000)) + encode_frame(2, b"half of it")[:9])
+    assert decoder.next_frame() is not None
+    assert decoder.held == 9, "what waits behind a taken frame"
+    assert decoder.next_frame() is None
+    assert decoder.held == 9 and len(decoder._buffer) == 9
+
+
+def test_nothing_is_kept_of_the_last_frame() -> None:
+    decoder = FrameDecoder(1024)
+    decoder.feed(encode_frame(1, b"a") + encode_frame(2, b"b"))
+    assert decoder.next_frame() == (1, b"a") and decoder.next_frame() == (2, b"b")
+    assert not decoder._buffer
+    decoder.feed(encode_frame(3, b"c"))
+    assert decoder.next_frame() == (3, b"c"), "without asking in between whether there is more"
+
+
+def test_clear_forgets_where_it_was() -> None:
+    decoder = FrameDecoder(1024)
+    decoder.feed(encode_frame(1, b"a") + encode_frame(2, b"b"))
+    assert decoder.next_frame() == (1, b"a")
+    decoder.clear()
+    assert decoder.held == 0
+    decoder.feed(encode_frame(3, b"c"))
+    assert decoder.next_frame() == (3, b"c")
+
+
+def test_a_body_is_bytes_however_it_came() -> None:
+    stream = encode_frame(1, b"whole") + encode_frame(2, b"in pieces")
+    for pieces in ([stream], [stream[:3], stream[3:12], stream[12:]]):
+        assert [type(body) for _, body in read(pieces)] == [bytes, bytes]
+
+
 def test_limit_can_be_raised_between_frames() -> None:
     decoder = FrameDecoder(8)
     decoder.feed(encode_frame(1, b"a") + encode_frame(2, bytes(100)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from typing import Any
 
@@ -592,6 +593,16 @@ def test_illegal_reply(payload: dict[int, Any]) -> None:
     refused(lambda: client.auth(noise.write_message(msgpack.packb(payload)), handshake.Claims(BOOT_ID, 1)))
 
 
+def test_a_payload_has_sixteen_fields_at_most() -> None:
+    for count, legal in ((16, True), (17, False)):
+        server, noise = _to_server()
+        message = noise.write_message(msgpack.packb({**AUTH, **{100 + i: 0 for i in range(count - len(AUTH))}}))
+        if legal:
+            assert server.auth(message).username == "cp-1"
+        else:
+            refused(lambda: server.auth(message))  # noqa: B023 - called at once
+
+
 def test_unknown_fields_are_ignored() -> None:
     server, noise = _to_server()
     assert server.auth(noise.write_message(msgpack.packb({**AUTH, 99: "later"}))).username == "cp-1"
@@ -703,3 +714,76 @@ def test_client_loses_patience(flights: dict[str, bytes]) -> None:
     with pytest.raises(RemoteProtocolError):
         peer.next_event()
     assert peer.closed
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {1: "x"},
+        {1: "a" * 64},
+        {2: 5},
+        {3: "x"},
+        {3: "a" * 64},
+        {5: 0},
+        {5: 2**53 - 1},
+        {6: b""},
+        {6: b"x" * 512},
+        {7: 0},
+        {7: 2**64 - 1},
+    ],
+)
+def test_auth_at_its_bounds(changed: dict[int, Any]) -> None:
+    server, noise = _to_server()
+    said = server.auth(noise.write_message(msgpack.packb({**AUTH, **changed})))
+    fields = {**AUTH, 6: None, 7: None, **changed}
+    shown = [said.username, said.role, said.entity, said.boot_id, said.conn_no, said.checkpoint, said.outbox_epoch]
+    assert shown == [fields[number] or (None if number == 6 else fields[number]) for number in range(1, 8)]
+
+
+@pytest.mark.parametrize("params", [(2, 1, 1, 1_024), (65_536, 86_400, 3_600, 65_536)])
+def test_session_at_its_bounds(params: tuple[int, int, int, int]) -> None:
+    for number, name, values in (
+        (3, "t0_ms", (0, 2**53 - 1)),
+        (5, "fence", (0, 2**53 - 1)),
+        (6, "next_n", (0, 2**53 - 1)),
+        (7, "checkpoint", (b"", b"x", b"x" * 512)),
+    ):
+        for value in values:
+            client, cipher = _to_client()
+            fields = {**SESSION, 4: dict(enumerate(params, 1)), number: value}
+            outcome = client.finish(frames.SESSION, cipher.encrypt(b"", msgpack.packb(fields)), Limits())
+            assert isinstance(outcome, tuple)
+            grant, _, limits = outcome
+            assert getattr(grant, name) == (None if value == b"" else value)
+            assert (limits.rekey_msgs, limits.rekey_s, limits.ttl_s, limits.max_frame) == params
+
+
+@pytest.mark.parametrize(("code", "wait_s"), [(1, 0), (255, 0), (4, 604_800)])
+def test_refuse_at_its_bounds(code: int, wait_s: int) -> None:
+    client, cipher = _to_client()
+    outcome = client.finish(frames.REFUSE, cipher.encrypt(b"", msgpack.packb({0: 5, 1: code, 2: wait_s})), Limits())
+    assert outcome == RefusedByCentral(RefuseCode.UNAVAILABLE if code == 255 else RefuseCode(code), wait_s)
+
+
+@pytest.mark.parametrize(("asked_s", "said_s"), [(-1, 0), (0, 0), (1, 1), (604_800, 604_800), (604_801, 604_800)])
+def test_central_says_no_time_that_a_client_would_not_take(asked_s: int, said_s: int) -> None:
+    client = ClientHandshake(credential(), CENTRAL_KEY, E_CLIENT)
+    server = ServerHandshake(CENTRAL, parse_hello(client.hello(), key_id(CENTRAL_KEY)), E_CENTRAL)
+    server.auth(client.auth(server.reply(T0_MS), handshake.Claims(BOOT_ID, 1)))
+    body = server.refuse(RefuseCode.DRAINING, asked_s)
+    assert client.finish(frames.REFUSE, body, Limits()) == RefusedByCentral(RefuseCode.DRAINING, said_s)
+
+
+def test_a_grant_that_no_client_would_take_is_not_written() -> None:
+    for changed in ({"sid": b"s" * 15}, {"secret": b"S" * 33}, {"checkpoint": b"x" * 513}):
+        with pytest.raises(LocalProtocolError):
+            Pair(grant=a_grant(**changed)).pump()
+    assert Pair(grant=a_grant(checkpoint=b"x" * 512)).open().peer.ready
+
+
+def test_the_two_directions_have_the_secrets_of_their_labels() -> None:
+    """SPEC §4.7, from the standard library's HMAC alone."""
+    ek, grant = b"e" * 32, a_grant()
+    prk = hmac.digest(ek, grant.secret, "sha256")
+    for label, secret in zip((b"c2s", b"s2c"), handshake.traffic_secrets(ek, grant), strict=True):
+        assert secret == hmac.digest(prk, b"evcharge/1 traffic " + label + grant.sid + b"\x01", "sha256")

@@ -61,7 +61,7 @@ class Scale(NamedTuple):
     points: int = SESSION_POINTS
 
 
-QUICK = Scale((1, 100, 1_000), 1_000, 3, 0.15, 0.4, 0.7, 0.5, 0.4, 0.0)
+QUICK = Scale((1, 100, 1_000), 1_000, 3, 0.1, 0.3, 0.6, 0.4, 0.3, 0.0)
 FULL = Scale((1, 100, 1_000, 5_000), 5_000, 5, 0.5, 2.0, 3.0, 2.0, 2.0, 60.0)
 
 NO_WINDOW = w.Window(0, 0, 0)

@@ -11,12 +11,20 @@ from pathlib import Path
 import click
 import msgspec
 
-from tools.mutation.run import MODULES, Result, copy_tree, run_module
+from tools.mutation.run import MODULES, Result, copy_tree, fingerprint, run_module
 
 # Share of mutants that the tests have to notice. Issue "Under fire".
 GOAL = 0.9
 # Survivors that were looked at, with the reason why they live.
 EXPLAINED = Path(__file__).parent / "survivors.toml"
+
+
+class Kept(msgspec.Struct):
+    """What is known of one module; of no use once its source is another. Better tests take nothing back."""
+
+    source: str
+    """The fingerprint."""
+    results: list[Result]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,9 +40,9 @@ def cli(modules: Sequence[str], state: Path | None, again: bool, as_json: bool) 
     explained. It works in a copy of the tree; all modules take half an hour, `--state` goes on after a break.
     """
     explained = tomllib.loads(EXPLAINED.read_text(encoding="utf-8")) if EXPLAINED.exists() else {}
-    kept: dict[str, list[Result]] = {}
+    kept: dict[str, Kept] = {}
     if state is not None and state.exists():
-        kept = msgspec.json.decode(state.read_bytes(), type=dict[str, list[Result]])
+        kept = msgspec.json.decode(state.read_bytes(), type=dict[str, Kept])
     good = True
     answer = {}
     with tempfile.TemporaryDirectory(prefix="evcharge-mutation-") as scratch:
@@ -42,14 +50,16 @@ def cli(modules: Sequence[str], state: Path | None, again: bool, as_json: bool) 
         folder.mkdir()
         copy_tree(folder)
         for name in modules or MODULES:
-            before = {it.key: it for it in kept.get(name, []) if not (again and it.verdict == "survived")}
+            text = fingerprint(name)
+            old = kept[name].results if name in kept and kept[name].source == text else []
+            before = {it.key: it for it in old if not (again and it.verdict == "survived")}
             results = []
             for number, total, result in run_module(name, folder, before):
                 results.append(result)
                 if sys.stderr.isatty():
                     click.echo(f"\r{name}: {number} of {total}", nl=False, err=True)
                 if state is not None and (number % 20 == 0 or number == total):
-                    kept[name] = results
+                    kept[name] = Kept(text, results)
                     state.write_bytes(msgspec.json.encode(kept))
             reasons = explained.get(name, {})
             survivors = [it for it in results if it.verdict == "survived"]
@@ -73,7 +83,10 @@ def cli(modules: Sequence[str], state: Path | None, again: bool, as_json: bool) 
 
 def _show(name: str, results: list[Result], share: float, reasons: dict[str, str], stale: list[str]) -> None:
     verdict = "ok" if share >= GOAL else f"below {GOAL:.0%}"
-    click.echo(f"{name:10} {len(results):4} mutants, {share:.1%} noticed: {verdict}")
+    late = sum(result.verdict == "timeout" for result in results)
+    click.echo(
+        f"{name:10} {len(results):4} mutants, {share:.1%} noticed, {late} of them by running for ever: {verdict}"
+    )
     for result in results:
         if result.verdict == "survived":
             click.echo(f"    line {result.line}: {result.key}")

@@ -209,23 +209,19 @@ class _Finder(ast.NodeVisitor):
             self._replace(node, f"({self._text(node)} + '?')")
 
     def visit_Set(self, node: ast.Set) -> None:
-        self._shrink(node, node.elts)
+        self._without_each(node, [self._span(member) for member in node.elts], "set()")
+        self.generic_visit(node)
 
     def visit_Dict(self, node: ast.Dict) -> None:
         pairs = zip(node.keys, node.values, strict=True)
         spans = [(self._span(key)[0], self._span(value)[1]) for key, value in pairs if key is not None]
-        self._without_each(node, spans)
+        self._without_each(node, spans, "{}")
         self.generic_visit(node)
 
-    def visit_Tuple(self, node: ast.Tuple) -> None:
-        self.generic_visit(node)
-
-    def _shrink(self, node: ast.Set, members: list[ast.expr]) -> None:
-        self._without_each(node, [self._span(member) for member in members])
-        self.generic_visit(node)
-
-    def _without_each(self, node: ast.AST, spans: list[tuple[int, int]]) -> None:
-        """One mutant for each member that is missing; the last one of a set or dict is left."""
+    def _without_each(self, node: ast.AST, spans: list[tuple[int, int]], nothing: str) -> None:
+        """One mutant for each member that is missing; without its only one a set or dict is ``nothing``."""
+        if len(spans) == 1:
+            self._replace(node, nothing)
         if len(spans) < 2:
             return
         for index, (start, end) in enumerate(spans):

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -40,11 +41,17 @@ class Module(msgspec.Struct, frozen=True):
 
 MODULES = {
     "frames": Module(
-        "protocol/frames.py", ("tests/wire/test_frames.py", "tests/wire/test_kat.py", "tests/wire/test_connection.py")
+        "protocol/frames.py", ("tests/wire/test_frames.py", "tests/wire/test_spec.py", "tests/wire/test_connection.py")
     ),
-    "cipher": Module("protocol/cipher.py", ("tests/wire/test_cipher.py", "tests/wire/test_connection.py")),
+    "cipher": Module(
+        "protocol/cipher.py",
+        ("tests/wire/test_cipher.py", "tests/wire/test_kat.py", "tests/wire/test_connection.py"),
+    ),
     "noise": Module("protocol/noise.py", ("tests/wire/test_kat.py", "tests/wire/test_handshake.py")),
-    "handshake": Module("protocol/handshake.py", ("tests/wire/test_handshake.py", "tests/wire/test_kat.py")),
+    "handshake": Module(
+        "protocol/handshake.py",
+        ("tests/wire/test_handshake.py", "tests/wire/test_kat.py", "tests/wire/test_spec.py"),
+    ),
     "states": Module("protocol/states.py", ("tests/wire/test_spec.py", "tests/wire/test_connection.py")),
     "journal": Module("evcharge/audit/journal.py", ("tests/audit/test_journal.py", "tests/audit/test_faults.py")),
 }
@@ -127,6 +134,11 @@ def copy_tree(folder: Path) -> None:
     shared = ROOT.parent / "shared"
     if shared.is_dir():
         (folder.parent / "shared").symlink_to(shared.resolve())
+
+
+def fingerprint(name: str) -> str:
+    """Of the module's source."""
+    return sha256((ROOT / MODULES[name].path).read_bytes()).hexdigest()
 
 
 def run_module(name: str, folder: Path, known: dict[str, Result]) -> Iterator[tuple[int, int, Result]]:
