@@ -15,7 +15,8 @@ import structlog
 
 from evcharge.audit.event_codec import decode
 from evcharge.audit.files import Files, OsFiles
-from evcharge.audit.journal import Journal, JournalFailed, recover
+from evcharge.audit.journal import Journal, JournalFailed
+from evcharge.audit.recovery import recover
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines

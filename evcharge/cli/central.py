@@ -13,7 +13,8 @@ import structlog
 import uvloop
 
 from evcharge.audit.event_codec import UnknownKind
-from evcharge.audit.journal import CorruptLog, JournalFailed, LogInUse, describe
+from evcharge.audit.journal import JournalFailed, describe
+from evcharge.audit.recovery import CorruptLog, LogInUse
 from evcharge.central.limits import BadLimits
 from evcharge.central.records import BrokenRecords
 from evcharge.central.registry import BadBootstrap, Bootstrap, read_bootstrap

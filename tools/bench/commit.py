@@ -18,8 +18,8 @@ import msgspec
 import uvloop
 
 from evcharge.audit.files import OsFiles
-from evcharge.audit.journal import recover
 from evcharge.audit.record import record_size
+from evcharge.audit.recovery import recover
 from tools.bench.group_commit import GroupCommit
 from tools.latencies import Latencies
 
