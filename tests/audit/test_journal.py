@@ -16,7 +16,7 @@ import pytest
 from evcharge.audit import repair
 from evcharge.audit.files import OsFiles
 from evcharge.audit.journal import ENOUGH, JournalFailed, describe
-from evcharge.audit.record import MARK, MAX_BODY
+from evcharge.audit.record import MARK, MAX_BODY, record_size
 from evcharge.audit.recovery import CorruptLog, LogInUse, recover
 from evcharge.audit.replay import CleanEnd, TornTail
 from evcharge.audit.segments import segment_name
@@ -72,6 +72,27 @@ def test_a_record_larger_than_a_segment_gets_room_of_its_own(tmp_path: Path) -> 
     written(tmp_path, bodies)
     records, _ = read(tmp_path, OsFiles())
     assert events(records) == bodies
+
+
+def test_a_record_that_just_fits_stays_in_its_segment(tmp_path: Path) -> None:
+    size = record_size(5)
+    journal, _ = open_journal(tmp_path, OsFiles(), segment_bytes=record_size(len(MARK)) + 2 * size)
+    for _ in range(3):
+        journal.append(b"5 byt")
+    journal.close()
+    names = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("audit-"))
+    assert names == [segment_name(1).split("/")[-1], segment_name(4).split("/")[-1]]
+
+
+def test_room_for_a_large_record_is_reserved_before_it_is_written() -> None:
+    disk = Disk()
+    journal, _ = open_journal(HERE, disk)
+    opened = len(disk.calls)
+    journal.append(b"x" * 5_000)
+    journal.close()
+    calls = disk.calls[opened:]
+    assert calls.count("allocate") == 2, "a usual segment, then more of it"
+    assert calls.index("rename") > max(at for at, call in enumerate(calls) if call == "allocate")
 
 
 def test_a_body_above_the_limit_is_refused_and_the_log_goes_on(tmp_path: Path) -> None:
@@ -156,6 +177,7 @@ def test_a_lone_record_is_written_at_once_and_those_that_trickle_in_after_it_sha
     opened = len(disk.calls)
     assert facts.wait(journal.append(b"alone"))
     assert paced.wait(LIMIT_S), "the writer gathers for an hour"
+    assert journal._wanted == ENOUGH, "and is not woken for less"
     for number in range(ENOUGH - 1):
         journal.append(b"%d" % number)
     assert disk.calls[opened:] == ["pwrite", "fdatasync"], "one record is missing"
@@ -186,6 +208,23 @@ def test_a_damaged_log_is_named_with_file_place_and_number(tmp_path: Path) -> No
         open_journal(tmp_path, OsFiles())
     assert (caught.value.end.file, caught.value.end.offset, caught.value.end.seq) == (first, 0, 1)
     assert f"{first} at offset 0, record 1" in str(caught.value) and "Nothing was changed" in str(caught.value)
+
+
+def test_a_pace_below_a_second_is_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evcharge.audit.journal.PACE_S", 0.9)
+    journal, _ = open_journal(HERE, Disk(), segment_bytes=1 << 20)
+    paced, wait = threading.Event(), journal._wake.wait
+
+    def watched(timeout: float | None = None) -> bool:
+        if timeout is not None:
+            paced.set()
+        return wait(timeout)
+
+    monkeypatch.setattr(journal._wake, "wait", watched)
+    facts = started(journal)
+    assert facts.wait(journal.append(b"alone"))
+    assert paced.wait(LIMIT_S)
+    journal.close()
 
 
 def test_closing_does_not_wait_for_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:

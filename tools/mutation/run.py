@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 # What a copy needs for the tests to run.
 COPIED = ("protocol", "evcharge", "tests", "tools", "setup.cfg", "pyproject.toml")
 # A mutant may run for so many times the unchanged tests' time, and some seconds: a loop that never ends is killed too.
-PATIENCE, PATIENCE_S = 6.0, 5.0
+PATIENCE, PATIENCE_S = 3.0, 5.0
 # Examples of a property: enough to find most, few enough for hundreds of runs.
 EXAMPLES = 30
 
@@ -54,6 +54,7 @@ MODULES = {
     ),
     "states": Module("protocol/states.py", ("tests/wire/test_spec.py", "tests/wire/test_connection.py")),
     "journal": Module("evcharge/audit/journal.py", ("tests/audit/test_journal.py", "tests/audit/test_faults.py")),
+    "recovery": Module("evcharge/audit/recovery.py", ("tests/audit/test_journal.py", "tests/audit/test_faults.py")),
 }
 """The modules of the promise; noise is the inside of the handshake."""
 
