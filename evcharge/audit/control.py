@@ -15,7 +15,10 @@ _STATE = b"\x93\xa5state"
 _SIGNING_KEY = b"\x93\xabsigning_key"
 
 
-class _State(msgspec.Struct, frozen=True):
+class StateSaid(msgspec.Struct, frozen=True):
+    """What the state before a record was, by the rules of this number (``domain.digest.RULES``)."""
+
+    rules: int
     hash: bytes
 
 
@@ -37,16 +40,16 @@ class SigningKey(NamedTuple):
         return before.holds(_sentence(before, self.key), self.signature)
 
 
-def state_body(state_hash: bytes) -> bytes:
+def state_body(rules: int, state_hash: bytes) -> bytes:
     """A record that says what the state before it was."""
-    return msgspec.msgpack.encode(("state", 1, _State(state_hash)))
+    return msgspec.msgpack.encode(("state", 1, StateSaid(rules, state_hash)))
 
 
-def state_hash(body: bytes) -> bytes | None:
-    """The hash of a ``state`` record; None for any other. Raises msgspec.DecodeError."""
+def state_said(body: bytes) -> StateSaid | None:
+    """What a ``state`` record says; None for any other. Raises msgspec.DecodeError."""
     if not body.startswith(_STATE):
         return None
-    return msgspec.msgpack.decode(body, type=tuple[str, int, _State])[2].hash
+    return msgspec.msgpack.decode(body, type=tuple[str, int, StateSaid])[2]
 
 
 def signing_key_body(key: Verifier, signed_by: Signer | None) -> bytes:
@@ -67,4 +70,14 @@ def _sentence(before: Verifier, key: Verifier) -> str:
     return f"evcharge log key 1\n{before}\n{key}\n"
 
 
-__all__ = ["KINDS", "MARK", "BadNote", "SigningKey", "signing_key", "signing_key_body", "state_body", "state_hash"]
+__all__ = [
+    "KINDS",
+    "MARK",
+    "BadNote",
+    "SigningKey",
+    "StateSaid",
+    "signing_key",
+    "signing_key_body",
+    "state_body",
+    "state_said",
+]

@@ -93,6 +93,12 @@ class Journal:
                 self._wake.notify()
         return seq
 
+    def flush(self) -> None:
+        """Before ``start``: write and sync what is pending. Raises OSError."""
+        if self._thread is not None:
+            raise RuntimeError("the writer thread does that")
+        self._write()
+
     def mark(self) -> int:
         """Append a record that says only that all before it is durable: after a recovery or some quiet."""
         return self.append(MARK)
@@ -190,7 +196,7 @@ class Journal:
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _mark_s(self) -> float | None:
-        if self._mark_after_s is None or self._unmarked_s is None:
+        if self._mark_after_s is None or self._unmarked_s is None or self._error is not None:
             return None
         return self._unmarked_s + self._mark_after_s
 

@@ -13,10 +13,8 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from evcharge.audit.event_codec import decode
 from evcharge.audit.files import Files, OsFiles
-from evcharge.audit.journal import Journal, JournalFailed
-from evcharge.audit.recovery import recover
+from evcharge.audit.journal import JournalFailed
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
@@ -26,6 +24,7 @@ from evcharge.central.limits import check_limits, gateway_rate, server_limits, w
 from evcharge.central.liveness import Liveness
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
+from evcharge.central.recall import Recalled, recall
 from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
 from evcharge.central.rejections import WINDOW_S
@@ -36,8 +35,6 @@ from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
-from evcharge.domain.events import PeerConnected, PeerDisconnected
-from evcharge.domain.evolve import evolve
 from evcharge.domain.state import LinkState, Role, SiteConfig, Stamp, State
 from evcharge.ids import ChargePointId, SessionId, SubstationId
 from evcharge.net.adapter import Adapter
@@ -45,14 +42,15 @@ from evcharge.net.clock import Clock
 from evcharge.net.server import Server
 from evcharge.net.sources import Sources, source_of
 from protocol.connection import AuthPresented, Established
+from protocol.credentials import key_id
 from protocol.errors import CloseCode, RemoteProtocolError
 from protocol.messages import Message
 from protocol.records import RegistryRecord
 
 log = structlog.get_logger()
 
-# Replayed records between two progress lines.
-PROGRESS_EVERY = 100_000
+# Quiet after which a mark follows the last record, seconds (audit.md): from then on damage to it is seen as damage.
+MARK_AFTER_S = 0.1
 # How often counted rejections are looked at, seconds.
 FLUSH_S = 5.0
 # How long a revoked engine keeps its channel, seconds: enough for the stop to reach it and its final meter to come
@@ -104,7 +102,8 @@ class Central:
         settings, clock = self._settings, self._clock
         door = server_limits(settings)
         self._sources = Sources(door.source)
-        self._journal = self._recover()
+        recalled = self._recall()
+        self._journal, self._attestor = recalled.journal, recalled.attestor
         undo.push_async_callback(asyncio.to_thread, self._journal.close)
         self._directory = Directory()
         self._telemetry = Telemetry()
@@ -127,9 +126,10 @@ class Central:
             self._outbound.release,
             self._fail,
             loop=asyncio.get_running_loop(),
+            digest=recalled.digest,
         )
         self._outbound.attach(self._engine)
-        self._journal.start(self._engine.durable_from_thread, self._fail_from_thread)
+        self._journal.start(self._engine.durable_from_thread, self._fail_from_thread, mark_after_s=MARK_AFTER_S)
         self._kept = KeptRecords(settings.data_dir / "registry-records.sqlite", self._bootstrap.registry.public_key)
         undo.callback(self._kept.close)
         self._registry = RegistryClient(
@@ -201,25 +201,17 @@ class Central:
 
     # --- the log --------------------------------------------------------------------------------------------------
 
-    def _recover(self) -> Journal:
+    def _recall(self) -> Recalled:
         """Replay the log into the state."""
-        replayed = 0
-
-        def apply(seq: int, body: bytes) -> None:
-            nonlocal replayed
-            logged = decode(body)
-            if logged is not None:
-                evolve(self.state, logged.event, logged.stamp)
-                if isinstance(logged.event, PeerConnected | PeerDisconnected):
-                    self._remember_source(logged.stamp)
-            replayed += 1
-            if replayed % PROGRESS_EVERY == 0:
-                log.info("log.replaying", records=replayed, seq=seq)
-
-        self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        journal = recover(self.log_dir, self._files, apply)
-        log.info("log.replayed", records=replayed, sessions=len(self.state.sessions))
-        return journal
+        own_key = self._bootstrap.credential.central_public_key
+        return recall(
+            self.state,
+            self._settings.data_dir,
+            self._files,
+            origin=f"evcharge/{key_id(own_key).hex()}",
+            entropy=self._entropy,
+            seen=self._remember_source,
+        )
 
     def _remember_source(self, stamp: Stamp) -> None:
         """Peers of this source were connected then: a site that comes back after a restart is known."""

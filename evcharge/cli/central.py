@@ -14,8 +14,10 @@ import uvloop
 
 from evcharge.audit.event_codec import UnknownKind
 from evcharge.audit.journal import JournalFailed, describe
+from evcharge.audit.keys import BadKeyFile
 from evcharge.audit.recovery import CorruptLog, LogInUse
 from evcharge.central.limits import BadLimits
+from evcharge.central.recall import Diverged
 from evcharge.central.records import BrokenRecords
 from evcharge.central.registry import BadBootstrap, Bootstrap, read_bootstrap
 from evcharge.central.service import Central
@@ -96,7 +98,7 @@ def cli(
         uvloop.run(_serve(settings, bootstrap, clock))
     except BadLimits as error:
         raise click.UsageError(str(error)) from error
-    except (BadSite, BrokenRecords, LogInUse, CorruptLog, UnknownKind) as error:
+    except (BadSite, BrokenRecords, LogInUse, CorruptLog, BadKeyFile, Diverged, UnknownKind) as error:
         raise Failed(str(error)) from error
     except OSError as error:
         about = f"{error.filename}: " if error.filename else ""
