@@ -41,7 +41,8 @@ class Attestor:
         self._kept_bytes = 0
         self._next = 0
         self._wrong: Corrupt | None = None
-        self._keys: list[Verifier] = []
+        self.keys: list[Verifier] = [signer.verifier]
+        """All keys that have signed this log, as far as it names them; the present one among them."""
         self.tree = LogTree(directory, files, None, 0)
         self.checkpoints = Checkpoints(directory, files, self.tree, [signer])
 
@@ -77,7 +78,8 @@ class Attestor:
             return
         if named.follows(self.key):
             self.key = named.key
-            self._keys.append(named.key)
+            if named.key not in self.keys:
+                self.keys.append(named.key)
         elif self._wrong is None:
             why = "the record names a signing key, and the key before it did not say so"
             self._wrong = Corrupt(self._directory, 0, record.seq, why)
@@ -98,9 +100,7 @@ class Attestor:
         return self._wrong
 
     def _check_signature(self, kept: Kept) -> Corrupt | None:
-        keys = [*self._keys, self._signer.verifier]
-        if self._retired is not None:
-            keys.append(self._retired.verifier)
+        keys = self.keys if self._retired is None else [*self.keys, self._retired.verifier]
         try:
             open_checkpoint(kept.data, keys)
         except BadNote as error:

@@ -88,6 +88,8 @@ class Engine:
         self._over = False
         self.draining = False
         """New charge requests are refused with `draining`."""
+        self.suspect = False
+        """The log has lost its end: new charge requests are refused with `log_rollback`."""
         self.on_relief: Callable[[], None] | None = None
         """Called when a backlog above ``HIGH_MARK`` has drained."""
 
@@ -141,6 +143,8 @@ class Engine:
         """Why a request is not even looked at: said at once, and not in the log, which is what is late."""
         if self.draining and isinstance(command, RequestCharge):
             return RefusalReason.DRAINING
+        if self.suspect and isinstance(command, RequestCharge):
+            return RefusalReason.LOG_ROLLBACK
         if len(self._held) > FULL_MARK and isinstance(command, RequestCharge | EndCharge):
             return RefusalReason.OVERLOADED
         return None

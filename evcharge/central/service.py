@@ -33,6 +33,7 @@ from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
+from evcharge.central.witnesses import Witnesses
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.state import LinkState, Role, SiteConfig, Stamp, State
@@ -150,6 +151,8 @@ class Central:
             clock,
             gateway_rate=gateway_rate(settings),
             entropy=self._entropy,
+            witnesses=Witnesses(self._attestor.tree, self._attestor.keys, self._rolled_back),
+            checkpoint=self._newest_checkpoint,
         )
         questions = Questions(self._engine, self._directory, self._telemetry, clock)
         self._inbound = Inbound(self._engine, self._outbound, questions, self._telemetry, clock, entropy=self._entropy)
@@ -162,6 +165,7 @@ class Central:
             server_limits=door,
             sources=self._sources,
             entropy=self._entropy,
+            checkpoint=self._newest_checkpoint,
         )
         self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
         self._engine.execute(c.StartCentral(site=site))
@@ -213,6 +217,16 @@ class Central:
             seen=self._remember_source,
         )
 
+    def _newest_checkpoint(self) -> bytes:
+        return self._attestor.checkpoints.newest
+
+    def _rolled_back(self, proof: str) -> None:
+        """A witness proves that the log lost its end."""
+        log.critical("log.rolled_back", proof=proof, accepted=self._settings.accept_rollback)
+        self._engine.suspect = not self._settings.accept_rollback
+        # Called in the middle of an admission; what it decides comes first.
+        self._loop.call_soon(self._engine.execute, c.ReportRollback(proof=proof))
+
     def _remember_source(self, stamp: Stamp) -> None:
         """Peers of this source were connected then: a site that comes back after a restart is known."""
         if stamp.source:
@@ -256,6 +270,9 @@ class Central:
         if self._engine.congested:
             self._paused.add(adapter.peer)
             adapter.pause_reading()
+
+    def checkpoint(self, _adapter: Adapter, _note: bytes) -> None:
+        raise AssertionError("Central asks nobody for a checkpoint")
 
     def closed(
         self, adapter: Adapter, code: CloseCode | None, clean: bool, why: str, error: RemoteProtocolError | None

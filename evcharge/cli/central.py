@@ -71,6 +71,11 @@ class StoppedItself(Failed):
 @click.option("--port", type=click.IntRange(0, 65535), default=7411, help="TCP port; 0 binds a free one.")
 @click.option("--registry", "registry_url", default=None, help="Registry URL, when it is not the one in --credentials.")
 @click.option("--allow-plain-registry", is_flag=True, help="Allow http:// to a registry beyond this machine.")
+@click.option(
+    "--accept-rollback",
+    is_flag=True,
+    help="Authorize although peers prove that the log lost its end: after a backup was put back on purpose.",
+)
 @site_options
 @limit_options
 def cli(
