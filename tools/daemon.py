@@ -127,6 +127,10 @@ class Daemon:
     async def stop(self, grace_s: float = STOP_S) -> int:
         """SIGTERM, SIGKILL after ``grace_s``; the exit code."""
         self._signal(signal.SIGTERM)
+        return await self.ended(grace_s)
+
+    async def ended(self, grace_s: float = STOP_S) -> int:
+        """Wait for the end of a process that is on its way there, SIGKILL after ``grace_s``; the exit code."""
         try:
             return await asyncio.wait_for(self._process.wait(), grace_s)
         except TimeoutError:
