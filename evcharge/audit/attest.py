@@ -41,6 +41,8 @@ class Attestor:
         self._kept_bytes = 0
         self._next = 0
         self._wrong: Corrupt | None = None
+        self.signing = False
+        """Checkpoints are made. Whoever recovers a log switches it on once the log has named its key."""
         self.keys: list[Verifier] = [signer.verifier]
         """All keys that have signed this log, as far as it names them; the present one among them."""
         self.tree = LogTree(directory, files, None, 0)
@@ -135,16 +137,16 @@ class Attestor:
     def committed(self, records: Sequence[bytes], now: float) -> None:
         """These encoded records became durable. Raises OSError."""
         self.tree.extend(map(leaf_of, records))
-        if self.checkpoints.full():
+        if self.signing and self.checkpoints.full():
             self.checkpoints.make(now)
 
     def due_s(self) -> float | None:
         """When ``attend`` has something to do, monotonic."""
-        return self.checkpoints.due_s()
+        return self.checkpoints.due_s() if self.signing else None
 
     def attend(self, now: float) -> None:
         """Sign what is due. Raises OSError."""
-        due = self.checkpoints.due_s()
+        due = self.due_s()
         if due is not None and now >= due:
             self.checkpoints.make(now)
 
@@ -156,7 +158,7 @@ class Attestor:
     def close(self, now: float, *, failed: bool = False) -> None:
         """Sign the end and give everything back; after a failure of the log nothing is signed. Raises OSError."""
         try:
-            if not failed:
+            if not failed and self.signing:
                 self.checkpoints.make(now)
                 self.checkpoints.sync(now)
         finally:

@@ -96,6 +96,7 @@ def recall(
         raise
     if successor is not None:
         promote(keys, files)
+    recalled.attestor.signing = True
     log.info("log.replayed", records=recalled.records, sessions=len(state.sessions))
     return recalled
 

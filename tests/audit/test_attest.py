@@ -28,7 +28,9 @@ SUCCESSOR = Signer(ORIGIN, b"n" * 32)
 
 def opened(directory: Path, signer: Signer = SIGNER, retired: Signer | None = None) -> tuple[Journal, Attestor]:
     attestor = Attestor(directory, FILES, signer, retired=retired)
-    return recover(directory, FILES, lambda _seq, _body: None, attestor=attestor, segment_bytes=8_192), attestor
+    journal = recover(directory, FILES, lambda _seq, _body: None, attestor=attestor, segment_bytes=8_192)
+    attestor.signing = True
+    return journal, attestor
 
 
 def written(directory: Path, count: int = 50) -> list[Record]:
