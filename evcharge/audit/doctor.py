@@ -9,9 +9,9 @@ import msgspec
 
 from evcharge.audit.checkpoints import CHECKPOINTS
 from evcharge.audit.files import Files
-from evcharge.audit.proof import CannotProve, Prover
 from evcharge.audit.segments import BROKEN_SUFFIX, DRAFT_PREFIX
-from evcharge.audit.verify import Progress, Report, verify
+from evcharge.audit.tree import TREE
+from evcharge.audit.verify import Progress, Report, Verification
 
 # Below this much free room Central takes no new charging, bytes. audit.md
 LOW_DISK_BYTES = 256 << 20
@@ -33,12 +33,16 @@ class Diagnosis(msgspec.Struct, frozen=True):
     findings: list[Finding]
 
 
+_ANEW = "Proofs are made from the log meanwhile. Move the file away before the next start, which makes it anew."
 _COPY = "First copy the whole folder somewhere safe, and work on the copy."
 
 
 def examine(directory: Path, files: Files, progress: Progress | None = None) -> Diagnosis:
     """Verify, and look around. Raises OSError."""
-    report = verify(directory, files, progress=progress)
+    tree = _TreeFile(directory, files)
+    verification = Verification(directory, files)
+    verification.nodes = tree.compare
+    report = verification.run(progress)
     findings = _damage(report, directory)
     if report.torn:
         findings.append(
@@ -62,7 +66,9 @@ def examine(directory: Path, files: Files, progress: Progress | None = None) -> 
         findings.append(
             Finding(False, "A start or a roll-over was interrupted (tmp- files).", "The next start removes them.")
         )
-    findings += _tree(report, directory, files)
+    wrong_tree = tree.finding()
+    if wrong_tree is not None and report.damage is None:
+        findings.append(wrong_tree)
     free = shutil.disk_usage(directory).free
     if free < LOW_DISK_BYTES:
         findings.append(
@@ -96,15 +102,27 @@ def _damage(report: Report, directory: Path) -> list[Finding]:
     return [Finding(True, where, do)]
 
 
-def _tree(report: Report, directory: Path, files: Files) -> list[Finding]:
-    """Does the file of tree nodes give the signed root?"""
-    if report.damage is not None or not report.signed_up_to:
-        return []
-    try:
-        prover = Prover(directory, files)
-        prover.inclusion(report.signed_up_to)
-    except CannotProve as error:
-        return [Finding(True, f"No proof can be made: {error}.", _COPY)]
-    if prover.rebuilt:
-        return [Finding(False, "The file `tree` does not fit to the log.", "The next start makes it anew.")]
-    return []
+class _TreeFile:
+    """Compares the file of tree nodes with the nodes that the log gives."""
+
+    def __init__(self, directory: Path, files: Files) -> None:
+        self.wrong = False
+        self._files = files
+        self._handle = files.open(directory / TREE) if TREE in files.listdir(directory) else None
+        self._offset = 0
+
+    def compare(self, nodes: list[bytes]) -> None:
+        """The next nodes."""
+        expected = b"".join(nodes)
+        if self._handle is not None and not self.wrong:
+            self.wrong = self._files.pread(self._handle, len(expected), self._offset) != expected
+        self._offset += len(expected)
+
+    def finding(self) -> Finding | None:
+        """What there is to say at the end."""
+        if self._handle is None:
+            return Finding(False, "The file `tree` is missing.", "The next start makes it.") if self._offset else None
+        self._files.close(self._handle)
+        if not self.wrong:
+            return None
+        return Finding(False, "The file `tree` does not fit to the log.", _ANEW)

@@ -79,6 +79,8 @@ class Verification:
         self._kept: list[Kept] = []
         self._next = 0
         self._leaves: list[bytes] = []
+        self.nodes: Callable[[list[bytes]], None] = _ignore
+        """Is told the nodes of the tree, in the order in which they come into being."""
 
     def run(self, progress: Progress | None = None, each: Callable[[Record], None] | None = None) -> Report:
         """Check everything; ``each`` sees every good record. Raises OSError, and what ``each`` raises."""
@@ -130,7 +132,7 @@ class Verification:
         return self.report.bytes
 
     def _settle(self) -> None:
-        self.frontier.extend(self._leaves)
+        self.nodes(self.frontier.extend(self._leaves))
         self._leaves.clear()
 
     def _due(self) -> int:
@@ -193,6 +195,10 @@ class Verification:
                 f"{kept.checkpoint.size} were durable"
             )
             report.damage = Damage(str(self._directory / "checkpoints"), kept.offset, report.records + 1, why)
+
+
+def _ignore(_nodes: list[bytes]) -> None:
+    """Nobody wants them."""
 
 
 def verify(

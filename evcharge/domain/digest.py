@@ -64,6 +64,8 @@ class Digest:
             self._settle()
         if isinstance(event, e.CentralStarted):
             self._all()
+            substations = (*event.site.capacities, *event.site.assignments.values())
+            self._dirty.update(Part("substations", substation) for substation in substations)
             return
         self._dirty.update(touched(event, self._state))
 
