@@ -155,14 +155,16 @@ def parse_address(text: str, default_port: int) -> tuple[str, int]:
     if not separator or (host.count(":") and not host.startswith("[")):
         host, port = text, str(default_port)
     if not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise click.BadParameter(f"{text!r} is not HOST:PORT")
+        raise click.BadParameter(f"the address {text!r} is not HOST:PORT with a port of 0 to 65535.")
     return host.strip("[]"), int(port)
 
 
 def run_command(command: click.Command, variables: str) -> NoReturn:
     """Run a command: environment variables start with ``variables``; errors leave one sentence, not a traceback."""
     try:
-        command.main(auto_envvar_prefix=variables, standalone_mode=False, prog_name=command.name)
+        # https://no-color.org; None leaves it to what stdout is.
+        colour = False if os.environ.get("NO_COLOR") else None
+        command.main(auto_envvar_prefix=variables, standalone_mode=False, prog_name=command.name, color=colour)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:

@@ -48,7 +48,8 @@ Examples:
       a credential of your own, valid for an hour; it may list and query
   evcharge-nc --credentials debug.json --central 127.0.0.1:7411
       on a terminal: type {"type":"list"} or /help
-  echo '{"type":"list"}' | evcharge-nc --credentials debug.json --central 127.0.0.1 | jq .message
+  echo '{"type":"list"}' | evcharge-nc --credentials debug.json --central 127.0.0.1 |
+  jq 'select(.dir == "s2c") | .message // empty'
       in a script: JSON in, JSON out; ends when the answer is there
   echo '{"type":"charge_request","cp_id":"CP-1"}' |
   evcharge-nc --credentials anna.json --central 127.0.0.1 --wait 60 --record a.rec --keylog a.keys
@@ -121,6 +122,7 @@ def cli(
     Central has no debug port: this is a client like any other, with the rights of its credential.
     """
     if context.invoked_subcommand is not None:
+        _no_options_before(context)
         return
     if central is None:
         raise click.UsageError("--central HOST:PORT is missing. evcharge-nc --help has examples.")
@@ -130,10 +132,12 @@ def cli(
         given = {"--credentials": credentials, "--record": record, "--keylog": keylog, "--wait": wait_s}
         wrong = [name for name, value in given.items() if value is not None]
         if wrong or raw or use_next_key:
-            raise click.UsageError("--replay sends a recording as it is; of the others it takes --central and --hex.")
+            raise click.UsageError("--replay takes nothing but --central, --hex, --text and --json.")
         sys.exit(asyncio.run(_replay(replay, host, port, show, hexdump=hexdump)))
     if credentials is None:
         raise click.UsageError("--credentials FILE is missing; `evcharge-nc register` makes one.")
+    if record is not None and record == keylog:
+        raise click.UsageError("--record and --keylog need two files: keep the keys apart from what they open.")
     credential = read_credential(credentials)
     if use_next_key and credential.central_next is None:
         raise Failed(f"{credentials} knows no next key of Central; leave --use-next-key out.")
@@ -147,6 +151,20 @@ def cli(
         look = _Look(show, wait_s, stream, keys, raw, hexdump, use_next_key)
         code = asyncio.run(_live(credential, host, port, look))
     sys.exit(code)
+
+
+def _no_options_before(context: click.Context) -> None:
+    """Options before a subcommand would be dropped without a word. Raises UsageError."""
+    name = context.invoked_subcommand
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name is not None
+        and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+        and parameter.name != "config"
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)} stands before `{name}`: put the options of `{name}` behind it.")
 
 
 class _Look(NamedTuple):

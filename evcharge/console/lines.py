@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -200,13 +200,22 @@ class Reader:
 def describe(kind: type[Message]) -> str:
     """The fields of a message class, those that are needed first."""
     fields = msgspec.structs.fields(kind)
-    needed = [f"{field.name} (needed)" if field.name != "id" else "id" for field in fields if field.required]
+    needed = [
+        "id" if field.name == "id" else f"{field.name}{_choice(field.type)} (needed)"
+        for field in fields
+        if field.required
+    ]
     others = [
         f"{field.name}={value_text(field.default)}"
         for field in fields
         if not field.required and field.default is not msgspec.NODEFAULT
     ]
     return ", ".join(needed + others) or "no fields"
+
+
+def _choice(kind: object) -> str:
+    """What a field may be, when that is one of a few words."""
+    return f" ({'|'.join(map(str, get_args(kind)))})" if get_origin(kind) is Literal else ""
 
 
 def help_lines(*, raw: bool) -> Iterable[str]:

@@ -143,4 +143,10 @@ class Replay(asyncio.Protocol):
             return Outcome(False, f"Central turned the connection away before it looked ({heard}): try again later.")
         if not self._gone:
             return Outcome(False, f"Central neither accepted nor closed; it answered {heard}.")
+        if "REPLY" not in self._heard:
+            # Central answers every HELLO that is meant for it: who hangs up on it is somebody else.
+            return Outcome(
+                False,
+                f"Nothing was refused: who is there did not answer HELLO ({heard}). Is it the recording's Central?",
+            )
         return Outcome(True, f"Central refused the replay after {sent} of {len(self._frames)} frames, as it should be.")

@@ -88,6 +88,12 @@ def test_misuse(tmp_path: Path, file: Path) -> None:
     result = run("--central", "127.0.0.1:1", "--replay", file, "--keylog", tmp_path / "k", "--credentials", mine)
     assert result.exit_code == 2
     assert not (tmp_path / "k").exists()
+    same = run(
+        "--central", "127.0.0.1:1", "--credentials", mine, "--record", tmp_path / "x", "--keylog", tmp_path / "x"
+    )
+    assert (same.exit_code, "two files" in same.stderr, (tmp_path / "x").exists()) == (2, True, False)
+    before = run("--text", "--keylog", tmp_path / "k", "decode", file)
+    assert (before.exit_code, "put the options of `decode` behind it" in before.stderr) == (2, True)
     result = run("--central", "127.0.0.1:1", "--replay", file)
     assert (result.exit_code, "nothing to replay" in result.stderr) == (1, True)
 

@@ -200,6 +200,17 @@ async def test_a_replay_that_is_accepted_or_not_decided_is_a_failure(site: Site)
     assert "neither accepted nor closed" in sentence
 
 
+async def test_whoever_hangs_up_on_a_hello_has_refused_nothing(site: Site) -> None:
+    """A web server, say, or another Central than the recorded one."""
+    for said in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
+        player = Replay([b""], clock=site.clock, timers=site.timers, show=lambda _: None, blocks=False)
+        if said:
+            player.data_received(said)
+        player.connection_lost(None)
+        outcome = player._judge(1)
+        assert not outcome.refused and "did not answer HELLO" in outcome.sentence
+
+
 async def test_an_alert_decides_nothing(site: Site) -> None:
     player = Replay([b""], clock=site.clock, timers=site.timers, show=lambda _: None, blocks=False)
     player.data_received(b"\0\0\0\2\x7f\x04")
