@@ -15,7 +15,7 @@ import msgspec
 from evcharge.audit.checkpoints import BadCheckpoints, Checkpoints, Kept, read_checkpoints
 from evcharge.audit.control import signing_key
 from evcharge.audit.files import Files
-from evcharge.audit.merkle import leaf_hash
+from evcharge.audit.merkle import Frontier, leaf_hash
 from evcharge.audit.note import BadNote, Signer, Verifier, open_checkpoint
 from evcharge.audit.record import Record
 from evcharge.audit.replay import Corrupt, replay
@@ -41,6 +41,8 @@ class Attestor:
         self._kept_bytes = 0
         self._next = 0
         self._wrong: Corrupt | None = None
+        self.resumed: Frontier | None = None
+        """The tree's edge behind the snapshot with which the replay began."""
         self.signing = False
         """Checkpoints are made. Whoever recovers a log switches it on once the log has named its key."""
         self.keys: list[Verifier] = [signer.verifier]
@@ -50,19 +52,30 @@ class Attestor:
 
     # --- a replay -------------------------------------------------------------------------------------------------
 
+    def resume(self, frontier: Frontier, keys: Sequence[Verifier]) -> None:
+        """The replay will go on behind a snapshot: of a log of this tree, which has named these keys."""
+        self.resumed = frontier
+        if keys:
+            self.key = keys[-1]
+            self.keys += [key for key in keys if key not in self.keys]
+
     def begin(self) -> None:
         """Before the first record; the log is locked. Raises OSError."""
         self.tree = open_tree(self._directory, self._files)
+        if self.resumed is not None:
+            self.tree.begin(self.resumed)
         try:
             self._kept, self._kept_bytes = read_checkpoints(self._directory, self._files)
         except BadCheckpoints as error:
             self._wrong = self._corrupt(error.offset, 0, str(error))
         self._next = max(0, len(self._kept) - COMPARED)
+        while self._next < len(self._kept) and self._kept[self._next].checkpoint.size < self.tree.frontier.size:
+            self._next += 1
 
     def replayed(self, record: Record) -> None:
         """One good record. Raises OSError."""
         self.tree.extend([leaf_hash(record.seq, record.durable, record.body)])
-        self._name_key(record)
+        self.name_key(record)
         while self._next < len(self._kept) and self._kept[self._next].checkpoint.size <= record.seq:
             kept = self._kept[self._next]
             self._next += 1
@@ -71,7 +84,8 @@ class Attestor:
                     kept.offset, record.seq, "a signed checkpoint has another root: a record up to there was changed"
                 )
 
-    def _name_key(self, record: Record) -> None:
+    def name_key(self, record: Record) -> None:
+        """A record may name the key that signs from here on."""
         try:
             named = signing_key(record.body)
         except (msgspec.DecodeError, BadNote):

@@ -10,8 +10,8 @@ from evcharge.audit import repair
 from evcharge.audit.attest import Attestor
 from evcharge.audit.files import Files
 from evcharge.audit.journal import Journal
-from evcharge.audit.record import CHAIN_0, FIRST_SEQ, MARK, Record
-from evcharge.audit.replay import CleanEnd, Corrupt, End, TornTail, replay
+from evcharge.audit.record import MARK, Record
+from evcharge.audit.replay import FROM_THE_FIRST, CleanEnd, Corrupt, End, Start, TornTail, replay
 from evcharge.audit.segments import SEGMENT_BYTES, Segment, remove_drafts, segment_name
 
 
@@ -38,11 +38,13 @@ def recover(
     *,
     segment_bytes: int = SEGMENT_BYTES,
     attestor: Attestor | None = None,
+    start: Start = FROM_THE_FIRST,
 ) -> Journal:
     """Replay the log through ``apply(seq, body)``, make its end sound, append a mark; ready for ``start``.
 
     The new mark goes through ``apply`` as well, so that the state is what the next replay will give;
-    everything is durable at return. A missing directory is made (0700).
+    everything is durable at return. A missing directory is made (0700). ``start``: behind a snapshot that was applied
+    already.
     Raises LogInUse, CorruptLog (nothing was changed), OSError (the disk cannot be read or written).
     """
     files.make_directory(directory)
@@ -53,7 +55,7 @@ def recover(
             f"another process writes the audit log in {directory}: stop it first, or use another folder."
         ) from None
     try:
-        end, last, chain = _replay(directory, files, apply, attestor)
+        end, last, chain = _replay(directory, files, apply, attestor, start)
         remove_drafts(directory, files)
         segment = _open_segment(directory, files, end, segment_bytes)
     except BaseException:
@@ -76,14 +78,14 @@ def recover(
 
 
 def _replay(
-    directory: Path, files: Files, apply: Callable[[int, bytes], None], attestor: Attestor | None
+    directory: Path, files: Files, apply: Callable[[int, bytes], None], attestor: Attestor | None, start: Start
 ) -> tuple[CleanEnd | TornTail, int, bytes]:
     """The end, the last sequence number and the chain after it. Raises CorruptLog."""
-    last, chain = FIRST_SEQ - 1, CHAIN_0
+    last, chain = start.seq - 1, start.chain
     end: End | None = None
     if attestor is not None:
         attestor.begin()
-    for item in replay(directory, files):
+    for item in replay(directory, files, start):
         if isinstance(item, Record):
             if attestor is not None:
                 attestor.replayed(item)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from evcharge.audit.attest import Attestor
@@ -13,8 +14,11 @@ from evcharge.audit.event_codec import decode
 from evcharge.audit.files import Files
 from evcharge.audit.journal import Journal
 from evcharge.audit.keys import CURRENT, NEXT, BadKeyFile, load, make, promote
-from evcharge.audit.note import Signer
+from evcharge.audit.merkle import Frontier
+from evcharge.audit.note import Signer, Verifier
 from evcharge.audit.recovery import recover
+from evcharge.audit.replay import FROM_THE_FIRST, Start
+from evcharge.audit.snapshot import BadSnapshot, Snapshot, newest, snapshot_name, start_of, verifiers
 from evcharge.domain.digest import RULES, Digest
 from evcharge.domain.events import PeerConnected, PeerDisconnected
 from evcharge.domain.evolve import evolve
@@ -22,6 +26,8 @@ from evcharge.domain.state import Stamp, State
 
 # Replayed records between two progress lines.
 PROGRESS_EVERY = 100_000
+# Addresses that are remembered; as many as the front door does (net.sources).
+SOURCES_KEPT = 8_192
 
 log = structlog.get_logger()
 
@@ -40,14 +46,17 @@ class Diverged(Exception):
 class Recalled:
     """What a replay has made; ``journal`` is ready to be started."""
 
-    def __init__(self, state: State, *, seen: Callable[[Stamp], None]) -> None:
-        """``seen`` is called with the stamp of everybody who came or went."""
+    def __init__(self, state: State) -> None:
         self.state = state
         self.digest = Digest(state)
         self.records = 0
+        """Records that were replayed."""
+        self.seq = 0
+        """The last one of a snapshot from which it began; 0: it began with the first record."""
+        self.sources: dict[str, int] = {}
+        """Address → when a peer came from there or left last, channel clock ms."""
         self.journal: Journal
         self.attestor: Attestor
-        self._seen = seen
 
     def apply(self, seq: int, body: bytes) -> None:
         """One record, in order. Raises Diverged, UnknownKind, msgspec.DecodeError."""
@@ -56,39 +65,54 @@ class Recalled:
             self.digest.touch(logged.event)
             evolve(self.state, logged.event, logged.stamp)
             if isinstance(logged.event, PeerConnected | PeerDisconnected):
-                self._seen(logged.stamp)
+                remember_source(self.sources, logged.stamp)
         elif (said := state_said(body)) is not None and said.rules == RULES and said.hash != self.digest.value():
             raise Diverged(seq)
         self.records += 1
         if self.records % PROGRESS_EVERY == 0:
             log.info("log.replaying", records=self.records, seq=seq)
 
+    def take(self, snapshot: Snapshot) -> None:
+        """Begin with a snapshot. Raises BadSnapshot."""
+        try:
+            state = msgspec.msgpack.decode(snapshot.state, type=State)
+        except msgspec.MsgspecError as error:
+            raise BadSnapshot(f"the state cannot be read: {error}") from None
+        digest = Digest(state)
+        if digest.value() != snapshot.head.state_hash:
+            raise BadSnapshot("the state is not the one that was meant")
+        self.state, self.digest, self.seq = state, digest, snapshot.head.seq
+        self.sources = dict(snapshot.head.sources)
 
-def recall(
-    state: State,
-    data_dir: Path,
-    files: Files,
-    *,
-    origin: str,
-    entropy: Callable[[int], bytes],
-    seen: Callable[[Stamp], None],
-) -> Recalled:
-    """Recover the log in ``data_dir / "log"`` into ``state``, with its signing key in ``data_dir / "log-key"``.
+
+def remember_source(sources: dict[str, int], stamp: Stamp) -> None:
+    """A peer of this address was there. Those that were not seen for longest are forgotten first."""
+    if stamp.source:
+        sources.pop(stamp.source, None)
+        sources[stamp.source] = stamp.clock_ms
+        if len(sources) > SOURCES_KEPT:
+            del sources[next(iter(sources))]
+
+
+def recall(data_dir: Path, files: Files, *, origin: str, entropy: Callable[[int], bytes]) -> Recalled:
+    """Recover the log in ``data_dir / "log"``, with its signing key in ``data_dir / "log-key"``.
 
     ``origin`` names a log that is new. Raises LogInUse, CorruptLog, BadKeyFile, Diverged, UnknownKind, OSError.
     """
-    keys = data_dir / "log-key"
+    keys, directory = data_dir / "log-key", data_dir / "log"
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     files.make_directory(keys)
+    files.make_directory(directory)
     successor = load(keys, NEXT, files)
     current = load(keys, CURRENT, files)
     if current is None and successor is None:
         current = make(keys, CURRENT, origin, files, entropy)
     signer, retired = (current, None) if successor is None else (successor, current)
     assert signer is not None
-    recalled = Recalled(state, seen=seen)
-    recalled.attestor = Attestor(data_dir / "log", files, signer, retired=retired)
-    recalled.journal = recover(data_dir / "log", files, recalled.apply, attestor=recalled.attestor)
+    recalled = Recalled(State())
+    recalled.attestor = Attestor(directory, files, signer, retired=retired)
+    start = resume(recalled, directory, files, [each.verifier for each in (signer, retired) if each is not None])
+    recalled.journal = recover(directory, files, recalled.apply, attestor=recalled.attestor, start=start)
     try:
         _name_key(recalled, signer, retired)
     except BaseException:
@@ -97,8 +121,29 @@ def recall(
     if successor is not None:
         promote(keys, files)
     recalled.attestor.signing = True
-    log.info("log.replayed", records=recalled.records, sessions=len(state.sessions))
+    log.info("log.replayed", records=recalled.records, since=recalled.seq, sessions=len(recalled.state.sessions))
     return recalled
+
+
+def resume(recalled: Recalled, directory: Path, files: Files, keys: Sequence[Verifier]) -> Start:
+    """Begin with the newest snapshot that can be used, and where the replay goes on. Raises OSError."""
+
+    def reject(path: Path, why: str) -> None:
+        log.warning("snapshot.unusable", file=str(path), why=why)
+
+    found = newest(directory, files, keys, rules=RULES, reject=reject)
+    if found is None:
+        return FROM_THE_FIRST
+    try:
+        head = found.head
+        start, named = start_of(head, directory, files), verifiers(head.keys)
+        frontier = Frontier(head.seq, head.edge)
+        recalled.take(found)
+    except (BadSnapshot, ValueError) as error:
+        reject(directory / snapshot_name(found.head.seq), str(error))
+        return FROM_THE_FIRST
+    recalled.attestor.resume(frontier, named)
+    return start
 
 
 def _name_key(recalled: Recalled, signer: Signer, retired: Signer | None) -> None:

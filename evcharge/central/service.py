@@ -29,6 +29,7 @@ from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
 from evcharge.central.rejections import WINDOW_S
 from evcharge.central.settings import Settings, site_of
+from evcharge.central.snapshots import Snapshots
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
@@ -36,7 +37,7 @@ from evcharge.central.translate.tables import Questions
 from evcharge.central.witnesses import Witnesses
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
-from evcharge.domain.state import LinkState, Role, SiteConfig, Stamp, State
+from evcharge.domain.state import LinkState, Role, SiteConfig, State
 from evcharge.ids import ChargePointId, SessionId, SubstationId
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
@@ -179,6 +180,7 @@ class Central:
             self._allocation.run(),
             self._allocation.renew(),
             self._flush_rejections(),
+            Snapshots(settings.data_dir, recalled.seq, lambda: self._journal.durable).run(),
         ):
             self._tasks.start(work)
 
@@ -208,14 +210,13 @@ class Central:
     def _recall(self) -> Recalled:
         """Replay the log into the state."""
         own_key = self._bootstrap.credential.central_public_key
-        return recall(
-            self.state,
-            self._settings.data_dir,
-            self._files,
-            origin=f"evcharge/{key_id(own_key).hex()}",
-            entropy=self._entropy,
-            seen=self._remember_source,
+        recalled = recall(
+            self._settings.data_dir, self._files, origin=f"evcharge/{key_id(own_key).hex()}", entropy=self._entropy
         )
+        self.state = recalled.state
+        for source, clock_ms in recalled.sources.items():
+            self._remember_source(source, clock_ms)
+        return recalled
 
     def _newest_checkpoint(self) -> bytes:
         return self._attestor.checkpoints.newest
@@ -227,12 +228,11 @@ class Central:
         # Called in the middle of an admission; what it decides comes first.
         self._loop.call_soon(self._engine.execute, c.ReportRollback(proof=proof))
 
-    def _remember_source(self, stamp: Stamp) -> None:
+    def _remember_source(self, source: str, clock_ms: int) -> None:
         """Peers of this source were connected then: a site that comes back after a restart is known."""
-        if stamp.source:
-            age_s = max(0, self._clock.steady_ms() - stamp.clock_ms) / 1000
-            now_s = self._clock.monotonic()
-            self._sources.succeed(source_of(stamp.source), now_s - age_s, now_s)
+        age_s = max(0, self._clock.steady_ms() - clock_ms) / 1000
+        now_s = self._clock.monotonic()
+        self._sources.succeed(source_of(source), now_s - age_s, now_s)
 
     def _fail_from_thread(self, error: BaseException) -> None:
         """On the journal's thread: hand over to the loop."""

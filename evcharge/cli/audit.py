@@ -22,6 +22,8 @@ from evcharge.audit.merkle import BadProof
 from evcharge.audit.note import BadNote, Verifier
 from evcharge.audit.proof import MAX_PROOF_FILE, CannotProve, Proof, Prover, check
 from evcharge.audit.verify import Progress, Report, Verification
+from evcharge.central.recall import Diverged
+from evcharge.central.snapshots import CannotSnapshot, make_snapshot
 from evcharge.cli.audit_show import export_command, show_command
 from evcharge.cli.common import CONTEXT, Failed, print_json, run_command
 from evcharge.text import escaped
@@ -188,6 +190,27 @@ def doctor(directory: Path, as_json: bool) -> None:
         head = click.style("grave", fg="red", bold=True) if finding.grave else click.style("note", fg="yellow")
         click.echo(f"{head}  {escaped(finding.what)}\n       {escaped(finding.do)}")
     sys.exit(1 if grave else 0)
+
+
+@cli.command()
+@click.argument("data_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--up-to", type=click.IntRange(1), help="The record behind which it stands; default: the log's last one.")
+@JSON
+def snapshot(data_dir: Path, up_to: int | None, as_json: bool) -> None:
+    """Replay the log in DATA_DIR and write the state to a snapshot, from which the next start of Central begins.
+
+    DATA_DIR is Central's --data-dir. Central has this done by itself every 100,000 records. Without --up-to Central
+    must not run: only it knows which record is the last durable one.
+    """
+    with _errors():
+        try:
+            made = make_snapshot(data_dir, OsFiles(), up_to=up_to)
+        except (CannotSnapshot, Diverged) as error:
+            raise Failed(f"{error}") from None
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"{made.file}: {made.records:,} records replayed, state of {made.bytes:,} bytes")
 
 
 @cli.command("rotate-key")

@@ -140,6 +140,12 @@ def plain(value: Any) -> Any:
     return value
 
 
+def plain_state(state: State) -> State:
+    """A copy for a file: what has no order of its own is sorted, so that one state has one text."""
+    parts = {cp_id: plain(charge_point) for cp_id, charge_point in state.charge_points.items()}
+    return msgspec.structs.replace(state, charge_points=parts)
+
+
 def _rest(state: State) -> bytes:
     """Everything of the state that is no map of parts."""
     names = (name for name in state.__struct_fields__ if name not in SECTIONS)
