@@ -279,12 +279,14 @@ def decode_command(file: Path, keylog: Path | None, as_json: bool | None, hexdum
     middle of a channel. Exit code 1: a part of the file is damaged or missing; what can be read is shown.
     """
     show = Shower(as_json=as_json, hexdump=hexdump)
-    damaged = False
+    damaged = opened = sealed = False
     try:
         keys = Keyring() if keylog is None else read_key_log(keylog)
         with file.open("rb") as stream:
             for row in decode(stream, keys, blocks=hexdump):
                 damaged |= row.what == "bad"
+                opened |= row.epoch is not None
+                sealed |= row.frame == "DATA" and row.epoch is None
                 show(row)
                 if show.closed:
                     sys.exit(DONE)
@@ -292,6 +294,8 @@ def decode_command(file: Path, keylog: Path | None, as_json: bool | None, hexdum
         raise Failed(str(error)) from error
     except OSError as error:
         raise Failed(f"cannot read {error.filename or file}: {error.strerror}") from error
+    if keylog is not None and sealed and not opened:
+        complain(f"None of the keys in {keylog} opens anything in {file}: are they of another channel?")
     if damaged:
         sys.exit(FAILED)
 
@@ -388,6 +392,11 @@ class Shower:
             # What is still buffered would fail again when the program ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self.on_closed()
+        except OSError as error:
+            # A full disk under `> file`: nothing of what is still buffered will get there.
+            self.closed = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Failed(f"cannot write the output: {error.strerror}") from error
 
 
 def _nothing() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from cryptography.fernet import Fernet
 
 from evcharge.cli.nc import cli, parse_valid
 from evcharge.console.rows import Row, to_lines
@@ -77,6 +78,22 @@ def test_damage_is_exit_code_1_and_shown(file: Path) -> None:
     result = run("decode", file, "--keylog", keys)
     assert result.exit_code == 1
     assert "line 1 is not" in result.stderr
+
+
+def test_keys_of_another_channel_and_a_full_disk_are_said(file: Path) -> None:
+    keys = file.with_suffix(".keys")
+    keys.write_text(f"EVC1 {'00' * 16} c2s 0 {Fernet.generate_key().decode()}\n")
+    result = run("decode", file, "--keylog", keys)
+    assert (result.exit_code, "of another channel" in result.stderr) == (0, True)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "evcharge.cli.nc", "decode", str(file)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, "cannot write the output: No space left" in done.stderr) == (1, True)
 
 
 def test_misuse(tmp_path: Path, file: Path) -> None:
