@@ -159,8 +159,21 @@ def parse_address(text: str, default_port: int) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _have_streams() -> None:
+    """A stream that the caller has closed (``<&-``) is an empty one: nothing to read, nobody who listens."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            handle = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def run_command(command: click.Command, variables: str) -> NoReturn:
     """Run a command: environment variables start with ``variables``; errors leave one sentence, not a traceback."""
+    _have_streams()
     try:
         # https://no-color.org; None leaves it to what stdout is.
         colour = False if os.environ.get("NO_COLOR") else None

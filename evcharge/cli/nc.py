@@ -133,7 +133,10 @@ def cli(
         wrong = [name for name, value in given.items() if value is not None]
         if wrong or raw or use_next_key:
             raise click.UsageError("--replay takes nothing but --central, --hex, --text and --json.")
-        sys.exit(asyncio.run(_replay(replay, host, port, show, hexdump=hexdump)))
+        code = asyncio.run(_replay(replay, host, port, show, hexdump=hexdump))
+        if show.failed:
+            raise Failed(show.failed)
+        sys.exit(code)
     if credentials is None:
         raise click.UsageError("--credentials FILE is missing; `evcharge-nc register` makes one.")
     if record is not None and record == keylog:
@@ -141,6 +144,7 @@ def cli(
     credential = read_credential(credentials)
     if use_next_key and credential.central_next is None:
         raise Failed(f"{credentials} knows no next key of Central; leave --use-next-key out.")
+    made = [path for path in (record, keylog) if path is not None]
     with ExitStack() as files:
         stream = None if record is None else files.enter_context(_new_file(record))
         keys = None if keylog is None else files.enter_context(_new_file(keylog))
@@ -149,7 +153,15 @@ def cli(
         if raw and wait_s is None:
             wait_s = RAW_WAIT_S
         look = _Look(show, wait_s, stream, keys, raw, hexdump, use_next_key)
-        code = asyncio.run(_live(credential, host, port, look))
+        try:
+            code = asyncio.run(_live(credential, host, port, look))
+        except NotConnected:
+            # Nothing was recorded: the same command shall not fail because of its own empty files.
+            for path in made:
+                path.unlink(missing_ok=True)
+            raise
+    if show.failed:
+        raise Failed(show.failed)
     sys.exit(code)
 
 
@@ -165,6 +177,10 @@ def _no_options_before(context: click.Context) -> None:
     ]
     if given:
         raise click.UsageError(f"{', '.join(given)} stands before `{name}`: put the options of `{name}` behind it.")
+
+
+class NotConnected(Failed):
+    """Nobody is there."""
 
 
 class _Look(NamedTuple):
@@ -258,9 +274,11 @@ async def _connect(make: Callable[[], asyncio.Protocol], host: str, port: int) -
         async with asyncio.timeout(CONNECT_S):
             await asyncio.get_running_loop().create_connection(make, host, port)
     except TimeoutError:
-        raise Failed(f"{host}:{port} does not answer in {CONNECT_S:g} s; is Central there?") from None
+        raise NotConnected(f"{host}:{port} does not answer in {CONNECT_S:g} s; is Central there?") from None
     except OSError as error:
-        raise Failed(f"cannot connect to {host}:{port}: {error.strerror or error}; is Central running?") from error
+        raise NotConnected(
+            f"cannot connect to {host}:{port}: {error.strerror or error}; is Central running?"
+        ) from error
 
 
 @cli.command("decode")
@@ -279,19 +297,25 @@ def decode_command(file: Path, keylog: Path | None, as_json: bool | None, hexdum
     middle of a channel. Exit code 1: a part of the file is damaged or missing; what can be read is shown.
     """
     show = Shower(as_json=as_json, hexdump=hexdump)
-    damaged = False
+    damaged = opened = sealed = False
     try:
         keys = Keyring() if keylog is None else read_key_log(keylog)
         with file.open("rb") as stream:
             for row in decode(stream, keys, blocks=hexdump):
                 damaged |= row.what == "bad"
+                opened |= row.epoch is not None
+                sealed |= row.frame == "DATA" and row.epoch is None
                 show(row)
                 if show.closed:
-                    sys.exit(DONE)
+                    break
     except KeyLogError as error:
         raise Failed(str(error)) from error
     except OSError as error:
         raise Failed(f"cannot read {error.filename or file}: {error.strerror}") from error
+    if show.failed:
+        raise Failed(show.failed)
+    if keylog is not None and sealed and not opened:
+        complain(f"None of the keys in {keylog} opens anything in {file}: are they of another channel?")
     if damaged:
         sys.exit(FAILED)
 
@@ -366,6 +390,8 @@ class Shower:
         self._as_json = not self._terminal if as_json is None else as_json
         self._hexdump = hexdump
         self.closed = False
+        self.failed = ""
+        """Why the output could not be written; rows come from inside callbacks, so whoever asked for them says it."""
         self.on_closed: Callable[[], None] = _nothing
 
     def __call__(self, row: Row) -> None:
@@ -386,6 +412,12 @@ class Shower:
         except BrokenPipeError:
             self.closed = True
             # What is still buffered would fail again when the program ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.on_closed()
+        except OSError as error:
+            # A full disk under `> file`: nothing of what is still buffered will get there.
+            self.closed = True
+            self.failed = f"cannot write the output: {error.strerror}"
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self.on_closed()
 

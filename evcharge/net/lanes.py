@@ -56,7 +56,7 @@ class Lanes:
 
     def ask(self, adapter: Adapter, *, known: bool) -> None:
         """A whole HELLO of this adapter is there."""
-        (self.known if known else self.unknown).ask(adapter, self._clock.monotonic())
+        (self.known if known else self.unknown).ask(adapter, self._clock.monotonic(), adapter.source)
         self._turn()
 
     def leave(self, adapter: Adapter) -> None:

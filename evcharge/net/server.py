@@ -120,7 +120,7 @@ class Server:
         self._limits = limits
         self._server_limits = server_limits
         self._most = 0
-        self._most_unknown = int(server_limits.unauthenticated * (1 - server_limits.known_share))
+        self._most_unknown = 0
         self._greeter = _Greeter(self)
         self._entropy = entropy
         self._checkpoint = checkpoint
@@ -132,7 +132,10 @@ class Server:
 
         Raises OSError (the address is taken, or is not one of this machine).
         """
-        self._most = self._server_limits.connections or max(1, _files_allowed() - SPARE_FILES)
+        limits = self._server_limits
+        self._most = limits.connections or max(1, _files_allowed() - SPARE_FILES)
+        # Where files are fewer than the door is wide, the reserve for known sources is one of files.
+        self._most_unknown = int(min(limits.unauthenticated, self._most) * (1 - limits.known_share))
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         addresses: list[tuple[str, int]] = []

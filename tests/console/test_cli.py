@@ -9,10 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from click.testing import CliRunner
+from cryptography.fernet import Fernet
 
 from evcharge.cli.nc import cli, parse_valid
 from evcharge.console.rows import Row, to_lines
@@ -25,13 +26,16 @@ ROOT = Path(__file__).parents[2]
 LIST = vector("message-list")
 
 
-def nc(*arguments: object, stdin: str = "", folder: Path) -> subprocess.CompletedProcess[str]:
+def nc(
+    *arguments: object, stdin: str = "", folder: Path, stdout: IO[bytes] | int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     """One run of the command."""
     given = {key: value for key, value in os.environ.items() if not key.startswith("EVCHARGE_")}
     return subprocess.run(
         [sys.executable, "-m", "evcharge.cli.nc", *map(str, arguments)],
         input=stdin,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         env={**given, "PYTHONPATH": str(ROOT)},
@@ -77,6 +81,47 @@ def test_damage_is_exit_code_1_and_shown(file: Path) -> None:
     result = run("decode", file, "--keylog", keys)
     assert result.exit_code == 1
     assert "line 1 is not" in result.stderr
+
+
+def test_keys_of_another_channel_and_a_full_disk_are_said(file: Path) -> None:
+    keys = file.with_suffix(".keys")
+    keys.write_text(f"EVC1 {'00' * 16} c2s 0 {Fernet.generate_key().decode()}\n")
+    result = run("decode", file, "--keylog", keys)
+    assert (result.exit_code, "of another channel" in result.stderr) == (0, True)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "evcharge.cli.nc", "decode", str(file)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, "cannot write the output: No space left" in done.stderr) == (1, True)
+
+
+def test_streams_that_the_caller_closed_are_empty_ones(file: Path) -> None:
+    for closed in ("<&-", ">&-", "2>&-"):
+        command = f"{sys.executable} -m evcharge.cli.nc decode {file} --text {closed}"
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_files_of_a_channel_that_never_came_are_not_left_behind(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.json"
+    mine.write_bytes(credential().to_json())
+    for _ in range(2):
+        result = run(
+            "--central",
+            "127.0.0.1:1",
+            "--credentials",
+            mine,
+            "--record",
+            tmp_path / "a.rec",
+            "--keylog",
+            tmp_path / "a.keys",
+        )
+        assert (result.exit_code, "is Central running" in result.stderr) == (1, True)
+        assert [each.name for each in tmp_path.iterdir()] == ["mine.json"]
 
 
 def test_misuse(tmp_path: Path, file: Path) -> None:
@@ -167,6 +212,14 @@ def test_the_whole_walk(site: Site, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in look.stdout.splitlines()]
     (reply,) = [row["message"] for row in rows if row.get("message", {}).get("type") == "reply"]
     assert CP in {row["cp_id"] for row in reply["charge_points"]}
+
+    with open("/dev/full", "wb") as full:
+        stuck = nc("--credentials", "me.json", *central, stdin='{"type":"list"}\n', folder=tmp_path, stdout=full)
+    assert (stuck.returncode, "cannot write the output" in stuck.stderr, "Traceback" in stuck.stderr) == (
+        1,
+        True,
+        False,
+    )
 
     for line, code, says in (
         ('{"type":"lst"}', 2, "did you mean `list`"),

@@ -122,8 +122,9 @@ async def test_the_end_of_a_channel_counts_too() -> None:
         assert site.server.sources.known(HERE, site.clock.monotonic())
 
 
-async def test_strangers_leave_room_for_known_sources() -> None:
-    async with a_site(server_limits=ServerLimits(unauthenticated=8, known_share=0.25)) as site:
+@pytest.mark.parametrize("limits", [{"unauthenticated": 8}, {"unauthenticated": 8, "connections": 9}])
+async def test_strangers_leave_room_for_known_sources(limits: dict[str, int]) -> None:
+    async with a_site(server_limits=ServerLimits(known_share=0.25, **limits)) as site:
         await site.joined()
         held = [await Stranger.at(site, f"127.0.9.{number}") for number in range(1, 7)]
         await until(lambda: site.server.counts.unauthenticated == 6)
@@ -132,6 +133,18 @@ async def test_strangers_leave_room_for_known_sources() -> None:
         await until(lambda: site.server.counts.unauthenticated == 8)
         assert await (await Stranger.at(site, HERE)).dropped()
         assert site.server.counts.turned_away == 2
+        for each in held:
+            each.leave()
+
+
+async def test_where_files_are_few_the_reserve_is_one_of_files() -> None:
+    async with a_site(server_limits=ServerLimits(unauthenticated=1_000, connections=8, known_share=0.25)) as site:
+        await site.joined()
+        held = [await Stranger.at(site, f"127.0.9.{number}") for number in range(1, 7)]
+        await until(lambda: site.server.counts.unauthenticated == 6)
+        assert await (await Stranger.at(site, "127.0.9.7")).dropped()
+        held.append(await Stranger.at(site, HERE))
+        await until(lambda: site.server.counts.open == 8)
         for each in held:
             each.leave()
 

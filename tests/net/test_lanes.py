@@ -18,6 +18,7 @@ class Waiting:
 
     def __init__(self, name: str, *, closed: bool = False) -> None:
         self.name = name
+        self.source = ""
         self.conn = SimpleNamespace(closed=closed)
 
 

@@ -57,6 +57,20 @@ def test_patience_ends_after_three_seconds() -> None:
     assert served(slots, 4.0) == []
 
 
+def test_sources_take_turns() -> None:
+    slots: Slots[int] = Slots(1, hold_s=HOLD_S, wait_s=WAIT_S)
+    for who in range(1_000):
+        slots.ask(who, 0.0, "crowd")
+    slots.ask(2_000, 0.0, "one")
+    slots.ask(2_001, 0.0, "two")
+    order = []
+    for turn in range(5):
+        order += served(slots, turn * HOLD_S)
+    assert order == [0, 2_000, 2_001, 1, 2]
+    slots.leave(2_001)
+    assert slots.waiting == 997 and len(slots._turns) == 1
+
+
 def test_whoever_left_the_queue_gets_nothing() -> None:
     slots = queue(1, 3)
     served(slots, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from typing import Any
 
 import msgspec
 import pytest
@@ -80,6 +81,15 @@ def test_a_goal_is_reached_exactly_at_its_bound(name: str, kept: float, broken: 
     goal = next(goal for goal in GOALS if goal.name == name)
     assert goal.met(kept)
     assert not goal.met(broken)
+
+
+@pytest.mark.parametrize("wrong", [{"notes": ["9,900 connections ended."]}, {"per_s": 9_000.0}])
+def test_a_load_that_was_not_there_reaches_no_goal(wrong: dict[str, Any]) -> None:
+    good = {"p99_ms": 9.0, "per_s": 9_999.0, "connections": 10_000}
+    rows = [msgspec.structs.replace(row, **good) if row.row == "ten_thousand" else row for row in whole()]
+    assert report_of(rows, quick=False, seconds=1, machine={}).kept["p99_ms_10k"]
+    rows = [msgspec.structs.replace(row, **wrong) if row.row == "ten_thousand" else row for row in rows]
+    assert not report_of(rows, quick=False, seconds=1, machine={}).kept["p99_ms_10k"]
 
 
 def test_the_report_has_ratios_and_figures_at_its_top_and_a_verdict_for_each() -> None:

@@ -104,6 +104,9 @@ def test_sums_go_on_where_they_stopped(tmp_path: Path) -> None:
         promised.add(run)
     assert promised.figures("decoder") == Figures(inputs=20, slowest_ms=3.0, reached={"message": 4})
     assert promised.kept() and "kept" in summary(promised)
+    promised.figures("decoder").inputs = 0
+    assert not promised.kept(), "nothing was tried"
+    promised.figures("decoder").inputs = 20
     promised.figures("decoder").broken = 1
     assert not promised.kept() and "BROKEN" in summary(promised)
 

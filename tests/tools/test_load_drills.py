@@ -35,7 +35,7 @@ def of(*seconds: float) -> dict[str, Any]:
 
 
 def came(**answer: int) -> dict[str, Any]:
-    return {"connections": 10, "open": 5} | answer
+    return {"connections": 10, "open": 9} | answer
 
 
 def test_a_histogram_survives_the_way_through_json() -> None:
@@ -68,6 +68,17 @@ def test_slow_visits_break_the_promise_of_silent_strangers() -> None:
     assert not strangers_outcome("silent", 10, came(), came(), (quick, slow), 1.0, 0.1).kept
     assert not strangers_outcome("silent", 10, came(), came(), (quick, quick), 1_000.0, 0.1).kept
     assert not strangers_outcome("silent", 10, came(), came(), (quick, quick | {"failed": 1}), 1.0, 0.1).kept
+
+
+def test_without_strangers_no_promise_about_them_is_kept() -> None:
+    quick = of(*[0.01] * 5)
+    nobody = came() | {"connections": 0, "open": 0}
+    for kind in ("silent", "holders", "garbage"):
+        assert strangers_outcome(kind, 10, came(), came(), (quick, quick), 1.0, 0.1).kept
+        assert not strangers_outcome(kind, 10, nobody, nobody, (quick, quick), 1.0, 0.1).kept
+    locked_out = quick | {"failed": 3}
+    assert not strangers_outcome("silent", 10, came(), came(), (locked_out, quick), 1.0, 0.1).kept
+    assert strangers_outcome("holders", 10, came(), came(), (locked_out, quick), 1.0, 0.1).kept
 
 
 def test_of_holders_only_known_charge_points_are_promised_something() -> None:

@@ -98,11 +98,12 @@ class Visitors:
 
         async def visit(visitor: Link) -> None:
             nonlocal failed
-            began = monotonic()
-            while began < end_s:
+            began, waiting = monotonic(), False
+            while monotonic() < end_s:
                 # With many addresses each visit comes from one that Central does not know.
                 self._fleet.source = (next(self._sources), 0)
                 why = await visitor.open()
+                waiting = bool(why)
                 if why:
                     failed += 1
                     await asyncio.sleep(AGAIN_S)
@@ -113,6 +114,9 @@ class Visitors:
                     await asyncio.sleep(AGAIN_S / 10)
                 await asyncio.sleep(AGAIN_S)
                 began = monotonic()
+            if waiting:
+                # It never got in: all that time counts, though there is no end of it.
+                latencies.add(monotonic() - began)
 
         await asyncio.gather(*(visit(visitor) for visitor in self._visitors))
         return {"latencies": figures(latencies), "failed": failed}

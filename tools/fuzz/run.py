@@ -97,8 +97,8 @@ class Run:
 
 
 def left(wanted: int, done: int) -> int:
-    """Inputs that are still to be run; a few below what a process counts at once are none."""
-    return max(0, wanted - done) // LOOK_EVERY * LOOK_EVERY
+    """Inputs that are still to be run, in whole steps of what a process counts at once."""
+    return -(-max(0, wanted - done) // LOOK_EVERY) * LOOK_EVERY
 
 
 def merge(name: str, small: Path, found: Path) -> None:
@@ -146,7 +146,7 @@ class Promised:
     def kept(self) -> bool:
         """Whether every promise was."""
         return all(
-            not sums.broken and sums.slowest_ms <= SLOWEST_S * 1000 and sums.grown_mib <= FLAT_MIB
+            sums.inputs > 0 and not sums.broken and sums.slowest_ms <= SLOWEST_S * 1000 and sums.grown_mib <= FLAT_MIB
             for sums in self._sums.values()
         )
 
