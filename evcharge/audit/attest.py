@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from evcharge.audit.checkpoints import BadCheckpoints, Checkpoints, Kept, read_checkpoints
-from evcharge.audit.control import signing_key
+from evcharge.audit.control import SIGNING_KEY, signing_key
 from evcharge.audit.files import Files
 from evcharge.audit.merkle import Frontier, leaf_hash
 from evcharge.audit.note import BadNote, Signer, Verifier, open_checkpoint
@@ -24,6 +24,8 @@ from evcharge.audit.tree import LogTree, leaf_of, open_tree
 # Checkpoints that a start compares with the log, the newest ones: enough for hours, in a second. Offline, `verify`
 # compares all of them.
 COMPARED = 10_000
+# Leaves of a replay that are added to the tree together.
+BATCH = 1_024
 
 
 class Attestor:
@@ -40,6 +42,9 @@ class Attestor:
         self._kept: list[Kept] = []
         self._kept_bytes = 0
         self._next = 0
+        self._leaves: list[bytes] = []
+        # The record at which the next checkpoint is compared.
+        self._due = 0
         self._wrong: Corrupt | None = None
         self.resumed: Frontier | None = None
         """The tree's edge behind the snapshot with which the replay began."""
@@ -74,8 +79,13 @@ class Attestor:
 
     def replayed(self, record: Record) -> None:
         """One good record. Raises OSError."""
-        self.tree.extend([leaf_hash(record.seq, record.durable, record.body)])
-        self.name_key(record)
+        self._leaves.append(leaf_hash(record.seq, record.durable, record.body))
+        if record.body.startswith(SIGNING_KEY):
+            self.name_key(record)
+        if record.seq < self._due and len(self._leaves) < BATCH:
+            return
+        self.tree.extend(self._leaves)
+        self._leaves.clear()
         while self._next < len(self._kept) and self._kept[self._next].checkpoint.size <= record.seq:
             kept = self._kept[self._next]
             self._next += 1
@@ -83,6 +93,7 @@ class Attestor:
                 self._wrong = self._wrong or self._corrupt(
                     kept.offset, record.seq, "a signed checkpoint has another root: a record up to there was changed"
                 )
+        self._due = self._kept[self._next].checkpoint.size if self._next < len(self._kept) else 1 << 64
 
     def name_key(self, record: Record) -> None:
         """A record may name the key that signs from here on."""
@@ -102,6 +113,8 @@ class Attestor:
 
     def judged(self, last: int) -> Corrupt | None:
         """After the last good record, before anything is changed: why this log cannot be the one that was signed."""
+        self.tree.extend(self._leaves)
+        self._leaves.clear()
         if self._wrong is None and self._kept:
             newest = self._kept[-1]
             if newest.checkpoint.size > last:
@@ -150,7 +163,7 @@ class Attestor:
 
     def committed(self, records: Sequence[bytes], now: float) -> None:
         """These encoded records became durable. Raises OSError."""
-        self.tree.extend(map(leaf_of, records))
+        self.tree.extend([leaf_of(record) for record in records])
         if self.signing and self.checkpoints.full():
             self.checkpoints.make(now)
 

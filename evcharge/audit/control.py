@@ -12,7 +12,7 @@ from evcharge.audit.record import MARK
 KINDS = frozenset({"mark", "state", "signing_key"})
 # How bodies of these kinds begin: a list of three, then the kind.
 _STATE = b"\x93\xa5state"
-_SIGNING_KEY = b"\x93\xabsigning_key"
+SIGNING_KEY = b"\x93\xabsigning_key"
 
 
 class StateSaid(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ def signing_key_body(key: Verifier, signed_by: Signer | None) -> bytes:
 
 def signing_key(body: bytes) -> SigningKey | None:
     """What a ``signing_key`` record says; None for any other. Raises msgspec.DecodeError, BadNote."""
-    if not body.startswith(_SIGNING_KEY):
+    if not body.startswith(SIGNING_KEY):
         return None
     said = msgspec.msgpack.decode(body, type=tuple[str, int, _SigningKey])[2]
     return SigningKey(Verifier.parse(said.key), said.signature)
@@ -73,6 +73,7 @@ def _sentence(before: Verifier, key: Verifier) -> str:
 __all__ = [
     "KINDS",
     "MARK",
+    "SIGNING_KEY",
     "BadNote",
     "SigningKey",
     "StateSaid",

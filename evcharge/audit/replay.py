@@ -27,6 +27,8 @@ from evcharge.audit.segments import list_segments
 
 # How much of a segment is read at once, in bytes; with one record more it is all that replay holds.
 READ_BYTES = 4 << 20
+# With so much read ahead, nearly every record is there whole.
+AHEAD_BYTES = 64 << 10
 
 
 class CleanEnd(NamedTuple):
@@ -184,8 +186,11 @@ class _Reader:
 
     def record(self) -> Record:
         """The whole record here; does not move. Raises BadRecord."""
-        self._fill(HEADER_SIZE)
-        self._fill(needed(self._buffer, self._place))
+        if len(self._buffer) - self._place < AHEAD_BYTES:
+            self._fill(HEADER_SIZE)
+            self._fill(needed(self._buffer, self._place))
+        elif (size := needed(self._buffer, self._place)) > AHEAD_BYTES:
+            self._fill(size)
         return decode(self._buffer, self._place)
 
     def only_zeros(self) -> bool:

@@ -6,7 +6,7 @@ can be made from the log again, nothing waits for it, and no proof leaves withou
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -65,17 +65,21 @@ class LogTree:
         else:
             self.damaged = True
 
-    def extend(self, leaves: Iterable[bytes]) -> None:
+    def extend(self, leaves: Sequence[bytes]) -> None:
         """New leaf hashes. Raises OSError."""
+        if not self._trusted and not self.damaged:
+            # Up to where the file ends its nodes are there already; there it is compared.
+            known = self._stored - self.frontier.size
+            self.frontier.extend(leaves[:known])
+            leaves = leaves[known:]
+            if self.frontier.size == self._stored:
+                self.finish()
         made = self.frontier.extend(leaves)
-        size = self.frontier.size
         if self._trusted:
             self._waiting += b"".join(made)
             if len(self._waiting) >= _WRITE_BYTES:
                 self.flush()
-            self.size = size
-        elif size == self._stored:
-            self.finish()
+            self.size = self.frontier.size
 
     def finish(self) -> None:
         """The log ends here, or the file: are they the same tree? What the file has beyond is overwritten later."""

@@ -82,7 +82,7 @@ class Verification:
         self.nodes: Callable[[list[bytes]], None] = _ignore
         """Is told the nodes of the tree, in the order in which they come into being."""
 
-    def run(self, progress: Progress | None = None, each: Callable[[Record], None] | None = None) -> Report:
+    def run(self, progress: Progress | None = None, each: Callable[[Record], object] | None = None) -> Report:
         """Check everything; ``each`` sees every good record. Raises OSError, and what ``each`` raises."""
         report, total = self.report, self._measure()
         try:

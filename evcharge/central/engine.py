@@ -69,11 +69,9 @@ class Engine:
         failed: Callable[[BaseException], None],
         *,
         loop: asyncio.AbstractEventLoop,
-        digest: Digest | None = None,
     ) -> None:
-        """``digest``: of ``state``, when a replay has made one already."""
         self.state = state
-        self._digest = Digest(state) if digest is None else digest
+        self._digest = Digest(state)
         self._unsaid = 0
         self._log = log
         self._clock = clock

@@ -128,7 +128,6 @@ class Central:
             self._outbound.release,
             self._fail,
             loop=asyncio.get_running_loop(),
-            digest=recalled.digest,
         )
         self._outbound.attach(self._engine)
         self._journal.start(self._engine.durable_from_thread, self._fail_from_thread, mark_after_s=MARK_AFTER_S)

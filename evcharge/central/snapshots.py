@@ -16,14 +16,16 @@ import structlog
 
 from evcharge.audit.attest import Attestor
 from evcharge.audit.files import Files
+from evcharge.audit.folding import Folding
 from evcharge.audit.keys import CURRENT, load
 from evcharge.audit.merkle import Frontier, leaf_hash
 from evcharge.audit.record import Record
 from evcharge.audit.replay import Corrupt, replay
 from evcharge.audit.segments import list_segments
 from evcharge.audit.snapshot import Head, list_snapshots, write
-from evcharge.central.recall import Recalled, resume
+from evcharge.central.recall import Diverged, Recalled, remember_source, resume
 from evcharge.domain.digest import RULES, plain_state
+from evcharge.domain.events import PeerConnected, PeerDisconnected
 from evcharge.domain.state import State
 
 # Records between two snapshots. audit.md
@@ -63,6 +65,7 @@ def make_snapshot(data_dir: Path, files: Files, *, up_to: int | None = None) -> 
     # It only keeps the tree's edge and the names of keys; nothing is opened or written.
     recalled.attestor = Attestor(directory, files, signer)
     start = resume(recalled, directory, files, [signer.verifier])
+    folding = Folding(recalled.state)
     # What is durable stands in segments that are there already.
     firsts = {first for first, _ in list_segments(directory, files)[0]}
     segment, offset = start.segment, start.offset
@@ -75,7 +78,11 @@ def make_snapshot(data_dir: Path, files: Files, *, up_to: int | None = None) -> 
             raise CannotSnapshot(f"the log is damaged: {item.file} at offset {item.offset}: {item.why}")
         if not isinstance(item, Record):
             break
-        recalled.apply(item.seq, item.body)
+        logged = folding.take(item)
+        if logged is not None and isinstance(logged.event, PeerConnected | PeerDisconnected):
+            remember_source(recalled.sources, logged.stamp)
+        if folding.diverged is not None:
+            raise Diverged(item.seq)
         recalled.attestor.name_key(item)
         frontier.extend([leaf_hash(item.seq, item.durable, item.body)])
         if item.seq in firsts:
@@ -97,13 +104,13 @@ def make_snapshot(data_dir: Path, files: Files, *, up_to: int | None = None) -> 
         segment=segment,
         offset=offset,
         rules=RULES,
-        state_hash=recalled.digest.value(),
+        state_hash=folding.digest.value(),
         keys=[str(key) for key in recalled.attestor.keys],
         sources=recalled.sources,
     )
     state = msgspec.msgpack.encode(plain_state(recalled.state))
     path = write(directory, files, head, state, signer)
-    return Made(str(path), last.seq, recalled.records, len(state))
+    return Made(str(path), last.seq, folding.records, len(state))
 
 
 class Snapshots:

@@ -117,7 +117,9 @@ def test_proofs_of_a_running_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["missing", "short", "empty", "wrong edge", "longer"])
-def test_the_file_of_nodes_is_made_anew_where_it_does_not_fit(tmp_path: Path, what: str) -> None:
+def test_the_file_of_nodes_is_made_anew_where_it_does_not_fit(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = written(tmp_path)
     path = tmp_path / TREE
     whole = path.read_bytes()
@@ -129,11 +131,15 @@ def test_the_file_of_nodes_is_made_anew_where_it_does_not_fit(tmp_path: Path, wh
         "wrong edge": whole[: 62 * 32] + bytes(32) + whole[63 * 32 :],
         "longer": whole + b"x" * 3_200,
     }[what]
+    rebuilt = []
+    rebuild = Attestor._rebuild
+    monkeypatch.setattr(Attestor, "_rebuild", lambda self: (rebuilt.append(1), rebuild(self)))
     path.unlink()
     if changed is not None:
         path.write_bytes(changed)
     journal, attestor = opened(tmp_path)
     journal.close()
+    assert bool(rebuilt) == (what == "wrong edge")
     at = roots(read(tmp_path, FILES)[0])
     assert path.read_bytes()[: len(whole)] == whole
     tree = open_tree(tmp_path, FILES)

@@ -68,7 +68,7 @@ def test_a_start_from_a_snapshot_gives_the_same_state(data: Path) -> None:
     recalled = opened(data)
     assert recalled.seq == 22, "the snapshot was used"
     assert recalled.records == len(BODIES) - 20 + 2, "the rest of the log, and two marks of recoveries"
-    assert fingerprint(recalled.state) == recalled.digest.value() == fingerprint(expected().state)
+    assert fingerprint(recalled.state) == fingerprint(expected().state)
     assert canonical(recalled.state) == canonical(expected().state)
     tree = recalled.attestor.tree
     proof = tree.consistency(10, tree.size)
