@@ -50,12 +50,12 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             return False
         if self.actor and self.actor not in (line.actor, line.actor.partition(":")[2]):
             return False
-        about = _about(line.data)
+        about = about_of(line.data)
         wanted = (("cp_id", self.cp), ("session_id", self.session), ("driver_id", self.driver))
         return all(not value or about.get(name) == value for name, value in wanted)
 
 
-def _about(data: Mapping[str, Any]) -> dict[str, Any]:
+def about_of(data: Mapping[str, Any]) -> dict[str, Any]:
     """Whom a record is about; tickets lie one level deeper, peers have an entity."""
     about: dict[str, Any] = dict(data)
     if isinstance(ticket := data.get("ticket"), dict):

@@ -94,7 +94,11 @@ def _replay(
         else:
             end = item
     if attestor is not None and not isinstance(end, Corrupt):
-        end = attestor.judged(last) or end
+        wrong = attestor.judged(last)
+        if wrong is not None and isinstance(end, TornTail):
+            # What looks like a cut write had been durable: that is where the damage is.
+            wrong = Corrupt(end.file, end.offset, end.seq, f"{end.why}, and {wrong.why}")
+        end = wrong or end
     if isinstance(end, Corrupt):
         raise CorruptLog(end)
     assert end is not None, "a replay ends with an end"

@@ -79,6 +79,7 @@ class Verification:
         self._kept: list[Kept] = []
         self._next = 0
         self._leaves: list[bytes] = []
+        self._torn: TornTail | None = None
         self.nodes: Callable[[list[bytes]], None] = _ignore
         """Is told the nodes of the tree, in the order in which they come into being."""
 
@@ -112,6 +113,7 @@ class Verification:
             elif isinstance(item, Corrupt):
                 report.damage = Damage.of(item)
             elif isinstance(item, TornTail):
+                self._torn = item
                 report.torn = f"{item.file} at offset {item.offset}, record {item.seq}: {item.why}"
         self._settle()
         self._finish()
@@ -195,6 +197,10 @@ class Verification:
                 f"{kept.checkpoint.size} were durable"
             )
             report.damage = Damage(str(self._directory / "checkpoints"), kept.offset, report.records + 1, why)
+            if self._torn is not None:
+                # What looks like a cut write had been durable: that is where the damage is.
+                torn, report.torn = self._torn, ""
+                report.damage = Damage(str(torn.file), torn.offset, torn.seq, f"{torn.why}, and {why}")
 
 
 def _ignore(_nodes: list[bytes]) -> None:

@@ -17,7 +17,7 @@ from evcharge.audit.control import KINDS
 from evcharge.audit.event_codec import kind_of
 from evcharge.audit.files import OsFiles
 from evcharge.audit.follow import Follower
-from evcharge.audit.lines import Filter, Line, fields, line_of, parse_when, when
+from evcharge.audit.lines import Filter, Line, about_of, fields, line_of, parse_when, when
 from evcharge.cli.common import Failed
 from evcharge.domain.events import EVENTS
 from evcharge.text import escaped
@@ -126,8 +126,8 @@ def export_command(directory: Path, out: Path, **options: Any) -> None:
 
 
 def _row(line: Line) -> list[object]:
-    data = line.data["ticket"] if isinstance(line.data.get("ticket"), dict) else line.data
-    about = [_safe(str(data.get(name, ""))) for name in ("cp_id", "session_id", "driver_id")]
+    whom = about_of(line.data)
+    about = [_safe(str(whom.get(name, ""))) for name in ("cp_id", "session_id", "driver_id")]
     head = [line.seq, when(line.at_ms), line.at_ms or "", _safe(line.actor), _safe(line.source), line.kind]
     return [*head, *about, msgspec.json.encode(line.data).decode()]
 
