@@ -7,6 +7,7 @@ The owner's loop: ``receive_data``, then ``next_event`` until it returns None, t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 from protocol import channel as token
@@ -27,6 +28,7 @@ from protocol.errors import (
 from protocol.events import (
     AuthPresented,
     ChannelClosed,
+    CheckpointSeen,
     Established,
     Event,
     Grant,
@@ -36,7 +38,7 @@ from protocol.events import (
     RefusedByCentral,
 )
 from protocol.frames import DATA, HEAD_SIZE, FrameDecoder
-from protocol.handshake import SUPPORTED, Claims, ClientHandshake
+from protocol.handshake import MAX_CHECKPOINT, SUPPORTED, Claims, ClientHandshake
 from protocol.keylog import KeyLog
 from protocol.messages import Error, Message
 from protocol.opening import ClientOpening, ServerOpening
@@ -44,6 +46,7 @@ from protocol.opening import ClientOpening, ServerOpening
 __all__ = [
     "AuthPresented",
     "ChannelClosed",
+    "CheckpointSeen",
     "Connection",
     "Established",
     "Event",
@@ -65,7 +68,9 @@ class Connection:
     """
 
     __slots__ = (
+        "_asked",
         "_channel",
+        "_checkpoint",
         "_client",
         "_dialogue",
         "_event",
@@ -95,7 +100,8 @@ class Connection:
         self._frames = FrameDecoder(opening.limits.handshake_frame)
         self._event: Event | RemoteProtocolError | None = None
         self._out: list[bytes] = []
-        self._now = self._pinged = self._expires = now
+        self._now = self._pinged = self._asked = self._expires = now
+        self._checkpoint = _nothing
         self.closed = False
         """Nothing more will come or go, but for what ``data_to_send`` still holds."""
         self.pending_bytes = 0
@@ -154,9 +160,16 @@ class Connection:
         entropy: Entropy,
         binding: bytes = b"",
         limits: Limits = _DEFAULTS,
-    ) -> Connection:
-        """Central's side of an accepted connection, with Central's own credential."""
-        return cls(ServerOpening(credential, now=now, entropy=entropy, binding=binding, limits=limits), now)
+        checkpoint: Callable[[], bytes] | None = None,
+    ) -> Self:
+        """Central's side of an accepted connection, with Central's own credential.
+
+        ``checkpoint`` gives the newest checkpoint of its log for PONGs.
+        """
+        self = cls(ServerOpening(credential, now=now, entropy=entropy, binding=binding, limits=limits), now)
+        if checkpoint is not None:
+            self._checkpoint = checkpoint
+        return self
 
     # --- state ---
 
@@ -248,7 +261,8 @@ class Connection:
         if self._dialogue is None:
             return None
         limits, last = self._limits, self.last_received
-        return min(max(last, self._pinged) + limits.ping_s, last + limits.dead_s, self._expires)
+        due = min(max(last, self._pinged) + limits.ping_s, last + limits.dead_s, self._expires)
+        return min(due, self._asked + limits.witness_s) if self._client else due
 
     def handle_timer(self, now: float) -> None:
         """Do what is due: PING a silent peer, give up a dead one, end a handshake or channel that is too old."""
@@ -266,7 +280,7 @@ class Connection:
             self._event = TimedOut(CloseCode.TIMEOUT, f"The peer was silent for {self._limits.dead_s:g} s.")
             self._fail(self._event)
         else:
-            self._pinged = now
+            self._pinged = self._asked = now
             self._seal(token.PING, b"", now)
 
     # --- Central's answers ---
@@ -315,7 +329,7 @@ class Connection:
         if isinstance(event, AuthPresented):
             self.role, self.username, self.entity = event.role, event.username, event.entity
         elif isinstance(event, Established):
-            self.last_received = self._pinged = self._now
+            self.last_received = self._pinged = self._asked = self._now
             self._dialogue = Dialogue(self.role, central=not self._client)
             self._opening = None
         elif isinstance(event, RefusedByCentral | ChannelClosed):
@@ -353,8 +367,11 @@ class Connection:
             self._end()
             return token.closed_by(data)
         if kind == token.PING:
-            self._seal(token.PONG, b"", now)
-        elif kind not in (token.PONG, token.KEY_UPDATE):
+            self._seal(token.PONG, self._checkpoint(), now)
+        elif kind == token.PONG:
+            if data and self._client and len(data) <= MAX_CHECKPOINT:
+                return CheckpointSeen(data)
+        elif kind != token.KEY_UPDATE:
             raise UnexpectedMessage(CloseCode.PROTOCOL, f"A token of kind {kind} inside the channel.")
         return None
 
@@ -385,3 +402,8 @@ class Connection:
         self._frames.clear()
         # The channel stays for its clock: leases run on after the link is cut.
         self._dialogue = self._opening = None
+
+
+def _nothing() -> bytes:
+    """No checkpoint."""
+    return b""

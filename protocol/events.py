@@ -40,6 +40,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Silence after which a PING is sent."""
     dead_s: float = 45.0
     """Silence after which the peer counts as dead: three PINGs."""
+    witness_s: float = 60.0
+    """Client: how often Central is asked for its newest checkpoint, with a PING, whatever else is said."""
     channel_s: float = 86_400.0
     """Age at which a channel is closed with EXPIRED: a fresh handshake brings fresh keys."""
 
@@ -109,6 +111,12 @@ class RefusedByCentral(Event, frozen=True):
 
     code: RefuseCode
     retry_after_s: int
+
+
+class CheckpointSeen(Event, frozen=True):
+    """Client: Central's PONG carried its newest log checkpoint, at most 512 bytes; not looked at yet (SPEC §4.8)."""
+
+    note: bytes
 
 
 class ChannelClosed(Event, frozen=True):

@@ -12,11 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from evcharge.audit.control import KINDS
 from evcharge.domain.events import EVENTS, Event
 from evcharge.domain.state import Stamp
-
-# The kind that the log itself writes and that changes no state (FORMAT.md, "Bodies").
-MARK = "mark"
 
 
 class UnknownKind(ValueError):
@@ -59,7 +57,7 @@ def encode(event: Event, stamp: Stamp) -> bytes:
 
 
 def decode(body: bytes) -> LoggedEvent | None:
-    """The event of a body; None for a mark.
+    """The event of a body; None for a record of the log's own (``control.KINDS``).
 
     Raises:
         UnknownKind: written by a newer program; that one has to read it.
@@ -67,7 +65,7 @@ def decode(body: bytes) -> LoggedEvent | None:
     """
     try:
         kind, version, rest = _HEAD.decode(body)
-        if kind == MARK:
+        if kind in KINDS:
             return None
         decoder = _DECODERS.get((kind, version))
         if decoder is None:

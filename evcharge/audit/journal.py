@@ -17,11 +17,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from evcharge.audit import repair
+from evcharge.audit.attest import Attestor
 from evcharge.audit.files import Files
-from evcharge.audit.record import CHAIN_0, FIRST_SEQ, MARK, Record, encode
-from evcharge.audit.replay import CleanEnd, Corrupt, End, TornTail, replay
-from evcharge.audit.segments import SEGMENT_BYTES, Segment, remove_drafts, segment_name
+from evcharge.audit.record import HEADER_SIZE, MARK, encode
+from evcharge.audit.segments import Segment, segment_name
 
 # The next segment is made when this share of the open one is used: long before it is needed.
 PREPARE_AT = 0.5
@@ -36,22 +35,6 @@ class JournalFailed(Exception):
     """The log takes no more events: the disk failed, or it was closed. Stop, and start into a recovery."""
 
 
-class LogInUse(Exception):
-    """Another process holds the log."""
-
-
-class CorruptLog(Exception):
-    """Something that was durable is damaged or missing. ``end`` says where and why."""
-
-    def __init__(self, end: Corrupt) -> None:
-        super().__init__(
-            f"the audit log is damaged: {end.file} at offset {end.offset}, record {end.seq}: {end.why}. "
-            "Nothing was changed. Keep a copy of the whole folder, put back the last good copy of this file "
-            "(or of the folder) and start again; starting with an empty folder begins a new history."
-        )
-        self.end = end
-
-
 class Journal:
     """Made by ``recover``. ``append`` belongs to one thread, the loop; ``durable`` may be read from any."""
 
@@ -64,6 +47,7 @@ class Journal:
         segment_bytes: int,
         last: int,
         chain: bytes,
+        attestor: Attestor | None = None,
     ) -> None:
         """For ``recover`` only: ``segment`` is the open one, durable, and holds everything up to ``last``."""
         self.durable = last
@@ -77,6 +61,10 @@ class Journal:
         self._spare: Segment | None = None
         self._segment_bytes = segment_bytes
         self._chain = chain
+        self._attestor = attestor
+        self._mark_after_s: float | None = None
+        # When the newest record became durable, if it is not a mark itself.
+        self._unmarked_s: float | None = None
         self._wake = threading.Condition()
         self._pending: list[bytes] = []
         # How many pending records the writer thread waits for; it is told only then.
@@ -105,18 +93,31 @@ class Journal:
                 self._wake.notify()
         return seq
 
+    def flush(self) -> None:
+        """Before ``start``: write and sync what is pending. Raises OSError."""
+        if self._thread is not None:
+            raise RuntimeError("the writer thread does that")
+        self._write()
+
     def mark(self) -> int:
         """Append a record that says only that all before it is durable: after a recovery or some quiet."""
         return self.append(MARK)
 
-    def start(self, notify: Callable[[int], None], failed: Callable[[BaseException], None]) -> None:
+    def start(
+        self,
+        notify: Callable[[int], None],
+        failed: Callable[[BaseException], None],
+        *,
+        mark_after_s: float | None = None,
+    ) -> None:
         """Start the writer thread. Both are called *from that thread* and must return at once.
 
         ``notify(seq)``: everything up to ``seq`` is durable. ``failed(error)``: once, then nothing more.
+        ``mark_after_s``: after so much quiet a mark follows the last record.
         """
         if self._thread is not None or self._closing:
             raise RuntimeError("a journal is started once")
-        self._notify, self._failed = notify, failed
+        self._notify, self._failed, self._mark_after_s = notify, failed, mark_after_s
         self._thread = threading.Thread(target=self._run, name="evcharge-journal", daemon=True)
         self._thread.start()
 
@@ -134,7 +135,7 @@ class Journal:
             if self._thread is not None:
                 self._thread.join()
             else:
-                self._commit()
+                self._write()
         finally:
             self._release()
 
@@ -145,8 +146,7 @@ class Journal:
         try:
             while self._wait(began + PACE_S):
                 began = time.monotonic()
-                self._commit()
-                self._notify(self.durable)
+                self._write()
                 self._prepare()
         except OSError as error:
             self._die(error)
@@ -154,8 +154,20 @@ class Journal:
             self._die(error)
             raise
 
+    def _write(self) -> None:
+        """Commit what is pending and tell; sign what is due."""
+        records = self._commit()
+        if records:
+            self._notify(self.durable)
+        now = time.monotonic()
+        if records:
+            self._unmarked_s = None if is_mark(records[-1]) else now
+        if self._attestor is not None:
+            self._attestor.committed(records, now)
+            self._attestor.attend(now)
+
     def _wait(self, not_before: float) -> bool:
-        """Until there is something to write (True) or the journal closes and nothing is left (False).
+        """Until there is something to write or to sign (True) or the journal closes and nothing is left (False).
 
         Until the moment ``not_before`` only ENOUGH records are something.
         """
@@ -168,11 +180,33 @@ class Journal:
                 self._wake.wait(left_s)
             self._wanted = 1
             while not self._pending and not self._closing:
-                self._wake.wait()
+                due = self._due_s()
+                if due is None:
+                    self._wake.wait()
+                elif (left_s := due - time.monotonic()) > 0:
+                    self._wake.wait(left_s)
+                else:
+                    self._mark_when_due()
+                    return True
             return bool(self._pending)
 
-    def _commit(self) -> None:
-        """Everything pending becomes durable with one write and one sync (one of each per segment)."""
+    def _due_s(self) -> float | None:
+        """When something is due although nothing came."""
+        moments = [None if self._attestor is None else self._attestor.due_s(), self._mark_s()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _mark_s(self) -> float | None:
+        if self._mark_after_s is None or self._unmarked_s is None or self._error is not None:
+            return None
+        return self._unmarked_s + self._mark_after_s
+
+    def _mark_when_due(self) -> None:
+        due = self._mark_s()
+        if due is not None and time.monotonic() >= due:
+            self.append(MARK)
+
+    def _commit(self) -> list[bytes]:
+        """Everything pending becomes durable with one write and one sync (one of each per segment); what it was."""
         with self._wake:
             batch, self._pending = self._pending, []
         seq = self.durable
@@ -188,6 +222,7 @@ class Journal:
             seq += 1
         self._flush(run)
         self.durable = seq
+        return batch
 
     def _flush(self, run: list[bytes]) -> None:
         if run:
@@ -218,7 +253,10 @@ class Journal:
         self._failed(error)
 
     def _release(self) -> None:
-        """Close every handle; the lock last."""
+        """Sign the end, and close every handle; the lock last."""
+        if self._attestor is not None:
+            with suppress(OSError):
+                self._attestor.close(time.monotonic(), failed=self._error is not None)
         self._segment.close()
         if self._spare is not None:
             self._spare.close()
@@ -228,77 +266,9 @@ class Journal:
             self._lock = None
 
 
-def recover(
-    directory: Path,
-    files: Files,
-    apply: Callable[[int, bytes], None],
-    *,
-    segment_bytes: int = SEGMENT_BYTES,
-) -> Journal:
-    """Replay the log through ``apply(seq, body)``, make its end sound, append a mark; ready for ``start``.
-
-    The new mark goes through ``apply`` as well, so that the state is what the next replay will give;
-    everything is durable at return. A missing directory is made (0700).
-    Raises LogInUse, CorruptLog (nothing was changed), OSError (the disk cannot be read or written).
-    """
-    files.make_directory(directory)
-    try:
-        lock = files.lock(directory)
-    except BlockingIOError:
-        raise LogInUse(
-            f"another process writes the audit log in {directory}: stop it first, or use another folder."
-        ) from None
-    try:
-        end, last, chain = _replay(directory, files, apply)
-        remove_drafts(directory, files)
-        segment = _open_segment(directory, files, end, segment_bytes)
-    except BaseException:
-        with suppress(OSError):
-            files.close(lock)
-        raise
-    journal = Journal(directory, files, lock, segment, segment_bytes, last, chain)
-    try:
-        seq = journal.mark()
-        journal._commit()
-        apply(seq, MARK)
-    except BaseException:
-        journal._release()
-        raise
-    return journal
-
-
-def _replay(
-    directory: Path, files: Files, apply: Callable[[int, bytes], None]
-) -> tuple[CleanEnd | TornTail, int, bytes]:
-    """The end, the last sequence number and the chain after it. Raises CorruptLog."""
-    last, chain = FIRST_SEQ - 1, CHAIN_0
-    end: End | None = None
-    for item in replay(directory, files):
-        if isinstance(item, Record):
-            apply(item.seq, item.body)
-            last, chain = item.seq, item.chain
-        else:
-            end = item
-    if isinstance(end, Corrupt):
-        raise CorruptLog(end)
-    assert end is not None, "a replay ends with an end"
-    return end, last, chain
-
-
-def _open_segment(directory: Path, files: Files, end: CleanEnd | TornTail, segment_bytes: int) -> Segment:
-    """The segment that takes the next record: a new file in any case."""
-    if end.file is None:
-        path = directory / segment_name(end.seq)
-        segment = Segment.draft(directory, files, path.name, segment_bytes)
-        try:
-            segment.publish(path)
-        except BaseException:
-            segment.close()
-            raise
-        return segment
-    if isinstance(end, TornTail):
-        repair.keep_broken(end.file, files)
-    return repair.rewrite(end.file, files, end.offset, segment_bytes)
+def is_mark(record: bytes) -> bool:
+    """Whether an encoded record is a mark."""
+    return record.startswith(MARK, HEADER_SIZE)
 
 
 def _ignore(_: object) -> None:

@@ -27,6 +27,8 @@ from evcharge.audit.segments import list_segments
 
 # How much of a segment is read at once, in bytes; with one record more it is all that replay holds.
 READ_BYTES = 4 << 20
+# With so much read ahead, nearly every record is there whole.
+AHEAD_BYTES = 64 << 10
 
 
 class CleanEnd(NamedTuple):
@@ -61,21 +63,42 @@ class Corrupt(NamedTuple):
 End = CleanEnd | TornTail | Corrupt
 
 
-def replay(directory: Path, files: Files) -> Iterator[Record | End]:
-    """All good records in order, then exactly one ``End``. Reads only. Raises OSError."""
+class Start(NamedTuple):
+    """Where a replay begins, instead of at the first record: behind a snapshot."""
+
+    seq: int
+    """The first record that is wanted."""
+    durable: int
+    """``durable`` of the record before it."""
+    chain: bytes
+    segment: int
+    """Number of the segment in which it stands …"""
+    offset: int
+    """… at this offset, unless the next segment begins with it."""
+
+
+FROM_THE_FIRST = Start(FIRST_SEQ, 0, CHAIN_0, FIRST_SEQ, 0)
+
+
+def replay(directory: Path, files: Files, start: Start = FROM_THE_FIRST) -> Iterator[Record | End]:
+    """All good records from ``start`` on in order, then exactly one ``End``. Reads only. Raises OSError."""
     segments, strange = list_segments(directory, files)
-    seq, durable, chain = FIRST_SEQ, 0, CHAIN_0
+    seq, durable, chain = start.seq, start.durable, start.chain
+    segments = [one for one in segments if one.first_seq >= start.segment]
+    inside = start.offset if segments and segments[0].first_seq == start.segment else 0
     end: End = CleanEnd(None, 0, seq)
     if strange:
         yield Corrupt(strange[0], 0, seq, "the name is not that of a segment (audit-, 16 hexadecimal digits, .log)")
         return
     for place, (first_seq, path) in enumerate(segments):
-        if first_seq != seq:
+        if first_seq != (start.segment if inside else seq):
             yield Corrupt(path, 0, seq, _gap(first_seq, seq))
             return
         reader = _Reader(files, files.open(path))
         try:
             reader.measure()
+            reader.skip_to(inside)
+            inside = 0
             why = ""
             while reader.more():
                 try:
@@ -157,10 +180,17 @@ class _Reader:
         self._place += size
         self.offset += size
 
+    def skip_to(self, offset: int) -> None:
+        """Begin there instead of at the start; nothing was read yet."""
+        self.offset = offset
+
     def record(self) -> Record:
         """The whole record here; does not move. Raises BadRecord."""
-        self._fill(HEADER_SIZE)
-        self._fill(needed(self._buffer, self._place))
+        if len(self._buffer) - self._place < AHEAD_BYTES:
+            self._fill(HEADER_SIZE)
+            self._fill(needed(self._buffer, self._place))
+        elif (size := needed(self._buffer, self._place)) > AHEAD_BYTES:
+            self._fill(size)
         return decode(self._buffer, self._place)
 
     def only_zeros(self) -> bool:

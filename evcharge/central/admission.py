@@ -13,6 +13,7 @@ from evcharge.central.rejections import Rejection, Rejections
 from evcharge.central.takeovers import Takeovers
 from evcharge.central.tasks import Tasks
 from evcharge.central.translate.incoming import ROLES
+from evcharge.central.witnesses import Witnesses
 from evcharge.domain.charge_points import outbox_was_lost, owner_of_session
 from evcharge.domain.commands import ClearDuplicate, PeerReady, PeerRejected, RaiseDuplicate
 from evcharge.domain.state import Hold, Role, State
@@ -48,8 +49,13 @@ class Admission:
         *,
         gateway_rate: Rate,
         entropy: Callable[[int], bytes],
+        witnesses: Witnesses,
+        checkpoint: Callable[[], bytes],
     ) -> None:
+        """``checkpoint`` gives the newest one of the log."""
         self._engine = engine
+        self._witnesses = witnesses
+        self._checkpoint = checkpoint
         self._registry = registry
         self._directory = directory
         self._tasks = tasks
@@ -137,6 +143,8 @@ class Admission:
             stale=stale,
             not_after_ms=record.not_after_ms,
         )
+        if event.checkpoint is not None:
+            self._witnesses.show(event.checkpoint, peer.origin.actor)
         adapter.peer = peer
         if record.role is WireRole.GATEWAY:
             adapter.set_rate(self._gateway_rate)
@@ -152,6 +160,7 @@ class Admission:
                 t0_ms=self._engine.clock_ms(),
                 fence=peer.fence,
                 next_n=next_n,
+                checkpoint=self._checkpoint() or None,
             )
         )
         if accepted and peer.not_after_ms is not None:

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from evcharge.audit.control import state_body
 from evcharge.audit.event_codec import encode
 from evcharge.domain.commands import EndCharge, RequestCharge
 from evcharge.domain.consequences import effects_of, effects_without_event
 from evcharge.domain.decide import AnyCommand, decide
+from evcharge.domain.digest import RULES, Digest
 from evcharge.domain.effects import Denied, Effect
 from evcharge.domain.evolve import evolve
 from evcharge.domain.refusals import RefusalReason
@@ -28,6 +30,8 @@ from evcharge.net.clock import Clock
 HIGH_MARK = 4_096
 # … and above which new charge requests are refused with `overloaded`: a disk that hangs for seconds.
 FULL_MARK = 65_536
+# Events after which the log says the state's hash: a replay that diverges is seen within so many. audit.md
+SAY_STATE_EVERY = 1_000
 
 T = TypeVar("T")
 
@@ -67,6 +71,8 @@ class Engine:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.state = state
+        self._digest = Digest(state)
+        self._unsaid = 0
         self._log = log
         self._clock = clock
         self._release_to = release
@@ -80,6 +86,8 @@ class Engine:
         self._over = False
         self.draining = False
         """New charge requests are refused with `draining`."""
+        self.suspect = False
+        """The log has lost its end: new charge requests are refused with `log_rollback`."""
         self.on_relief: Callable[[], None] | None = None
         """Called when a backlog above ``HIGH_MARK`` has drained."""
 
@@ -116,9 +124,14 @@ class Engine:
         effects: list[Effect] = []
         events = decide(self.state, command, stamp)
         for event in events:
+            self._digest.touch(event)
             evolve(self.state, event, stamp)
             effects += effects_of(event, self.state, stamp)
             self._last_seq = self._log.append(encode(event, stamp))
+            self._unsaid += 1
+        if self._unsaid >= SAY_STATE_EVERY:
+            self._unsaid = 0
+            self._last_seq = self._log.append(state_body(RULES, self._digest.value()))
         if not events:
             effects = effects_without_event(command, self.state)
         if effects or origin.request_id is not None:
@@ -128,6 +141,8 @@ class Engine:
         """Why a request is not even looked at: said at once, and not in the log, which is what is late."""
         if self.draining and isinstance(command, RequestCharge):
             return RefusalReason.DRAINING
+        if self.suspect and isinstance(command, RequestCharge):
+            return RefusalReason.LOG_ROLLBACK
         if len(self._held) > FULL_MARK and isinstance(command, RequestCharge | EndCharge):
             return RefusalReason.OVERLOADED
         return None

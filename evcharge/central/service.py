@@ -13,9 +13,8 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from evcharge.audit.event_codec import decode
 from evcharge.audit.files import Files, OsFiles
-from evcharge.audit.journal import Journal, JournalFailed, recover
+from evcharge.audit.journal import JournalFailed
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
@@ -25,33 +24,35 @@ from evcharge.central.limits import check_limits, gateway_rate, server_limits, w
 from evcharge.central.liveness import Liveness
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
+from evcharge.central.recall import Recalled, recall
 from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
 from evcharge.central.rejections import WINDOW_S
 from evcharge.central.settings import Settings, site_of
+from evcharge.central.snapshots import Snapshots
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
+from evcharge.central.witnesses import Witnesses
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
-from evcharge.domain.events import PeerConnected, PeerDisconnected
-from evcharge.domain.evolve import evolve
-from evcharge.domain.state import LinkState, Role, SiteConfig, Stamp, State
+from evcharge.domain.state import LinkState, Role, SiteConfig, State
 from evcharge.ids import ChargePointId, SessionId, SubstationId
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
 from evcharge.net.server import Server
 from evcharge.net.sources import Sources, source_of
 from protocol.connection import AuthPresented, Established
+from protocol.credentials import key_id
 from protocol.errors import CloseCode, RemoteProtocolError
 from protocol.messages import Message
 from protocol.records import RegistryRecord
 
 log = structlog.get_logger()
 
-# Replayed records between two progress lines.
-PROGRESS_EVERY = 100_000
+# Quiet after which a mark follows the last record, seconds (audit.md): from then on damage to it is seen as damage.
+MARK_AFTER_S = 0.1
 # How often counted rejections are looked at, seconds.
 FLUSH_S = 5.0
 # How long a revoked engine keeps its channel, seconds: enough for the stop to reach it and its final meter to come
@@ -103,7 +104,8 @@ class Central:
         settings, clock = self._settings, self._clock
         door = server_limits(settings)
         self._sources = Sources(door.source)
-        self._journal = self._recover()
+        recalled = self._recall()
+        self._journal, self._attestor = recalled.journal, recalled.attestor
         undo.push_async_callback(asyncio.to_thread, self._journal.close)
         self._directory = Directory()
         self._telemetry = Telemetry()
@@ -128,7 +130,7 @@ class Central:
             loop=asyncio.get_running_loop(),
         )
         self._outbound.attach(self._engine)
-        self._journal.start(self._engine.durable_from_thread, self._fail_from_thread)
+        self._journal.start(self._engine.durable_from_thread, self._fail_from_thread, mark_after_s=MARK_AFTER_S)
         self._kept = KeptRecords(settings.data_dir / "registry-records.sqlite", self._bootstrap.registry.public_key)
         undo.callback(self._kept.close)
         self._registry = RegistryClient(
@@ -149,6 +151,8 @@ class Central:
             clock,
             gateway_rate=gateway_rate(settings),
             entropy=self._entropy,
+            witnesses=Witnesses(self._attestor.tree, self._attestor.keys, self._rolled_back),
+            checkpoint=self._newest_checkpoint,
         )
         questions = Questions(self._engine, self._directory, self._telemetry, clock)
         self._inbound = Inbound(self._engine, self._outbound, questions, self._telemetry, clock, entropy=self._entropy)
@@ -161,6 +165,7 @@ class Central:
             server_limits=door,
             sources=self._sources,
             entropy=self._entropy,
+            checkpoint=self._newest_checkpoint,
         )
         self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
         self._engine.execute(c.StartCentral(site=site))
@@ -174,6 +179,7 @@ class Central:
             self._allocation.run(),
             self._allocation.renew(),
             self._flush_rejections(),
+            Snapshots(settings.data_dir, recalled.seq, lambda: self._journal.durable).run(),
         ):
             self._tasks.start(work)
 
@@ -200,32 +206,32 @@ class Central:
 
     # --- the log --------------------------------------------------------------------------------------------------
 
-    def _recover(self) -> Journal:
+    def _recall(self) -> Recalled:
         """Replay the log into the state."""
-        replayed = 0
+        own_key = self._bootstrap.credential.central_public_key
+        recalled = recall(
+            self._settings.data_dir, self._files, origin=f"evcharge/{key_id(own_key).hex()}", entropy=self._entropy
+        )
+        self.state = recalled.state
+        for source, clock_ms in recalled.sources.items():
+            self._remember_source(source, clock_ms)
+        return recalled
 
-        def apply(seq: int, body: bytes) -> None:
-            nonlocal replayed
-            logged = decode(body)
-            if logged is not None:
-                evolve(self.state, logged.event, logged.stamp)
-                if isinstance(logged.event, PeerConnected | PeerDisconnected):
-                    self._remember_source(logged.stamp)
-            replayed += 1
-            if replayed % PROGRESS_EVERY == 0:
-                log.info("log.replaying", records=replayed, seq=seq)
+    def _newest_checkpoint(self) -> bytes:
+        return self._attestor.checkpoints.newest
 
-        self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        journal = recover(self.log_dir, self._files, apply)
-        log.info("log.replayed", records=replayed, sessions=len(self.state.sessions))
-        return journal
+    def _rolled_back(self, proof: str) -> None:
+        """A witness proves that the log lost its end."""
+        log.critical("log.rolled_back", proof=proof, accepted=self._settings.accept_rollback)
+        self._engine.suspect = not self._settings.accept_rollback
+        # Called in the middle of an admission; what it decides comes first.
+        self._loop.call_soon(self._engine.execute, c.ReportRollback(proof=proof))
 
-    def _remember_source(self, stamp: Stamp) -> None:
+    def _remember_source(self, source: str, clock_ms: int) -> None:
         """Peers of this source were connected then: a site that comes back after a restart is known."""
-        if stamp.source:
-            age_s = max(0, self._clock.steady_ms() - stamp.clock_ms) / 1000
-            now_s = self._clock.monotonic()
-            self._sources.succeed(source_of(stamp.source), now_s - age_s, now_s)
+        age_s = max(0, self._clock.steady_ms() - clock_ms) / 1000
+        now_s = self._clock.monotonic()
+        self._sources.succeed(source_of(source), now_s - age_s, now_s)
 
     def _fail_from_thread(self, error: BaseException) -> None:
         """On the journal's thread: hand over to the loop."""
@@ -263,6 +269,9 @@ class Central:
         if self._engine.congested:
             self._paused.add(adapter.peer)
             adapter.pause_reading()
+
+    def checkpoint(self, _adapter: Adapter, _note: bytes) -> None:
+        raise AssertionError("Central asks nobody for a checkpoint")
 
     def closed(
         self, adapter: Adapter, code: CloseCode | None, clean: bool, why: str, error: RemoteProtocolError | None

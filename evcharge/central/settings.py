@@ -58,6 +58,8 @@ class Settings(LimitSettings, frozen=True, kw_only=True):
     than the first steps of the clients' back-off."""
     records_s: float = 86_400.0
     """How long kept registry records admit peers while the registry is away (SPEC §2)."""
+    accept_rollback: bool = False
+    """Go on although a witness proves that the log lost its end: after a backup was put back on purpose."""
     drain_s: float = 2.0
     """How long peers get to hear of a drain."""
 

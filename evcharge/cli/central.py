@@ -13,8 +13,11 @@ import structlog
 import uvloop
 
 from evcharge.audit.event_codec import UnknownKind
-from evcharge.audit.journal import CorruptLog, JournalFailed, LogInUse, describe
+from evcharge.audit.journal import JournalFailed, describe
+from evcharge.audit.keys import BadKeyFile
+from evcharge.audit.recovery import CorruptLog, LogInUse
 from evcharge.central.limits import BadLimits
+from evcharge.central.recall import Diverged
 from evcharge.central.records import BrokenRecords
 from evcharge.central.registry import BadBootstrap, Bootstrap, read_bootstrap
 from evcharge.central.service import Central
@@ -68,6 +71,11 @@ class StoppedItself(Failed):
 @click.option("--port", type=click.IntRange(0, 65535), default=7411, help="TCP port; 0 binds a free one.")
 @click.option("--registry", "registry_url", default=None, help="Registry URL, when it is not the one in --credentials.")
 @click.option("--allow-plain-registry", is_flag=True, help="Allow http:// to a registry beyond this machine.")
+@click.option(
+    "--accept-rollback",
+    is_flag=True,
+    help="Authorize although peers prove that the log lost its end: after a backup was put back on purpose.",
+)
 @site_options
 @limit_options
 def cli(
@@ -95,7 +103,7 @@ def cli(
         uvloop.run(_serve(settings, bootstrap, clock))
     except BadLimits as error:
         raise click.UsageError(str(error)) from error
-    except (BadSite, BrokenRecords, LogInUse, CorruptLog, UnknownKind) as error:
+    except (BadSite, BrokenRecords, LogInUse, CorruptLog, BadKeyFile, Diverged, UnknownKind) as error:
         raise Failed(str(error)) from error
     except OSError as error:
         about = f"{error.filename}: " if error.filename else ""

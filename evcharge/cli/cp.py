@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import quote
 
 import click
 
@@ -46,6 +47,7 @@ from evcharge.net.client import Client, Refusal
 from evcharge.net.clock import SystemClock
 from evcharge.net.registry_client import RegistryCallFailed, register
 from evcharge.net.timers import TimerWheel
+from evcharge.net.witness import Witness
 from protocol.credentials import Credential, Role
 from protocol.messages import MAX_CONNECTORS, ConnectorInfo
 
@@ -262,6 +264,7 @@ def make_host(
         outbox_epoch=engine.outbox_epoch,
         give_up=True,
         timers=timers,
+        witness=Witness(settings.data_dir / f"{quote(credential.entity, safe='')}.witness"),
     )
     return host
 

@@ -95,6 +95,12 @@ class RaiseDuplicate(Command, frozen=True):
     entity: str
 
 
+class ReportRollback(Command, frozen=True):
+    """A witness remembers more of the log than there is."""
+
+    proof: str
+
+
 class ClearDuplicate(Command, frozen=True):
     """One process has had the credential of ``entity`` for itself long enough."""
 

@@ -24,6 +24,7 @@ AnyCommand = (
     | c.MonitorMissing
     | c.RaiseDuplicate
     | c.ClearDuplicate
+    | c.ReportRollback
     | c.RevokePeer
     | c.BootChargePoint
     | c.ReportStatus
@@ -84,6 +85,8 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return charge_points.raise_duplicate(state, command)
         case c.ClearDuplicate():
             return charge_points.clear_duplicate(state, command)
+        case c.ReportRollback():
+            return [e.IncidentRaised(code="log_rollback", detail=command.proof)]
         case c.RevokePeer():
             return charge_points.revoke_peer(state, command)
         case c.BootChargePoint():

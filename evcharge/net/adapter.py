@@ -22,6 +22,7 @@ from protocol.errors import CloseCode, RefuseCode, RemoteProtocolError
 from protocol.events import (
     AuthPresented,
     ChannelClosed,
+    CheckpointSeen,
     Established,
     Event,
     Grant,
@@ -263,6 +264,8 @@ class Adapter(Writer):
             self._owner.adapter_ready(self)
             self._arm()
             handler.established(self, event)
+        elif isinstance(event, CheckpointSeen):
+            handler.checkpoint(self, event.note)
         elif isinstance(event, RefusedByCentral):
             self.refusal = event
             self._over(None, True, f"refused by Central: {event.code.name}", None)

@@ -20,6 +20,7 @@ from evcharge.net.backoff import CAP_S, reconnect_delay
 from evcharge.net.clock import Clock
 from evcharge.net.keepalive import keep_alive
 from evcharge.net.timers import TimerWheel
+from evcharge.net.witness import Witness
 from protocol.cipher import Entropy
 from protocol.connection import Connection
 from protocol.credentials import Credential
@@ -124,7 +125,9 @@ class Client:
         give_up: bool = False,
         limits: Limits = _LIMITS,
         timers: TimerWheel | None = None,
+        witness: Witness | None = None,
     ) -> None:
+        """``witness`` keeps Central's newest log checkpoint; by default it forgets with the program."""
         self.timers = TimerWheel(clock) if timers is None else timers
         self._credential = credential
         self._host = host
@@ -140,7 +143,7 @@ class Client:
         self._visit: _Visit | None = None
         self._connected = asyncio.Event()
         self._clock_offset_ms: int | None = None
-        self._checkpoint: bytes | None = None
+        self._witness = Witness() if witness is None else witness
         self._conn_no = 0
         self._use_next = False
         self._attempt = 0
@@ -240,7 +243,7 @@ class Client:
             now=now,
             entropy=self._entropy,
             outbox_epoch=self._outbox_epoch,
-            checkpoint=self._checkpoint,
+            checkpoint=self._witness.note,
             limits=self._limits,
             use_next_key=self._use_next,
         )
@@ -289,10 +292,15 @@ class Client:
         """READY went both ways."""
         grant = event.grant
         self._attempt = 0
-        self._checkpoint = grant.checkpoint or self._checkpoint
+        if grant.checkpoint is not None:
+            self._witness.see(grant.checkpoint)
         self._clock_offset_ms = adapter.channel_ms() - int(self._clock.monotonic() * 1000)
         self._connected.set()
         self._listener.channel_up(ChannelInfo(grant.fence, grant.next_n, grant.sid))
+
+    def see(self, note: bytes) -> None:
+        """Central's newest log checkpoint."""
+        self._witness.see(note)
 
     def take(self, message: Message) -> None:
         """An answer goes to its request, everything else to the listener."""
@@ -363,6 +371,9 @@ class _Visit:
         if isinstance(message, Drain):
             self.retry_after_s = message.retry_after_s
         self._client.take(message)
+
+    def checkpoint(self, _adapter: Adapter, note: bytes) -> None:
+        self._client.see(note)
 
     def closed(
         self, adapter: Adapter, code: CloseCode | None, clean: bool, why: str, error: RemoteProtocolError | None

@@ -35,6 +35,10 @@ class PeerHandler(Protocol):
         """A legal message."""
         ...
 
+    def checkpoint(self, adapter: Adapter, note: bytes, /) -> None:
+        """Client: Central's newest log checkpoint came with a PONG."""
+        ...
+
     def closed(
         self, adapter: Adapter, code: CloseCode | None, clean: bool, why: str, error: RemoteProtocolError | None, /
     ) -> None:

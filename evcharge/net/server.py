@@ -101,8 +101,12 @@ class Server:
         server_limits: ServerLimits = _SERVER_LIMITS,
         sources: Sources | None = None,
         entropy: Entropy = os.urandom,
+        checkpoint: Callable[[], bytes] | None = None,
     ) -> None:
-        """``sources`` that are known from earlier; they have the limits that they were made with."""
+        """``sources`` that are known from earlier; they have the limits that they were made with.
+
+        ``checkpoint`` gives the newest checkpoint of the log, for PONGs.
+        """
         self.timers = TimerWheel(clock) if timers is None else timers
         self.counts = Counts()
         self.draining = False
@@ -119,6 +123,7 @@ class Server:
         self._most_unknown = 0
         self._greeter = _Greeter(self)
         self._entropy = entropy
+        self._checkpoint = checkpoint
         self._servers: list[asyncio.Server] = []
         self._waiting_for_last: list[asyncio.Future[None]] = []
 
@@ -261,7 +266,11 @@ class Server:
     def _make(self) -> Adapter:
         limits = self._server_limits
         conn = Connection.server(
-            self._credential, now=self._clock.monotonic(), entropy=self._entropy, limits=self._limits
+            self._credential,
+            now=self._clock.monotonic(),
+            entropy=self._entropy,
+            limits=self._limits,
+            checkpoint=self._checkpoint,
         )
         return Adapter(
             conn,

@@ -13,6 +13,7 @@ import structlog
 
 from evcharge.net.client import ChannelInfo, Client, Listener
 from evcharge.net.clock import Clock
+from evcharge.net.witness import Witness
 from protocol.credentials import Credential
 from protocol.messages import Message
 
@@ -43,6 +44,7 @@ class ClientMaker(Protocol):
         clock: Clock,
         listener: Listener,
         boot_id: bytes,
+        witness: Witness | None,
     ) -> Runner: ...
 
 
@@ -57,10 +59,12 @@ class CentralLink:
         *,
         clock: Clock,
         entropy: Callable[[int], bytes],
+        witness: Witness | None = None,
         make_client: ClientMaker = Client,
     ) -> None:
+        """``witness`` keeps Central's newest log checkpoint."""
         boot_id = entropy(BOOT_ID_BYTES)
-        self._client = make_client(credential, host, port, clock=clock, listener=self, boot_id=boot_id)
+        self._client = make_client(credential, host, port, clock=clock, listener=self, boot_id=boot_id, witness=witness)
 
     @property
     def state(self) -> str:

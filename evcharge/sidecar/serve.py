@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from evcharge.net.clock import Clock
+from evcharge.net.witness import Witness
 from evcharge.sidecar.app import make_app
 from evcharge.sidecar.bootstrap import locked, open_registry
 from evcharge.sidecar.link import CentralLink
@@ -42,7 +43,8 @@ async def serve(
         opened = await open_registry(data_dir, clock=clock, entropy=entropy, settings=settings)
         link = None
         if central is not None:
-            link = CentralLink(opened.credential, *central, clock=clock, entropy=entropy)
+            witness = Witness(data_dir / "central.witness")
+            link = CentralLink(opened.credential, *central, clock=clock, entropy=entropy, witness=witness)
         state = "unset" if link is None else None
         app = make_app(
             opened.registry,

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evcharge.audit.files import Files
-from evcharge.audit.journal import Journal, recover
+from evcharge.audit.journal import Journal
 from evcharge.audit.record import CHAIN_0, MARK, Record, encode
+from evcharge.audit.recovery import recover
 from evcharge.audit.replay import End, replay
 
 HERE = Path("log")

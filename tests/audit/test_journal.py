@@ -15,8 +15,9 @@ import pytest
 
 from evcharge.audit import repair
 from evcharge.audit.files import OsFiles
-from evcharge.audit.journal import ENOUGH, CorruptLog, JournalFailed, LogInUse, describe, recover
+from evcharge.audit.journal import ENOUGH, JournalFailed, describe
 from evcharge.audit.record import MARK, MAX_BODY, record_size
+from evcharge.audit.recovery import CorruptLog, LogInUse, recover
 from evcharge.audit.replay import CleanEnd, TornTail
 from evcharge.audit.segments import segment_name
 from tests.audit.support import HERE, LIMIT_S, Facts, events, open_journal, read, started
@@ -380,7 +381,7 @@ import sys, queue
 from pathlib import Path
 from evcharge.audit import repair
 from evcharge.audit.files import OsFiles
-from evcharge.audit.journal import recover
+from evcharge.audit.recovery import recover
 told = queue.Queue()
 journal = recover(Path(sys.argv[1]), OsFiles(), lambda seq, body: None, segment_bytes=2048)
 journal.start(told.put, lambda error: sys.exit(1))

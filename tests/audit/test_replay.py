@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from evcharge.audit import replay as replay_module
 from evcharge.audit.files import OsFiles
-from evcharge.audit.journal import CorruptLog
 from evcharge.audit.record import CHAIN_0, MARK, encode
+from evcharge.audit.recovery import CorruptLog
 from evcharge.audit.replay import CleanEnd, Corrupt, TornTail
 from evcharge.audit.segments import segment_name
 from tests.audit.support import HERE, events, open_journal, read, records_bytes

@@ -233,6 +233,7 @@ async def test_a_handshake_that_breaks_off(stage: str, how: Callable[[RawPeer], 
 
 
 async def test_somebody_who_leaves_while_the_registry_is_asked_leaves_one_line(site: Site) -> None:
+    idle = len(site.central._tasks._running)
     credential = forger(site.credential(Role.DRIVER, "anna"))
     site.registry.hold_lookups = asyncio.Event()
     peer = await RawPeer.at(site, credential)
@@ -242,13 +243,14 @@ async def test_somebody_who_leaves_while_the_registry_is_asked_leaves_one_line(s
     peer.leave()
     await line_of(site, "vanished")
     site.registry.hold_lookups.set()
-    await until(lambda: len(site.central._tasks._running) == 5)
+    await until(lambda: len(site.central._tasks._running) == idle)
     await turns()
     assert (await line_of(site, "vanished")).username == "driver-anna"
 
 
 async def test_nobody_is_refused_twice(site: Site) -> None:
     """It has left, and then the registry does not answer: one line, for how it left."""
+    idle = len(site.central._tasks._running)
     site.registry.hold_lookups = asyncio.Event()
     peer = await RawPeer.at(site, forger(site.credential(Role.DRIVER, "anna")))
     await peer.up_to_auth()
@@ -258,7 +260,7 @@ async def test_nobody_is_refused_twice(site: Site) -> None:
     await line_of(site, "vanished")
     site.registry.go_away()
     site.registry.hold_lookups.set()
-    await until(lambda: len(site.central._tasks._running) == 5)
+    await until(lambda: len(site.central._tasks._running) == idle)
     await line_of(site, "vanished")
 
 

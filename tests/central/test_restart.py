@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from evcharge.audit.journal import CorruptLog, LogInUse
+from evcharge.audit.recovery import CorruptLog, LogInUse
 from evcharge.central.records import BrokenRecords
 from evcharge.domain import events as e
 from evcharge.domain.evolve import evolve

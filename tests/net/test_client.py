@@ -35,7 +35,7 @@ async def turns() -> None:
 
 async def test_a_channel_brings_its_facts() -> None:
     async with a_site() as site:
-        site.desk.checkpoint = b"note"
+        site.desk.checkpoint = b"evcharge.example\n7\nroot"
         client, ear, adapter = await site.joined(outbox_epoch=99)
         assert client.connected
         (info,) = ear.ups
@@ -50,7 +50,7 @@ async def test_a_channel_brings_its_facts() -> None:
 
 async def test_it_comes_back_after_a_cut_with_what_it_has_learned() -> None:
     async with a_site() as site, FlakyLink(("127.0.0.1", site.port)) as link:
-        site.desk.checkpoint = b"note"
+        site.desk.checkpoint = b"evcharge.example\n7\nroot"
         client, ear, _ = await site.joined(port=link.port)
         link.cut()
         await site.idle(client)
@@ -66,7 +66,7 @@ async def test_it_comes_back_after_a_cut_with_what_it_has_learned() -> None:
         await until(lambda: client.connected)
         assert [info.fence for info in ear.ups] == [1, 2]
         event = site.desk.auths[1][1]
-        assert (event.conn_no, event.checkpoint) == (2, b"note")
+        assert (event.conn_no, event.checkpoint) == (2, b"evcharge.example\n7\nroot")
 
 
 async def test_back_off_doubles_while_nobody_answers_and_starts_again_after_a_channel() -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from evcharge.audit.files import OsFiles
-from evcharge.audit.journal import recover
+from evcharge.audit.recovery import recover
 from evcharge.domain import commands as c
 from evcharge.domain.state import StopCause
 from evcharge.ids import SessionId

@@ -13,7 +13,15 @@ from protocol import channel as token
 from protocol import frames
 from protocol import messages as m
 from protocol.cipher import max_body
-from protocol.connection import ChannelClosed, Connection, Event, HelloReceived, Limits, MessageReceived
+from protocol.connection import (
+    ChannelClosed,
+    CheckpointSeen,
+    Connection,
+    Event,
+    HelloReceived,
+    Limits,
+    MessageReceived,
+)
 from protocol.credentials import Role
 from protocol.errors import (
     CloseCode,
@@ -392,7 +400,7 @@ def test_dead_peer_gets_a_close_in_case_it_listens() -> None:
 
 @pytest.mark.parametrize("side", ["central", "peer"])
 def test_channel_of_a_day_expires(side: str) -> None:
-    pair = Pair(limits=Limits(ping_s=1e6, dead_s=2e6)).open()
+    pair = Pair(limits=Limits(ping_s=1e6, dead_s=2e6, witness_s=1e6)).open()
     conn: Connection = getattr(pair, side)
     other = pair.peer if side == "central" else pair.central
     assert conn.get_timer() == pair.now + 86_400
@@ -404,6 +412,45 @@ def test_channel_of_a_day_expires(side: str) -> None:
     ]
     events, _ = drain(other, conn.data_to_send(), pair.now)
     assert ends(events)[0].code is CloseCode.EXPIRED
+
+
+# --- witnesses ---
+
+
+def asked_for_checkpoint(pair: Pair) -> list[Event]:
+    """What the peer hears after the time to ask for a checkpoint, though both have spoken all along."""
+    pair.now += 60
+    pair.peer.last_received = pair.central.last_received = pair.now
+    assert pair.peer.get_timer() == pair.now
+    pair.peer.handle_timer(pair.now)
+    events, error = drain(pair.central, pair.peer.data_to_send(), pair.now)
+    assert (events, error) == ([], None)
+    answer = pair.central.data_to_send()
+    events, error = drain(pair.peer, answer, pair.now)
+    assert error is None and answer
+    return events
+
+
+def test_a_client_asks_for_the_newest_checkpoint_every_minute() -> None:
+    pair = Pair().open()
+    pair.central._checkpoint = lambda: b"the newest"
+    for _ in range(2):
+        assert asked_for_checkpoint(pair) == [CheckpointSeen(b"the newest")]
+    assert pair.central.get_timer() != pair.now + 60, "Central asks nobody"
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 513])
+def test_a_pong_without_a_checkpoint_is_only_a_sign_of_life(body: bytes) -> None:
+    pair = Pair().open()
+    pair.central._checkpoint = lambda: body
+    assert asked_for_checkpoint(pair) == []
+
+
+def test_central_draws_nothing_from_a_pong() -> None:
+    pair = Pair().open()
+    assert pair.peer._channel is not None
+    pong = pair.peer._channel.seal(token.PONG, b"a checkpoint", pair.now)
+    assert drain(pair.central, pong, pair.now) == ([], None)
 
 
 # --- the end ---

@@ -1,7 +1,8 @@
 """Durable records: the journal of ``evcharge.audit`` beside a bare group commit, with many writers that wait.
 
 ``python -m tools.bench.commit FOLDER`` is the process that measures; it reads orders as JSON lines. Each writer waits
-until its record is durable before it brings the next one. Both get the same bytes to the disk.
+until its record is durable before it brings the next one. Both get the same bytes to the disk; Central's log grows its
+tree and signs checkpoints beside that.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import msgspec
 import uvloop
 
 from evcharge.audit.files import OsFiles
-from evcharge.audit.journal import recover
 from evcharge.audit.record import record_size
+from evcharge.central.recall import recall
+from evcharge.central.service import MARK_AFTER_S
 from tools.bench.group_commit import GroupCommit
 from tools.latencies import Latencies
 
@@ -77,8 +79,8 @@ async def run(order: Run, folder: Path) -> Result:
     path = folder / f"{order.kind}-{os.urandom(4).hex()}"
     append: Callable[[bytes], int]
     if order.kind == "central":
-        journal = recover(path, OsFiles(), lambda _seq, _body: None)
-        journal.start(waiters.durable_from_thread, _failed)
+        journal = recall(path, OsFiles(), origin="evcharge/bench", entropy=os.urandom).journal
+        journal.start(waiters.durable_from_thread, _failed, mark_after_s=MARK_AFTER_S)
         append, close, body = journal.append, journal.close, os.urandom(BODY_BYTES)
     else:
         bare = GroupCommit(path, waiters.durable_from_thread)

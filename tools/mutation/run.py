@@ -54,6 +54,7 @@ MODULES = {
     ),
     "states": Module("protocol/states.py", ("tests/wire/test_spec.py", "tests/wire/test_connection.py")),
     "journal": Module("evcharge/audit/journal.py", ("tests/audit/test_journal.py", "tests/audit/test_faults.py")),
+    "recovery": Module("evcharge/audit/recovery.py", ("tests/audit/test_journal.py", "tests/audit/test_faults.py")),
 }
 """The modules of the promise; noise is the inside of the handshake."""
 

@@ -1,0 +1,214 @@
+"""Is this log what was written? Everything that can be checked from the files alone, without changing them.
+
+Whoever checks trusts nothing but a key: all records by their chain and checksum, every checkpoint by its signature and
+its root, every change of the key by the key before it. FORMAT.md §5, §8 to §10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from evcharge.audit.checkpoints import BadCheckpoints, Kept, read_checkpoints
+from evcharge.audit.control import signing_key
+from evcharge.audit.files import Files
+from evcharge.audit.merkle import Frontier, leaf_hash
+from evcharge.audit.note import BadNote, Verifier, open_checkpoint
+from evcharge.audit.record import Record
+from evcharge.audit.replay import Corrupt, TornTail, replay
+from evcharge.audit.segments import list_segments
+
+# Records between two calls of ``progress``, and hashed leaves that wait for the tree: many small steps cost time.
+STEP = 2_048
+
+Progress = Callable[[int, int], None]
+"""(bytes done, bytes in all)."""
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """What is wrong, where."""
+
+    file: str
+    offset: int
+    seq: int
+    why: str
+
+    @classmethod
+    def of(cls, end: Corrupt) -> Damage:
+        """As a replay says it."""
+        return cls(str(end.file), end.offset, end.seq, end.why)
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What a verification found; ``damage`` None: all of it is what was written."""
+
+    directory: str
+    records: int = 0
+    segments: int = 0
+    bytes: int = 0
+    chain: str = ""
+    """Hex, after the last record."""
+    root: str = ""
+    """Hex, of the tree over all records."""
+    checkpoints: int = 0
+    signed_up_to: int = 0
+    """Records that the newest checkpoint covers."""
+    keys: list[str] = []
+    """Verifier keys, in the order in which they signed."""
+    trusted: str = ""
+    """The key from which the check began; empty: the one that the log itself names first."""
+    torn: str = ""
+    """The last write was cut; nothing acknowledged is missing."""
+    damage: Damage | None = None
+
+
+class Verification:
+    """One pass over a log."""
+
+    def __init__(self, directory: Path, files: Files, *, trusted: Verifier | None = None) -> None:
+        """``trusted``: a key known from elsewhere; None: the one that the log names first."""
+        self.frontier = Frontier()
+        self.report = Report(directory=str(directory), trusted="" if trusted is None else str(trusted))
+        self._directory = directory
+        self._files = files
+        self._trusted = trusted
+        self._key: Verifier | None = None
+        self._keys: list[Verifier] = []
+        self._kept: list[Kept] = []
+        self._next = 0
+        self._leaves: list[bytes] = []
+        self._torn: TornTail | None = None
+        self.nodes: Callable[[list[bytes]], None] = _ignore
+        """Is told the nodes of the tree, in the order in which they come into being."""
+
+    def run(self, progress: Progress | None = None, each: Callable[[Record], object] | None = None) -> Report:
+        """Check everything; ``each`` sees every good record. Raises OSError, and what ``each`` raises."""
+        report, total = self.report, self._measure()
+        try:
+            self._kept, _ = read_checkpoints(self._directory, self._files)
+        except BadCheckpoints as error:
+            report.damage = Damage(str(self._directory / "checkpoints"), error.offset, 0, str(error))
+            return report
+        due = self._due()
+        leaves, done = self._leaves, 0
+        for item in replay(self._directory, self._files):
+            if isinstance(item, Record):
+                leaves.append(leaf_hash(item.seq, item.durable, item.body))
+                done += item.size
+                report.records, report.chain = item.seq, item.chain.hex()
+                if item.body[1:2] == b"\xab" and not self._name(item):
+                    break
+                if item.seq >= due:
+                    if not self._compare(item.seq):
+                        break
+                    due = self._due()
+                if item.seq % STEP == 0:
+                    self._settle()
+                    if progress is not None:
+                        progress(done, total)
+                if each is not None:
+                    each(item)
+            elif isinstance(item, Corrupt):
+                report.damage = Damage.of(item)
+            elif isinstance(item, TornTail):
+                self._torn = item
+                report.torn = f"{item.file} at offset {item.offset}, record {item.seq}: {item.why}"
+        self._settle()
+        self._finish()
+        if progress is not None:
+            progress(total, total)
+        return report
+
+    def _measure(self) -> int:
+        """Bytes of all segments."""
+        segments, _ = list_segments(self._directory, self._files)
+        self.report.segments = len(segments)
+        for _, path in segments:
+            handle = self._files.open(path)
+            try:
+                self.report.bytes += self._files.size(handle)
+            finally:
+                self._files.close(handle)
+        return self.report.bytes
+
+    def _settle(self) -> None:
+        self.nodes(self.frontier.extend(self._leaves))
+        self._leaves.clear()
+
+    def _due(self) -> int:
+        """At which record the next checkpoint has to be compared."""
+        return self._kept[self._next].checkpoint.size if self._next < len(self._kept) else 1 << 64
+
+    def _name(self, record: Record) -> bool:
+        """A record that may name a key. False: it must not."""
+        try:
+            named = signing_key(record.body)
+        except (msgspec.DecodeError, BadNote):
+            named = None
+        if named is None:
+            return True
+        first = self._key is None
+        if not named.follows(self._key) or (first and self._trusted is not None and named.key != self._trusted):
+            why = (
+                f"the log begins with the key {named.key}, not with the trusted one"
+                if first
+                else "the record names a signing key, and the key before it did not say so"
+            )
+            self.report.damage = Damage(str(self._directory), 0, record.seq, why)
+            return False
+        self._key = named.key
+        self._keys.append(named.key)
+        self.report.keys.append(str(named.key))
+        return True
+
+    def _compare(self, seq: int) -> bool:
+        """Every checkpoint of this size. False: one of them is wrong."""
+        self._settle()
+        root = self.frontier.root()
+        while self._next < len(self._kept) and self._kept[self._next].checkpoint.size <= seq:
+            kept = self._kept[self._next]
+            self._next += 1
+            why = self._wrong(kept, root)
+            if why:
+                self.report.damage = Damage(str(self._directory / "checkpoints"), kept.offset, seq, why)
+                return False
+            self.report.checkpoints += 1
+            self.report.signed_up_to = kept.checkpoint.size
+        return True
+
+    def _wrong(self, kept: Kept, root: bytes) -> str:
+        try:
+            open_checkpoint(kept.data, self._keys or ([self._trusted] if self._trusted else []))
+        except BadNote as error:
+            return str(error)
+        if kept.checkpoint.root != root:
+            return "a signed checkpoint has another root: a record up to there was changed"
+        return ""
+
+    def _finish(self) -> None:
+        report = self.report
+        report.root = self.frontier.root().hex()
+        if report.damage is None and self._next < len(self._kept):
+            kept = self._kept[-1]
+            why = (
+                f"the log ends with record {report.records}, and a signed checkpoint says that "
+                f"{kept.checkpoint.size} were durable"
+            )
+            report.damage = Damage(str(self._directory / "checkpoints"), kept.offset, report.records + 1, why)
+            if self._torn is not None:
+                # What looks like a cut write had been durable: that is where the damage is.
+                torn, report.torn = self._torn, ""
+                report.damage = Damage(str(torn.file), torn.offset, torn.seq, f"{torn.why}, and {why}")
+
+
+def _ignore(_nodes: list[bytes]) -> None:
+    """Nobody wants them."""
+
+
+def verify(
+    directory: Path, files: Files, *, trusted: Verifier | None = None, progress: Progress | None = None
+) -> Report:
+    """Check the whole log. Raises OSError."""
+    return Verification(directory, files, trusted=trusted).run(progress)

@@ -1,0 +1,276 @@
+"""``evcharge-audit``: is the log what was written, what does it say, and how is that proven to others?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import msgspec
+
+from evcharge.audit.checkpoints import BadCheckpoints
+from evcharge.audit.doctor import examine
+from evcharge.audit.event_codec import UnknownKind
+from evcharge.audit.files import OsFiles
+from evcharge.audit.folding import Folding
+from evcharge.audit.keys import CURRENT, NEXT, BadKeyFile, load, make
+from evcharge.audit.merkle import BadProof
+from evcharge.audit.note import BadNote, Verifier
+from evcharge.audit.proof import MAX_PROOF_FILE, CannotProve, Proof, Prover, check
+from evcharge.audit.verify import Progress, Report, Verification
+from evcharge.central.recall import Diverged
+from evcharge.central.snapshots import CannotSnapshot, make_snapshot
+from evcharge.cli.audit_show import export_command, show_command
+from evcharge.cli.common import CONTEXT, Failed, print_json, run_command
+from evcharge.text import escaped
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LOG = click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+
+class _Key(click.ParamType[Any]):
+    name = "key"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Verifier:
+        try:
+            return Verifier.parse(value)
+        except BadNote as error:
+            self.fail(f"{error}.", parameter, context)
+
+
+@click.group(name="evcharge-audit", context_settings=CONTEXT)
+def cli() -> None:
+    """Look at Central's audit log (DATA/log) from the files alone; Central may run meanwhile.
+
+    \b
+      evcharge-audit verify central-data/log          is every record what was written?
+      evcharge-audit show central-data/log --cp CP-1  what happened there?
+      evcharge-audit prove central-data/log 1234      a proof for others that record 1234 is in the log
+      evcharge-audit doctor central-data/log          what is wrong, and the safe way out
+
+    Nothing is changed, whatever is found. Exit codes: 0 all is well, 1 damage or no proof, 2 misuse.
+    """
+
+
+@cli.command()
+@LOG
+@click.option("--key", type=_Key(), help="Verifier key that you have from elsewhere; default: the log's own first one.")
+@click.option("--state", is_flag=True, help="Replay the events too, and compare the state with every hash in the log.")
+@JSON
+def verify(directory: Path, key: Verifier | None, state: bool, as_json: bool) -> None:
+    """Check every record, checkpoint, signature and key in DIRECTORY.
+
+    With --key the check trusts nothing but that key; without, it shows that the log agrees with itself and with the key
+    that it names, which whoever holds the disk could have exchanged as a whole.
+    """
+    folding = Folding() if state else None
+    verification = Verification(directory, OsFiles(), trusted=key)
+    with _errors(), _bar("verifying") as progress:
+        report = verification.run(progress, None if folding is None else folding.take)
+    if folding is not None and folding.diverged is not None and report.damage is None:
+        report.damage = folding.diverged
+    if as_json:
+        print_json({"ok": report.damage is None, **msgspec.to_builtins(report), **_states(folding)})
+    else:
+        _say(report, folding)
+    sys.exit(0 if report.damage is None else 1)
+
+
+def _states(folding: Folding | None) -> dict[str, int]:
+    return {} if folding is None else {"states": folding.compared}
+
+
+def _say(report: Report, folding: Folding | None) -> None:
+    if report.damage is None:
+        head = click.style("ok", fg="green", bold=True)
+        files = f"{report.segments} segment{'s' * (report.segments != 1)}"
+        click.echo(f"{head}       {report.records:,} records in {files}, every one as it was written")
+    else:
+        damage = report.damage
+        head = click.style("damaged", fg="red", bold=True)
+        click.echo(f"{head}  {escaped(damage.file)} at offset {damage.offset}, record {damage.seq}: {damage.why}")
+        click.echo(
+            f"         records 1 to {report.records:,} before it are sound; `evcharge-audit doctor` says what to do"
+        )
+    signed = f"up to record {report.signed_up_to:,}, {report.checkpoints:,} checkpoints" if report.checkpoints else "no"
+    click.echo(f"signed   {signed}")
+    for key in report.keys:
+        click.echo(f"key      {escaped(key)}{'  (the one you gave)' if key == report.trusted else ''}")
+    if folding is not None:
+        click.echo(f"state    {folding.compared:,} hashes agree with a replay")
+    if report.torn:
+        click.echo(f"torn     {escaped(report.torn)}; nothing acknowledged is missing")
+    click.echo(f"root     {report.root}")
+    if report.keys and not report.trusted:
+        click.echo("         Give --key with the verifier key that you noted elsewhere to trust nothing on this disk.")
+
+
+@cli.command()
+@LOG
+@click.argument("seq", type=click.IntRange(1), required=False)
+@click.option(
+    "--since",
+    "older",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A checkpoint that you kept: prove that the log still begins like that.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the proof here; default: stdout.")
+def prove(directory: Path, seq: int | None, older: Path | None, out: Path | None) -> None:
+    """Prove to others that record SEQ is in the signed log, or (--since) that an older signed log is its beginning."""
+    if (seq is None) == (older is None):
+        raise click.UsageError("Give the number of a record, or --since with a checkpoint.")
+    with _errors():
+        prover = Prover(directory, OsFiles())
+        proof: Proof
+        if older is not None:
+            proof = prover.consistency(older.read_bytes()[:MAX_PROOF_FILE])
+        else:
+            assert seq is not None
+            proof = prover.inclusion(seq)
+    if prover.rebuilt:
+        click.echo("The file of tree nodes does not fit to the log: the whole log was read instead.", err=True)
+    text = msgspec.json.format(msgspec.json.encode(proof), indent=2) + b"\n"
+    if out is None:
+        sys.stdout.buffer.write(text)
+        return
+    try:
+        out.write_bytes(text)
+    except OSError as error:
+        raise Failed(f"cannot write {out}: {error.strerror}") from error
+
+
+@cli.command("check-proof")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--key", "keys", type=_Key(), multiple=True, required=True, help="Verifier key of the log; may be repeated."
+)
+@JSON
+def check_proof(file: Path, keys: Sequence[Verifier], as_json: bool) -> None:
+    """Check a proof from `prove`, with nothing but the key of the log. Needs no log."""
+    data = sys.stdin.buffer.read(MAX_PROOF_FILE + 1) if str(file) == "-" else file.read_bytes()[: MAX_PROOF_FILE + 1]
+    try:
+        proof = msgspec.json.decode(data, type=Proof)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Failed(f"{file} is no proof of evcharge-audit.") from None
+    try:
+        shown = check(proof, keys)
+    except (BadNote, BadProof, ValueError) as error:
+        raise Failed(f"the proof does not hold: {error}.") from None
+    if as_json:
+        print_json({"ok": True, "shows": shown.kind, "log": shown.origin, "size": shown.size, "seq": shown.seq})
+        return
+    ok = click.style("ok", fg="green", bold=True)
+    if shown.kind == "inclusion":
+        click.echo(f"{ok}  record {shown.seq:,} is in the log {escaped(shown.origin)}, signed up to {shown.size:,}")
+        body = msgspec.msgpack.decode(shown.body)
+        click.echo(escaped(msgspec.json.encode(body).decode()))
+    else:
+        click.echo(f"{ok}  the log {escaped(shown.origin)} of {shown.size:,} records begins with that of {shown.seq:,}")
+
+
+@cli.command()
+@LOG
+@JSON
+def doctor(directory: Path, as_json: bool) -> None:
+    """Explain what is wrong with the log in DIRECTORY and the safe way out. Changes and deletes nothing."""
+    with _errors(), _bar("examining") as progress:
+        diagnosis = examine(directory, OsFiles(), progress)
+    grave = any(finding.grave for finding in diagnosis.findings)
+    if as_json:
+        print_json({"ok": not grave, **msgspec.to_builtins(diagnosis)})
+    elif not diagnosis.findings:
+        click.echo(f"{click.style('well', fg='green', bold=True)}  {diagnosis.report.records:,} records, nothing to do")
+    for finding in () if as_json else diagnosis.findings:
+        head = click.style("grave", fg="red", bold=True) if finding.grave else click.style("note", fg="yellow")
+        click.echo(f"{head}  {escaped(finding.what)}\n       {escaped(finding.do)}")
+    sys.exit(1 if grave else 0)
+
+
+@cli.command()
+@click.argument("data_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--up-to", type=click.IntRange(1), help="The record behind which it stands; default: the log's last one.")
+@JSON
+def snapshot(data_dir: Path, up_to: int | None, as_json: bool) -> None:
+    """Replay the log in DATA_DIR and write the state to a snapshot, from which the next start of Central begins.
+
+    DATA_DIR is Central's --data-dir. Central has this done by itself every 100,000 records. Without --up-to Central
+    must not run: only it knows which record is the last durable one.
+    """
+    with _errors():
+        try:
+            made = make_snapshot(data_dir, OsFiles(), up_to=up_to)
+        except (CannotSnapshot, Diverged) as error:
+            raise Failed(f"{error}") from None
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"{made.file}: {made.records:,} records replayed, state of {made.bytes:,} bytes")
+
+
+@cli.command("rotate-key")
+@click.argument("data_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def rotate_key(data_dir: Path) -> None:
+    """Put a new signing key beside the one in DATA_DIR/log-key; the next start of Central takes it over.
+
+    DATA_DIR is Central's --data-dir. The log will say so, signed by the old key, and the old key is removed then.
+    """
+    keys = data_dir / "log-key"
+    files = OsFiles()
+    with _errors():
+        current = load(keys, CURRENT, files)
+        if current is None:
+            raise Failed(f"there is no signing key in {keys}; Central makes the first one when it starts.")
+        if load(keys, NEXT, files) is not None:
+            raise Failed(f"a new key waits in {keys} already; restart Central to take it over.")
+        made = make(keys, NEXT, current.verifier.name, files, os.urandom)
+    click.echo(f"new key  {made.verifier}\nRestart Central to take it over; note the key for those who verify.")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What a log or a disk can do to a reader, as one sentence."""
+    try:
+        yield
+    except (CannotProve, BadNote, BadCheckpoints, BadKeyFile) as error:
+        raise Failed(f"{error}.") from None
+    except UnknownKind as error:
+        raise Failed(f"the log was written by a newer evcharge: {error}.") from None
+    except OSError as error:
+        raise Failed(f"cannot read {error.filename or 'the log'}: {error.strerror}.") from None
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Progress | None]:
+    """A progress bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=1_000, label=label, file=sys.stderr) as bar:
+        shown = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            now = 1_000 * done // max(1, total)
+            bar.update(now - shown)
+            shown = now
+
+        yield progress
+
+
+cli.add_command(show_command)
+cli.add_command(export_command)
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    run_command(cli, "EVCHARGE_AUDIT")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""``evcharge-audit show`` and ``export``: the log for people, for programs, for a table."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from evcharge.audit.control import KINDS
+from evcharge.audit.event_codec import kind_of
+from evcharge.audit.files import OsFiles
+from evcharge.audit.follow import Follower
+from evcharge.audit.lines import Filter, Line, about_of, fields, line_of, parse_when, when
+from evcharge.cli.common import Failed
+from evcharge.domain.events import EVENTS
+from evcharge.text import escaped
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# How often `show --follow` looks for more, seconds: as quick as a person's eye.
+LOOK_S = 0.2
+COLUMNS = ("seq", "time", "at_ms", "actor", "source", "kind", "cp_id", "session_id", "driver_id", "data")
+_KINDS = sorted({kind_of(event) for event in EVENTS} | KINDS)
+
+
+class _When(click.ParamType[Any]):
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        try:
+            return parse_when(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time like 2026-11-21T09:30 (UTC).", parameter, context)
+
+
+def filters(function: F) -> F:
+    """The options that choose records."""
+    for option in (
+        click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Kind of record; may be repeated."),
+        click.option("--driver", default="", help="Driver."),
+        click.option("--session", default="", help="Session."),
+        click.option("--cp", default="", help="Charge point."),
+        click.option("--actor", default="", help="Who did it: driver:anna, anna, central, stranger …"),
+        click.option("--until", "until_ms", type=_When(), default=None, help="Site time before which, UTC."),
+        click.option("--since", "since_ms", type=_When(), default=None, help="Site time from which on, UTC."),
+    ):
+        function = option(function)
+    return function
+
+
+def _filter(options: dict[str, Any]) -> Filter:
+    unknown = sorted(set(options["kinds"]) - set(_KINDS))
+    if unknown:
+        raise click.UsageError(f"There is no kind {', '.join(unknown)}; there are: {', '.join(_KINDS)}.")
+    return Filter(**{**options, "kinds": frozenset(options["kinds"])})
+
+
+@click.command("show")
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@filters
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what Central writes, until Ctrl-C.")
+def show_command(directory: Path, as_json: bool, follow: bool, **options: Any) -> None:
+    """Show the records of DIRECTORY, one a line, oldest first. Nothing is verified: that is `verify`."""
+    wanted = _filter(options)
+    follower = Follower(directory, OsFiles())
+    with suppress(BrokenPipeError):
+        while True:
+            for line in _lines(follower, wanted):
+                click.echo(msgspec.json.encode(line).decode() if as_json else _text(line))
+            if not follow:
+                return
+            sys.stdout.flush()
+            time.sleep(LOOK_S)
+    sys.stderr.close()
+
+
+def _lines(follower: Follower, wanted: Filter) -> Iterator[Line]:
+    try:
+        for record in follower.records():
+            line = line_of(record)
+            if wanted.takes(line):
+                yield line
+    except OSError as error:
+        raise Failed(f"cannot read {error.filename or 'the log'}: {error.strerror}.") from None
+
+
+def _text(line: Line) -> str:
+    number = click.style(f"{line.seq:>8}", dim=True)
+    kind = click.style(f"{line.kind:26}", bold=line.at_ms is not None)
+    actor = f"{line.actor:20}" if line.at_ms is not None else " " * 20
+    return f"{number}  {when(line.at_ms):23}  {escaped(actor)}  {kind}  {escaped(fields(line.data))}".rstrip()
+
+
+@click.command("export")
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@filters
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    default=Path("-"),
+    help="File; - is stdout.",
+)
+def export_command(directory: Path, out: Path, **options: Any) -> None:
+    """Write the records of DIRECTORY as CSV (RFC 4180, UTF-8); `data` is JSON."""
+    wanted = _filter(options)
+    follower = Follower(directory, OsFiles())
+    try:
+        stream = sys.stdout if str(out) == "-" else out.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise Failed(f"cannot write {out}: {error.strerror}.") from None
+    with suppress(BrokenPipeError):
+        table = csv.writer(stream)
+        table.writerow(COLUMNS)
+        for line in _lines(follower, wanted):
+            table.writerow(_row(line))
+    if stream is not sys.stdout:
+        stream.close()
+
+
+def _row(line: Line) -> list[object]:
+    whom = about_of(line.data)
+    about = [_safe(str(whom.get(name, ""))) for name in ("cp_id", "session_id", "driver_id")]
+    head = [line.seq, when(line.at_ms), line.at_ms or "", _safe(line.actor), _safe(line.source), line.kind]
+    return [*head, *about, msgspec.json.encode(line.data).decode()]
+
+
+def _safe(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,179 @@
+"""``evcharge-audit`` as people and scripts use it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from evcharge.audit.checkpoints import CHECKPOINTS, read_checkpoints
+from evcharge.audit.files import OsFiles
+from evcharge.audit.segments import segment_name
+from evcharge.central.recall import recall
+from evcharge.cli.audit import cli
+from tests.domain.test_properties import World
+
+FILES = OsFiles()
+EVENTS = World().log
+
+
+def run(*arguments: object, **more: Any) -> Result:
+    return CliRunner().invoke(cli, [str(each) for each in arguments], **more)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a Central that had a known day."""
+    data = tmp_path_factory.mktemp("data")
+    recalled = recall(data, FILES, origin="evcharge/test", entropy=lambda size: b"k" * size)
+    for body in EVENTS:
+        recalled.journal.append(body)
+    recalled.journal.flush()
+    recalled.journal.close()
+    return data
+
+
+@pytest.fixture
+def data(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "data"))
+
+
+def key_of(data: Path) -> str:
+    return str(json.loads(run("verify", data / "log", "--json").stdout)["keys"][0])
+
+
+def test_a_whole_log_is_ok(made: Path) -> None:
+    shown = run("verify", made / "log")
+    assert shown.exit_code == 0
+    records = len(EVENTS) + 2
+    assert f"ok       {records} records in 1 segment" in shown.stdout and f"up to record {records}" in shown.stdout
+    said = json.loads(run("verify", made / "log", "--json", "--state", "--key", key_of(made)).stdout)
+    assert (said["ok"], said["records"], said["damage"], said["states"]) == (True, records, None, 0)
+
+
+def test_damage_is_exit_code_1_with_file_place_and_number(data: Path) -> None:
+    path = data / "log" / segment_name(1)
+    raw = bytearray(path.read_bytes())
+    raw[300] ^= 1
+    path.write_bytes(raw)
+    shown = run("verify", data / "log")
+    assert shown.exit_code == 1
+    assert f"damaged  {path} at offset" in shown.stdout and "record 3:" in shown.stdout
+    said = json.loads(run("verify", data / "log", "--json").stdout)
+    assert not said["ok"] and said["damage"]["seq"] == 3
+    doctor = run("doctor", data / "log")
+    assert doctor.exit_code == 1 and "grave" in doctor.stdout and "last good copy" in doctor.stdout
+    assert not json.loads(run("doctor", data / "log", "--json").stdout)["ok"]
+
+
+def test_misuse_is_exit_code_2(made: Path, tmp_path: Path) -> None:
+    for arguments in (
+        ("verify",),
+        ("verify", tmp_path / "none"),
+        ("verify", made / "log", "--key", "nonsense"),
+        ("prove", made / "log"),
+        ("prove", made / "log", 1, "--since", made / "log" / CHECKPOINTS),
+        ("prove", made / "log", 0),
+        ("check-proof", made / "log" / CHECKPOINTS),
+        ("show", made / "log", "--kind", "nonsense"),
+        ("show", made / "log", "--since", "yesterday"),
+        ("nonsense",),
+    ):
+        found = run(*arguments)
+        assert (found.exit_code, "Traceback" in found.output) == (2, False), arguments
+
+
+def test_a_proof_is_made_checked_and_refused_when_changed(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "proof.json"
+    assert run("prove", data / "log", 5, "--out", file).exit_code == 0
+    good = run("check-proof", file, "--key", key_of(data))
+    assert good.exit_code == 0 and "record 5 is in the log evcharge/test" in good.stdout
+    piped = run("check-proof", "-", "--key", key_of(data), "--json", input=run("prove", data / "log", 5).stdout)
+    assert json.loads(piped.stdout)["shows"] == "inclusion"
+    file.write_text(file.read_text().replace('"seq": 5', '"seq": 6'))
+    bad = run("check-proof", file, "--key", key_of(data))
+    assert (bad.exit_code, "does not hold" in bad.stderr) == (1, True)
+    file.write_text("{}")
+    assert run("check-proof", file, "--key", key_of(data)).exit_code == 1
+    assert run("prove", data / "log", 10_000).exit_code == 1
+
+
+def test_a_kept_checkpoint_is_proven_to_be_the_beginning(data: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_bytes(read_checkpoints(data / "log", FILES)[0][-1].data)
+    recalled = recall(data, FILES, origin="evcharge/test", entropy=lambda size: b"k" * size)
+    recalled.journal.close()
+    proof = run("prove", data / "log", "--since", kept)
+    assert proof.exit_code == 0
+    shown = run("check-proof", "-", "--key", key_of(data), input=proof.stdout)
+    assert f"of {len(EVENTS) + 3} records begins with that of {len(EVENTS) + 2}" in shown.stdout
+    kept.write_text("no note")
+    assert run("prove", data / "log", "--since", kept).exit_code == 1
+
+
+def test_records_are_shown_and_filtered(made: Path) -> None:
+    whole = run("show", made / "log").stdout.splitlines()
+    assert len(whole) == len(EVENTS) + 2
+    lines = [json.loads(line) for line in run("show", made / "log", "--json").stdout.splitlines()]
+    assert [line["seq"] for line in lines] == list(range(1, len(EVENTS) + 3))
+    for option, value in (("--cp", "cp-1"), ("--driver", "anna"), ("--kind", "charge_authorized"), ("--kind", "mark")):
+        some = run("show", made / "log", option, value, "--json").stdout.splitlines()
+        assert 0 < len(some) < len(whole), option
+    assert run("show", made / "log", "--until", "2000-01-01").stdout == ""
+    assert len(run("show", made / "log", "--since", "2000-01-01").stdout.splitlines()) == len(EVENTS)
+
+
+def test_a_table_for_a_spreadsheet(made: Path, tmp_path: Path) -> None:
+    rows = list(csv.reader(io.StringIO(run("export", made / "log").stdout)))
+    assert rows[0][0] == "seq" and len(rows) == len(EVENTS) + 3
+    out = tmp_path / "log.csv"
+    assert run("export", made / "log", "--cp", "cp-1", "--out", out).exit_code == 0
+    assert all(row[6] == "cp-1" for row in list(csv.reader(out.open(newline="")))[1:])
+    assert run("export", made / "log", "--out", tmp_path / "none" / "x").exit_code == 1
+
+
+def test_a_key_is_rotated_by_the_next_start(data: Path) -> None:
+    old = key_of(data)
+    asked = run("rotate-key", data)
+    assert asked.exit_code == 0
+    new = asked.stdout.split()[2]
+    assert new != old and (data / "log-key" / "next").stat().st_mode & 0o777 == 0o600
+    assert run("rotate-key", data).exit_code == 1, "one at a time"
+    recall(data, FILES, origin="evcharge/test", entropy=lambda size: b"k" * size).journal.close()
+    said = json.loads(run("verify", data / "log", "--json", "--key", old).stdout)
+    assert said["ok"] and said["keys"] == [old, new]
+    assert [path.name for path in (data / "log-key").iterdir()] == ["current"]
+    recall(data, FILES, origin="evcharge/test", entropy=lambda size: b"k" * size).journal.close()
+    assert json.loads(run("verify", data / "log", "--json", "--key", old).stdout)["ok"]
+
+
+def test_another_key_than_the_logs_does_not_go_on(data: Path) -> None:
+    from evcharge.audit.keys import BadKeyFile
+
+    (data / "log-key" / "current").unlink()
+    with pytest.raises(BadKeyFile, match="from a backup"):
+        recall(data, FILES, origin="evcharge/test", entropy=lambda size: b"x" * size)
+
+
+def test_a_snapshot_by_hand(data: Path) -> None:
+    made = run("snapshot", data)
+    assert made.exit_code == 0 and f"{len(EVENTS) + 2} records replayed" in made.stdout
+    assert run("snapshot", data).exit_code == 1, "there is nothing new"
+
+
+def test_the_command_follows_a_log_until_nobody_reads(made: Path) -> None:
+    command = [sys.executable, "-m", "evcharge.cli.audit", "show", str(made / "log"), "--follow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        first = process.stdout.readline()
+        assert "mark" in first
+        process.terminate()
+        assert "Traceback" not in process.stderr.read()

@@ -1,0 +1,140 @@
+"""A disk that was put back is seen by those who remember: nothing new is authorized until a person has decided."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from evcharge.audit.merkle import Frontier, leaf_hash
+from evcharge.audit.note import Checkpoint, Signer, write_note
+from evcharge.audit.tree import LogTree
+from evcharge.central.witnesses import REMEMBERED, Witnesses
+from evcharge.domain import events as e
+from evcharge.net.client import RequestRefused
+from evcharge.net.witness import Witness
+from protocol import messages as m
+from protocol.credentials import Role
+from tests.support.central import DiskInHand, Site, until
+
+SIGNER = Signer("evcharge/test", b"k" * 32)
+LEAVES = [leaf_hash(seq, 0, b"%d" % seq) for seq in range(1, 21)]
+
+
+async def put_back(site: Site, copy: Path) -> None:
+    """The whole disk as it was when it was copied."""
+    await site.stop()
+    data = site.directory / "central"
+    shutil.rmtree(data)
+    shutil.copytree(copy, data)
+
+
+async def rolled_back(site: Site, copy: Path) -> Witness:
+    """A driver that has seen more than the disk holds now."""
+    await site.engine()
+    shutil.copytree(site.directory / "central", copy)
+    witness = Witness()
+    driver = site.join(site.credential(Role.DRIVER, "anna"), witness=witness)
+    await driver.up()
+    await site.charge(driver)
+    await until(lambda: site.central._journal.durable == site.central._journal.last)
+    site.central._attestor.checkpoints._made_s = float("-inf")
+    await site.stop()
+    # What PONG brings after a minute; the drain came first.
+    witness.see(site.central._attestor.checkpoints.newest)
+    data = site.directory / "central"
+    shutil.rmtree(data)
+    shutil.copytree(copy, data)
+    return witness
+
+
+async def test_a_peer_gets_the_newest_checkpoint_and_shows_it_again(site: Site) -> None:
+    witness = Witness()
+    credential = site.credential(Role.DRIVER, "anna")
+    driver = site.join(credential, witness=witness)
+    await driver.up()
+    await site.restart()
+    site.clock.advance(5.0)
+    await driver.up(2)
+    assert witness.note is not None and b"evcharge/" in witness.note
+    assert not site.central._engine.suspect and not site.logged(e.IncidentRaised)
+    await site.beat(61, driver)
+    await until(lambda: witness.note == site.central._attestor.checkpoints.newest)
+
+
+async def test_a_log_that_lost_its_end_authorizes_nothing_new(tmp_path: Path) -> None:
+    async with Site(tmp_path / "site") as site:
+        witness = await rolled_back(site, tmp_path / "copy")
+        await site.start()
+        driver = site.join(site.credential(Role.DRIVER, "anna"), witness=witness)
+        await driver.up()
+        incident = await site.line(e.IncidentRaised, code="log_rollback")
+        assert "driver:anna has a signed checkpoint: the log had" in incident.detail
+        with pytest.raises(RequestRefused) as caught:
+            await driver.ask(m.ChargeRequest(id=0, cp_id="CP-1"))
+        assert caught.value.reason == "log_rollback"
+        assert await driver.ask(m.List(id=0)), "looking is still allowed"
+        assert witness.note is not None, "the proof is kept"
+
+
+async def test_an_operator_can_accept_it(tmp_path: Path) -> None:
+    async with Site(tmp_path / "site", accept_rollback=True) as site:
+        witness = await rolled_back(site, tmp_path / "copy")
+        await site.start()
+        await site.engine()
+        driver = site.join(site.credential(Role.DRIVER, "anna"), witness=witness)
+        await driver.up()
+        assert await site.charge(driver)
+        assert await site.line(e.IncidentRaised, code="log_rollback")
+
+
+# --- the comparison by itself -----------------------------------------------------------------------------------------
+
+
+class Case:
+    """A tree of twelve records and what it says of checkpoints."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.told: list[str] = []
+        tree = LogTree(tmp_path / "tree", DiskInHand(), None, 0)
+        tree.extend(LEAVES[:12])
+        self.witnesses = Witnesses(tree, [SIGNER.verifier], self.told.append)
+
+    def show(self, size: int, *, leaves: int | None = None, signer: Signer = SIGNER, log: str = "evcharge/test") -> str:
+        frontier = Frontier()
+        frontier.extend(LEAVES[: size if leaves is None else leaves])
+        note = write_note(Checkpoint(log, size, frontier.root()).text(), [signer])
+        self.witnesses.show(note, "driver:anna")
+        return self.witnesses.proof
+
+
+def test_checkpoints_of_this_log_are_fine(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    assert [case.show(size) for size in range(13)] == [""] * 13
+    assert len(case.witnesses._known) == 13
+
+
+@pytest.mark.parametrize(
+    ("size", "leaves", "why"), [(13, 13, "had 13 records, and has 12"), (12, 11, "first 12 records were others")]
+)
+def test_a_signed_checkpoint_of_another_past_is_proof(tmp_path: Path, size: int, leaves: int, why: str) -> None:
+    case = Case(tmp_path)
+    assert why in case.show(size, leaves=leaves)
+    case.show(14)
+    assert len(case.told) == 1, "said once"
+
+
+def test_what_the_log_did_not_sign_proves_nothing(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    assert case.show(13, signer=Signer("evcharge/test", b"x" * 32)) == ""
+    assert case.show(13, log="evcharge/other", signer=Signer("evcharge/other", b"x" * 32)) == ""
+    case.witnesses.show(b"anything", "driver:anna")
+    assert case.told == []
+
+
+def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    for number in range(REMEMBERED + 10):
+        case.witnesses.show(b"junk %d" % number, "driver:anna")
+    assert len(case.witnesses._known) == REMEMBERED
