@@ -42,7 +42,11 @@ def kind_of(event_type: type[Event]) -> str:
 
 
 _KINDS: dict[type[Event], str] = {event_type: kind_of(event_type) for event_type in EVENTS}
-_DECODERS = {(kind, event_type.VERSION): msgspec.msgpack.Decoder(event_type) for event_type, kind in _KINDS.items()}
+_DECODERS = {
+    (kind, version): msgspec.msgpack.Decoder(event_type)
+    for event_type, kind in _KINDS.items()
+    for version in range(event_type.SINCE, event_type.VERSION + 1)
+}
 # Maps keep their order (it means something: the first substation takes the charge points that are not named), and no
 # event holds a set; so the same event gives the same bytes in every process.
 _ENCODER = msgspec.msgpack.Encoder()

@@ -24,7 +24,7 @@ from evcharge.audit.proof import MAX_PROOF_FILE, CannotProve, Proof, Prover, che
 from evcharge.audit.verify import Progress, Report, Verification
 from evcharge.central.recall import Diverged
 from evcharge.central.snapshots import CannotSnapshot, make_snapshot
-from evcharge.cli.audit_show import export_command, show_command
+from evcharge.cli.audit_show import export_command, show_command, why_command
 from evcharge.cli.common import CONTEXT, Failed, print_json, run_command
 from evcharge.text import escaped
 
@@ -51,6 +51,7 @@ def cli() -> None:
     \b
       evcharge-audit verify central-data/log          is every record what was written?
       evcharge-audit show central-data/log --cp CP-1  what happened there?
+      evcharge-audit why central-data/log SESSION     why did it get what it got?
       evcharge-audit prove central-data/log 1234      a proof for others that record 1234 is in the log
       evcharge-audit doctor central-data/log          what is wrong, and the safe way out
 
@@ -265,6 +266,7 @@ def _bar(label: str) -> Iterator[Progress | None]:
 
 cli.add_command(show_command)
 cli.add_command(export_command)
+cli.add_command(why_command)
 
 
 def main() -> NoReturn:

@@ -14,10 +14,11 @@ import click
 import msgspec
 
 from evcharge.audit.control import KINDS
-from evcharge.audit.event_codec import kind_of
+from evcharge.audit.event_codec import UnknownKind, decode, kind_of
 from evcharge.audit.files import OsFiles
 from evcharge.audit.follow import Follower
 from evcharge.audit.lines import Filter, Line, about_of, fields, line_of, parse_when, when
+from evcharge.audit.why import Inquiry, Step
 from evcharge.cli.common import Failed
 from evcharge.domain.events import EVENTS
 from evcharge.text import escaped
@@ -97,6 +98,38 @@ def _text(line: Line) -> str:
     kind = click.style(f"{line.kind:26}", bold=line.at_ms is not None)
     actor = f"{line.actor:20}" if line.at_ms is not None else " " * 20
     return f"{number}  {when(line.at_ms):23}  {escaped(actor)}  {kind}  {escaped(fields(line.data))}".rstrip()
+
+
+@click.command("why")
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("subject", metavar="SESSION|CP")
+@click.option("--at", "at_ms", type=_When(), default=None, help="Only what ruled at this site time, UTC.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool) -> None:
+    """Tell the decisions about a session or at a charge point: what bound, how old readings were, what was rejected.
+
+    The log has them as typed data; the sentences are made here.
+    """
+    inquiry = Inquiry(subject)
+    steps: list[Step] = []
+    try:
+        for record in Follower(directory, OsFiles()).records():
+            logged = decode(record.body)
+            if logged is not None:
+                steps += inquiry.take(record.seq, logged)
+    except UnknownKind as error:
+        raise Failed(f"the log was written by a newer evcharge: {error}.") from None
+    except OSError as error:
+        raise Failed(f"cannot read {error.filename or 'the log'}: {error.strerror}.") from None
+    if at_ms is not None:
+        before = [step for step in steps if step.at_ms <= at_ms]
+        ruling = [step for step in before if step.limit_w is not None][-1:]
+        steps = sorted({step.seq: step for step in (*ruling, *before[-1:])}.values(), key=lambda step: step.seq)
+    if not steps:
+        raise Failed(f"the log has no session and no charge point {subject} that anything was decided about.")
+    with suppress(BrokenPipeError):
+        for step in steps:
+            click.echo(msgspec.json.encode(step).decode() if as_json else escaped(step.line))
 
 
 @click.command("export")

@@ -11,6 +11,7 @@ from typing import ClassVar
 import msgspec
 
 from evcharge.domain.commands import ConnectorRating
+from evcharge.domain.reasons import Basis
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Hold, LimitReason, Role, SiteConfig, StopCause, Ticket
 from evcharge.energy.leases import Grant
@@ -31,6 +32,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """Base of all events."""
 
     VERSION: ClassVar[int] = 1
+    SINCE: ClassVar[int] = 1
+    """The oldest version that is read as it is: whatever was added since has a default."""
 
 
 # --- Central, links -----------------------------------------------------------------------------------------------
@@ -172,6 +175,8 @@ class ChargeAuthorized(Event, frozen=True):
 class ChargeRefused(Event, frozen=True):
     """No, and why; the figures behind it."""
 
+    VERSION: ClassVar[int] = 2
+
     driver_id: DriverId
     cp_id: ChargePointId
     reason: RefusalReason
@@ -180,6 +185,8 @@ class ChargeRefused(Event, frozen=True):
     depart_by_ms: int | None = None
     capacity_w: int | None = None
     reserved_w: int | None = None
+    basis: Basis | None = None
+    """What was short, when it was power."""
 
 
 class RequestRefused(Event, frozen=True):
@@ -218,10 +225,14 @@ class AuthorizationAcknowledged(Event, frozen=True):
 class SetPointIssued(Event, frozen=True):
     """A set-point was sent; ``start_valid_ms`` (channel clock) when it starts the supply."""
 
+    VERSION: ClassVar[int] = 2
+
     session_id: SessionId
     grant: Grant
     reason: LimitReason
     start_valid_ms: int | None = None
+    basis: Basis | None = None
+    """None in records of before there was a ledger."""
 
 
 class SetPointAcknowledged(Event, frozen=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import Reallocate, SetCapacity
+from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Rejected
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import (
     LimitReason,
@@ -58,7 +59,8 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
     shares = equal_share(
         max(0, substation.capacity_w - fixed_w), [Demand(session.min_w, session.max_w) for session in steered]
     )
-    room_w = substation.capacity_w - sum(worst_w.values())
+    all_w = sum(worst_w.values())
+    room_w = substation.capacity_w - all_w
     lowering = any(session.lease.worst_w(clock_ms) > share for session, share in zip(steered, shares, strict=True))
     happened: list[e.Event] = []
     for session, share in zip(steered, shares, strict=True):
@@ -70,8 +72,36 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
             limit_w = 0 if newest is None else min(newest.limit_w, worst_w[session.session_id])
         room_w -= max(0, limit_w - worst_w[session.session_id])
         command_id = CommandId(state.last_command + 1 + len(happened))
-        happened.append(_issue(state, session, limit_w, command_id, clock_ms))
+        basis = _basis(
+            session,
+            limit_w,
+            share,
+            stamp,
+            Bound(Constraint.CAPACITY, command.substation_id, substation.capacity_w, fixed_w, len(steered)),
+            others_w=all_w - worst_w[session.session_id],
+        )
+        happened.append(_issue(state, session, limit_w, command_id, clock_ms, basis))
     return happened
+
+
+def _basis(session: Session, limit_w: int, share_w: int, stamp: Stamp, shared: Bound, *, others_w: int) -> Basis:
+    """Why this session gets ``limit_w``: what binds, how old the meter was, what was wanted and not given."""
+    waits = limit_w < share_w and limit_w < session.max_w
+    if limit_w >= session.max_w:
+        bound = Bound(Constraint.RATING, f"{session.cp_id}/{session.connector}", session.max_w)
+    elif waits:
+        bound = Bound(Constraint.WORST_CASE, shared.node, shared.limit_w, others_w)
+    elif limit_w < session.min_w:
+        bound = Bound(Constraint.MINIMA, shared.node, shared.limit_w, others_w)
+    else:
+        bound = shared
+    rejected = []
+    if waits:
+        rejected.append(Rejected(share_w, Constraint.WORST_CASE))
+    if share_w < session.max_w:
+        rejected.append(Rejected(session.max_w, Constraint.MINIMA if share_w < session.min_w else Constraint.CAPACITY))
+    meter = Input("meter", max(0, stamp.at_ms - session.meter_ms))
+    return Basis(bound, (meter,) if session.start_ms is not None else (), tuple(rejected))
 
 
 def _steerable(state: State, session: Session) -> bool:
@@ -119,6 +149,7 @@ def _issue(
     limit_w: int,
     command_id: CommandId,
     clock_ms: int,
+    basis: Basis,
 ) -> e.SetPointIssued:
     reason = LimitReason.EQUAL_SHARE
     if limit_w < session.min_w:
@@ -136,4 +167,5 @@ def _issue(
         ),
         reason=reason,
         start_valid_ms=clock_ms + state.site.start_ms if starting else None,
+        basis=basis,
     )

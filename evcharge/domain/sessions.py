@@ -13,6 +13,7 @@ from evcharge.domain.commands import (
     ReportStarted,
     RequestCharge,
 )
+from evcharge.domain.reasons import Basis, Bound, Constraint
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import (
     COMPLETING,
@@ -25,6 +26,7 @@ from evcharge.domain.state import (
     Stamp,
     State,
     StopCause,
+    Substation,
     Ticket,
     shown_state,
 )
@@ -67,6 +69,7 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
                 depart_by_ms=command.depart_by_ms,
                 capacity_w=None if figures is None else figures.capacity_w,
                 reserved_w=None if figures is None else figures.reserved_w,
+                basis=None if figures is None or charge_point is None else _shortage(charge_point, figures),
             )
         ]
     connector = charge_point.connectors[verdict]
@@ -85,6 +88,12 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
             command_id=next_command(state),
         )
     ]
+
+
+def _shortage(charge_point: ChargePoint, substation: Substation) -> Basis:
+    """What there is, and what the smallest currents of those who are there take of it."""
+    node = charge_point.substation_id
+    return Basis(Bound(Constraint.MINIMA, node, substation.capacity_w, substation.reserved_w))
 
 
 def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> ConnectorNo | RefusalReason:

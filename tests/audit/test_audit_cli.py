@@ -20,6 +20,7 @@ from evcharge.audit.segments import segment_name
 from evcharge.central.recall import recall
 from evcharge.cli.audit import cli
 from tests.domain.test_properties import World
+from tests.support.scenario import BEN, OTHER, Scenario, connected, request, site
 
 FILES = OsFiles()
 EVENTS = World().log
@@ -129,6 +130,34 @@ def test_records_are_shown_and_filtered(made: Path) -> None:
         assert 0 < len(some) < len(whole), option
     assert run("show", made / "log", "--until", "2000-01-01").stdout == ""
     assert len(run("show", made / "log", "--since", "2000-01-01").stdout.splitlines()) == len(EVENTS)
+
+
+def test_why_a_session_got_what_it_got(made: Path) -> None:
+    line = run("show", made / "log", "--kind", "charge_authorized", "--json").stdout.splitlines()[0]
+    session_id = json.loads(line)["data"]["session_id"]
+    told = run("why", made / "log", session_id).stdout
+    assert "was authorized at cp-" in told and "set-point" in told and "kW, alone" in told
+    assert "because of" in told or "takes" in told or "shared by" in told, "the basis is told"
+    steps = [json.loads(line) for line in run("why", made / "log", session_id, "--json").stdout.splitlines()]
+    assert [step["seq"] for step in steps] == sorted(step["seq"] for step in steps)
+    ruling = run("why", made / "log", session_id, "--at", "2100-01-01", "--json").stdout.splitlines()
+    assert 1 <= len(ruling) <= 2
+    nobody = run("why", made / "log", "s-nobody")
+    assert (nobody.exit_code, "no session and no charge point" in nobody.stderr) == (1, True)
+
+
+def test_why_a_charge_point_refused(tmp_path: Path) -> None:
+    scenario = Scenario().given(site(2_000), *connected(), *connected(OTHER), request())
+    scenario.when(request("s-2", OTHER, BEN))
+    recalled = recall(tmp_path, FILES, origin="evcharge/test", entropy=lambda size: b"k" * size)
+    for body in scenario.log:
+        recalled.journal.append(body)
+    recalled.journal.flush()
+    recalled.journal.close()
+    told = run("why", tmp_path / "log", OTHER).stdout
+    assert "ben was refused: The substation of cp-2 cannot serve one more vehicle now" in told
+    assert "(main has 2 kW, 1.4 kW of it taken: the smallest current does not fit)" in told
+    assert "cp-2 connected" in told and "anna" not in told
 
 
 def test_a_table_for_a_spreadsheet(made: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import ConnectorRating
+from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Rejected
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import (
     Hold,
@@ -111,6 +112,7 @@ SAMPLES: tuple[e.Event, ...] = (
         depart_by_ms=6,
         capacity_w=7,
         reserved_w=8,
+        basis=Basis(Bound(Constraint.MINIMA, "main", 7, 8, 2)),
     ),
     e.RequestRefused(request="stop", subject=CP, reason=RefusalReason.UNKNOWN_CHARGE_POINT),
     e.AuthorizationExpired(
@@ -130,6 +132,11 @@ SAMPLES: tuple[e.Event, ...] = (
         grant=Grant(command_id=2, limit_w=7_000, fallback_w=1_400, expires_ms=50_030_000),
         reason=LimitReason.EQUAL_SHARE,
         start_valid_ms=50_010_000,
+        basis=Basis(
+            Bound(Constraint.CAPACITY, "main", 22_000, 8_000, 2),
+            (Input("meter", 1_200),),
+            (Rejected(11_000, Constraint.CAPACITY),),
+        ),
     ),
     e.SetPointAcknowledged(session_id=S, command_id=CommandId(2)),
     e.SetPointRejected(session_id=S, command_id=CommandId(2), outcome="failed", detail="disk"),

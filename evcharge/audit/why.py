@@ -1,0 +1,129 @@
+"""Why a session got what it got: the decisions about it, oldest first, told from the log alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from evcharge.audit.event_codec import LoggedEvent
+from evcharge.audit.lines import when
+from evcharge.domain import events as e
+from evcharge.domain.reasons import kw
+from evcharge.domain.reasons import sentence as basis_sentence
+from evcharge.domain.refusals import sentence as refusal_sentence
+from evcharge.domain.state import Role, StopCause, Ticket
+
+_STOPPED = {
+    StopCause.TARGET_REACHED: "the energy that was asked for is in the vehicle",
+    StopCause.VEHICLE_FULL: "the vehicle takes no more",
+    StopCause.UNPLUGGED: "the vehicle was unplugged",
+    StopCause.DRIVER_ENDED: "the driver ended it",
+    StopCause.STOPPED: "an operator stopped the charge point",
+    StopCause.FAULT: "the charge point reported a fault",
+    StopCause.MONITOR_LOST: "the monitor of the charge point was lost",
+    StopCause.REVOKED: "the charge point's credential was revoked",
+    StopCause.EXPIRED: "no vehicle was plugged in in time",
+    StopCause.REJECTED: "the charge point rejected it",
+    StopCause.DUPLICATE_ID: "two programs used the charge point's credential",
+    StopCause.ENGINE_RESTART: "the charge point restarted",
+    StopCause.ENGINE_SHUTDOWN: "the charge point was shut down",
+    StopCause.OUTBOX_LOST: "the charge point lost its memory",
+    StopCause.SILENT: "the charge point was not heard of for too long",
+    StopCause.OTHER: "the charge point gave no reason",
+}
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One decision or fact."""
+
+    seq: int
+    at_ms: int
+    kind: str
+    told: str
+    """The sentence."""
+    limit_w: int | None = None
+    """The set-point that rules from here on."""
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        return f"{self.seq:>8}  {when(self.at_ms)}  {self.told}"
+
+
+class Inquiry:
+    """Collects what is about one session, or one charge point."""
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self._at: set[str] = set()
+        self._asked_at = ""
+
+    def take(self, seq: int, logged: LoggedEvent) -> Iterator[Step]:
+        """One event of the log, in order."""
+        event, at_ms = logged.event, logged.stamp.at_ms
+        if isinstance(event, e.ChargeAuthorized) and self.subject in (event.session_id, event.cp_id):
+            self._at.add(event.session_id)
+            self._asked_at = event.cp_id
+        told = self._told(event)
+        if told:
+            limit = event.grant.limit_w if isinstance(event, e.SetPointIssued) else None
+            yield Step(seq, at_ms, type(event).__name__, told, limit)
+
+    def _concerns(self, event: e.Event) -> bool:
+        about = event.ticket if isinstance(event, e.TicketIssued) else event
+        session_id = getattr(about, "session_id", None)
+        if session_id is not None:
+            return session_id in self._at
+        cp_id = getattr(about, "cp_id", None)
+        if cp_id is None and isinstance(event, e.PeerConnected | e.PeerDisconnected) and event.role is Role.ENGINE:
+            cp_id = event.entity
+        return cp_id is not None and cp_id in (self.subject, self._asked_at if self._at else None)
+
+    def _told(self, event: e.Event) -> str:
+        if not self._concerns(event):
+            return ""
+        match event:
+            case e.ChargeRefused():
+                why = refusal_sentence(event.reason, event.cp_id)
+                figures = "" if event.basis is None else f" ({basis_sentence(event.basis)})"
+                return f"{event.driver_id} was refused: {why}{figures}"
+            case e.ChargeAuthorized():
+                wanted = "as much as it takes" if event.energy_wh is None else f"{event.energy_wh / 1000:g} kWh"
+                return f"{event.driver_id} was authorized at {event.cp_id}/{event.connector} for {wanted}"
+            case e.SetPointIssued():
+                why = event.reason.value if event.basis is None else basis_sentence(event.basis)
+                return f"set-point {kw(event.grant.limit_w)}, alone {kw(event.grant.fallback_w)}: {why}"
+            case e.SetPointRejected():
+                return f"the charge point did not apply a set-point: {event.outcome} {event.detail}".rstrip()
+            case e.AuthorizationExpired():
+                return f"it lapsed: {_STOPPED[event.cause]}"
+            case e.SupplyStarted():
+                return "the supply began"
+            case e.SupplyPaused():
+                return "the supply paused"
+            case e.SupplyResumed():
+                return "the supply went on"
+            case e.StopOrdered():
+                return f"Central ordered the end: {_STOPPED[event.cause]}"
+            case e.SupplyEnded():
+                return f"the supply ended: {_STOPPED[event.cause]}"
+            case e.TicketIssued():
+                return _ticket(event.ticket)
+            case e.TicketAdjusted():
+                return f"the ticket was adjusted by {event.energy_wh} Wh, from the meter that came late"
+            case e.HoldPlaced():
+                return f"{event.cp_id} may not charge: {event.hold.value} {event.detail}".rstrip()
+            case e.HoldLifted():
+                return f"{event.cp_id} is free of {event.hold.value}"
+            case e.PeerDisconnected():
+                return f"the link to {event.entity} was lost: {event.cause}"
+            case e.PeerConnected():
+                return f"{event.entity} connected"
+        return ""
+
+
+def _ticket(ticket: Ticket) -> str:
+    amount = f"{ticket.amount_minor / 100:.2f} {ticket.currency}"
+    provisional = ", provisional: the final meter is still awaited" if ticket.provisional else ""
+    return f"ticket {ticket.ticket_id}: {ticket.energy_wh / 1000:g} kWh, {amount}{provisional}"

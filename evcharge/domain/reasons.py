@@ -1,0 +1,99 @@
+"""Why a figure is what it is: typed, so that it can be counted and tested; the sentence is made when it is shown.
+
+Goes with every set-point and every refusal for want of power into the log. ``evcharge-audit why`` tells it to people.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Constraint(StrEnum):
+    """What binds."""
+
+    CAPACITY = "capacity"
+    """The node's capacity, shared among those who charge there."""
+    WORST_CASE = "worst_case"
+    """Others may still draw what they were told before: nothing is given twice."""
+    MINIMA = "minima"
+    """The capacity does not hold all smallest currents; this one waits."""
+    RATING = "rating"
+    """The connector takes no more."""
+
+
+class Bound(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The limit that binds. Watts."""
+
+    constraint: Constraint
+    node: str
+    """Substation, or charge point and connector as ``CP-1/1``."""
+    limit_w: int
+    others_w: int = 0
+    """What others have of it, at worst."""
+    sharing: int = 0
+    """How many share what is left, this one among them."""
+
+
+class Input(msgspec.Struct, frozen=True):
+    """A reading that went in, and how old it was."""
+
+    name: str
+    age_ms: int
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A higher limit that was not given, and what spoke against it."""
+
+    limit_w: int
+    constraint: Constraint
+
+
+class Basis(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a decision stands on."""
+
+    bound: Bound
+    inputs: tuple[Input, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+
+
+def sentence(basis: Basis) -> str:
+    """One sentence for people."""
+    bound = basis.bound
+    node, limit = bound.node, kw(bound.limit_w)
+    match bound.constraint:
+        case Constraint.RATING:
+            said = f"connector {node} takes {limit} at most, and there is that much"
+        case Constraint.CAPACITY:
+            left = kw(max(0, bound.limit_w - bound.others_w))
+            share = f"{left} of it shared by {bound.sharing}" if bound.sharing > 1 else f"{left} of it for this session"
+            said = f"{node} has {limit}, {share}"
+        case Constraint.WORST_CASE:
+            said = f"{node} has {limit}, and others may still draw {kw(bound.others_w)} of it until they confirm less"
+        case Constraint.MINIMA:
+            said = f"{node} has {limit}, {kw(bound.others_w)} of it taken: the smallest current does not fit"
+    if basis.inputs:
+        said += "; " + ", ".join(f"{one.name} {_age(one.age_ms)} old" for one in basis.inputs)
+    if basis.rejected:
+        said += "; " + ", ".join(
+            f"{kw(one.limit_w)} was not given because of the {_WORDS[one.constraint]}" for one in basis.rejected
+        )
+    return said
+
+
+_WORDS = {
+    Constraint.CAPACITY: "capacity",
+    Constraint.WORST_CASE: "worst case of others",
+    Constraint.MINIMA: "smallest currents of others",
+    Constraint.RATING: "connector's rating",
+}
+
+
+def kw(watts: int) -> str:
+    """Watts as people read them: 6.25 kW."""
+    return f"{watts / 1000:.2f}".rstrip("0").rstrip(".") + " kW"
+
+
+def _age(age_ms: int) -> str:
+    return f"{age_ms} ms" if age_ms < 1_000 else f"{age_ms / 1000:.0f} s"
