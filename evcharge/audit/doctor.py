@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import msgspec
 
 from evcharge.audit.checkpoints import CHECKPOINTS
 from evcharge.audit.files import Files
+from evcharge.audit.room import BALLAST, LOW_BYTES
 from evcharge.audit.segments import BROKEN_SUFFIX, DRAFT_PREFIX
 from evcharge.audit.tree import TREE
 from evcharge.audit.verify import Progress, Report, Verification
-
-# Below this much free room Central takes no new charging, bytes. audit.md
-LOW_DISK_BYTES = 256 << 20
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -69,10 +66,15 @@ def examine(directory: Path, files: Files, progress: Progress | None = None) -> 
     wrong_tree = tree.finding()
     if wrong_tree is not None and report.damage is None:
         findings.append(wrong_tree)
-    free = shutil.disk_usage(directory).free
-    if free < LOW_DISK_BYTES:
+    free = files.free(directory)
+    if free < LOW_BYTES:
+        ballast = directory.parent / BALLAST
         findings.append(
-            Finding(True, f"The disk has {free >> 20} MiB left.", "Free some: below 256 MiB nothing new is authorized.")
+            Finding(
+                True,
+                f"The disk has {free >> 20} MiB left; below {LOW_BYTES >> 20} MiB nothing new is authorized.",
+                f"Free some. If Central cannot start for want of room, remove {ballast}: it is there for that.",
+            )
         )
     return Diagnosis(report, findings)
 

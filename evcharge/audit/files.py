@@ -27,6 +27,10 @@ class Files(Protocol):
         """A handle that holds the directory's exclusive lock until closed; ``BlockingIOError`` if taken."""
         ...
 
+    def free(self, path: Path) -> int:
+        """Bytes that the file system of ``path`` can still give to this user."""
+        ...
+
     def listdir(self, path: Path) -> list[str]:
         """Names in the directory, in no order."""
         ...
@@ -97,6 +101,10 @@ class OsFiles:
             os.close(handle)
             raise
         return handle
+
+    def free(self, path: Path) -> int:
+        room = os.statvfs(path)
+        return room.f_bavail * room.f_frsize
 
     def listdir(self, path: Path) -> list[str]:
         return os.listdir(path)  # noqa: PTH208  (names, not paths: the pure part works on names)

@@ -22,8 +22,9 @@ from evcharge.audit.files import Files
 from evcharge.audit.record import HEADER_SIZE, MARK, encode
 from evcharge.audit.segments import Segment, segment_name
 
-# The next segment is made when this share of the open one is used: long before it is needed.
-PREPARE_AT = 0.5
+# The next segment is made as soon as the one before it is in use: it is the room that running sessions are sure of. On
+# a disk that has no room for it this is looked at again after so long, seconds; the open segment takes some more.
+PREPARE_AGAIN_S = 1.0
 # Least time from the start of one commit to the next, seconds, unless ENOUGH records wait. A sync costs a disk and two
 # changes of thread; at thousands of small ones a second these were a third of what a handshake takes.
 PACE_S = 0.002
@@ -59,6 +60,7 @@ class Journal:
         self._lock: int | None = lock
         self._segment = segment
         self._spare: Segment | None = None
+        self._prepare_after_s = float("-inf")
         self._segment_bytes = segment_bytes
         self._chain = chain
         self._attestor = attestor
@@ -92,6 +94,12 @@ class Journal:
             if len(self._pending) == self._wanted:
                 self._wake.notify()
         return seq
+
+    @property
+    def held(self) -> int:
+        """Bytes on the disk that are reserved for records to come."""
+        spare = self._spare
+        return self._segment.room() + (0 if spare is None else spare.room())
 
     def flush(self) -> None:
         """Before ``start``: write and sync what is pending. Raises OSError."""
@@ -239,9 +247,16 @@ class Journal:
         self._segment, self._spare = self._spare, None
 
     def _prepare(self) -> None:
-        """Make the next segment ahead of time, after those who wait were told."""
-        if self._spare is None and self._segment.offset >= self._segment.capacity * PREPARE_AT:
-            self._spare = self._draft()
+        """Make the next segment ahead of time, after those who wait were told.
+
+        Where it would take the disk's last room it is not tried: the log would die of it.
+        """
+        if self._spare is not None or time.monotonic() < self._prepare_after_s:
+            return
+        if self._files.free(self._directory) <= self._segment_bytes:
+            self._prepare_after_s = time.monotonic() + PREPARE_AGAIN_S
+            return
+        self._spare = self._draft()
 
     def _draft(self) -> Segment:
         return Segment.draft(self._directory, self._files, _SPARE, self._segment_bytes)

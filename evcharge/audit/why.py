@@ -9,7 +9,7 @@ import msgspec
 from evcharge.audit.event_codec import LoggedEvent
 from evcharge.audit.lines import when
 from evcharge.domain import events as e
-from evcharge.domain.reasons import kw
+from evcharge.domain.reasons import kw, objection_sentence
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import sentence as refusal_sentence
 from evcharge.domain.state import Role, StopCause, Ticket
@@ -71,6 +71,8 @@ class Inquiry:
             yield Step(seq, at_ms, type(event).__name__, told, limit)
 
     def _concerns(self, event: e.Event) -> bool:
+        if isinstance(event, e.RequestRefused):
+            return event.subject == self.subject
         about = event.ticket if isinstance(event, e.TicketIssued) else event
         session_id = getattr(about, "session_id", None)
         if session_id is not None:
@@ -86,8 +88,15 @@ class Inquiry:
         match event:
             case e.ChargeRefused():
                 why = refusal_sentence(event.reason, event.cp_id)
-                figures = "" if event.basis is None else f" ({basis_sentence(event.basis)})"
+                said = [objection_sentence(one) for one in event.against]
+                if event.basis is not None:
+                    said.append(basis_sentence(event.basis))
+                figures = f" ({'; '.join(said)})" if said else ""
                 return f"{event.driver_id} was refused: {why}{figures}"
+            case e.RequestRefused():
+                said = [objection_sentence(one) for one in event.against]
+                why = "; ".join(said) or refusal_sentence(event.reason, event.subject)
+                return f"{event.request} was refused: {why}"
             case e.ChargeAuthorized():
                 wanted = "as much as it takes" if event.energy_wh is None else f"{event.energy_wh / 1000:g} kWh"
                 return f"{event.driver_id} was authorized at {event.cp_id}/{event.connector} for {wanted}"

@@ -88,6 +88,8 @@ class Engine:
         """New charge requests are refused with `draining`."""
         self.suspect = False
         """The log has lost its end: new charge requests are refused with `log_rollback`."""
+        self.low_on_disk = False
+        """The disk's reserve is touched: new charge requests are refused with `disk_low`."""
         self.on_relief: Callable[[], None] | None = None
         """Called when a backlog above ``HIGH_MARK`` has drained."""
 
@@ -143,6 +145,8 @@ class Engine:
             return RefusalReason.DRAINING
         if self.suspect and isinstance(command, RequestCharge):
             return RefusalReason.LOG_ROLLBACK
+        if self.low_on_disk and isinstance(command, RequestCharge):
+            return RefusalReason.DISK_LOW
         if len(self._held) > FULL_MARK and isinstance(command, RequestCharge | EndCharge):
             return RefusalReason.OVERLOADED
         return None

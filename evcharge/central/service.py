@@ -28,6 +28,7 @@ from evcharge.central.recall import Recalled, recall
 from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
 from evcharge.central.rejections import WINDOW_S
+from evcharge.central.room import Room
 from evcharge.central.settings import Settings, site_of
 from evcharge.central.snapshots import Snapshots
 from evcharge.central.tasks import Tasks
@@ -169,6 +170,14 @@ class Central:
         )
         self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
         self._engine.execute(c.StartCentral(site=site))
+        self._room = Room(
+            settings.data_dir,
+            self._files,
+            self._engine,
+            lambda: self._journal.held,
+            ballast_bytes=settings.ballast_mib << 20,
+        )
+        self._room.begin()
         self._admission.resume_alarms()
         addresses = await self._server.start(settings.host, settings.port)
         self.host, self.port = addresses[0]
@@ -179,6 +188,7 @@ class Central:
             self._allocation.run(),
             self._allocation.renew(),
             self._flush_rejections(),
+            self._room.run(),
             Snapshots(settings.data_dir, recalled.seq, lambda: self._journal.durable).run(),
         ):
             self._tasks.start(work)
@@ -225,7 +235,7 @@ class Central:
         log.critical("log.rolled_back", proof=proof, accepted=self._settings.accept_rollback)
         self._engine.suspect = not self._settings.accept_rollback
         # Called in the middle of an admission; what it decides comes first.
-        self._loop.call_soon(self._engine.execute, c.ReportRollback(proof=proof))
+        self._loop.call_soon(self._engine.execute, c.RaiseIncident(code="log_rollback", detail=proof))
 
     def _remember_source(self, source: str, clock_ms: int) -> None:
         """Peers of this source were connected then: a site that comes back after a restart is known."""

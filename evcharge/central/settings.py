@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from evcharge.audit.room import BALLAST_BYTES
 from evcharge.central.limits import LimitSettings
 from evcharge.domain.state import SiteConfig, Tariff
 from evcharge.ids import ChargePointId, SubstationId
@@ -60,6 +61,9 @@ class Settings(LimitSettings, frozen=True, kw_only=True):
     """How long kept registry records admit peers while the registry is away (SPEC §2)."""
     accept_rollback: bool = False
     """Go on although a witness proves that the log lost its end: after a backup was put back on purpose."""
+    ballast_mib: int = BALLAST_BYTES >> 20
+    """Room on the disk that Central keeps taken, for the operator to give back when a full disk keeps it from
+    starting; 0: none."""
     drain_s: float = 2.0
     """How long peers get to hear of a drain."""
 

@@ -16,6 +16,7 @@ from evcharge.audit.event_codec import UnknownKind
 from evcharge.audit.journal import JournalFailed, describe
 from evcharge.audit.keys import BadKeyFile
 from evcharge.audit.recovery import CorruptLog, LogInUse
+from evcharge.audit.room import BALLAST_BYTES
 from evcharge.central.limits import BadLimits
 from evcharge.central.recall import Diverged
 from evcharge.central.records import BrokenRecords
@@ -75,6 +76,12 @@ class StoppedItself(Failed):
     "--accept-rollback",
     is_flag=True,
     help="Authorize although peers prove that the log lost its end: after a backup was put back on purpose.",
+)
+@click.option(
+    "--ballast-mib",
+    type=click.IntRange(0, 1 << 20),
+    default=BALLAST_BYTES >> 20,
+    help="Room kept taken in --data-dir: remove the file `ballast` when a full disk keeps Central from starting.",
 )
 @site_options
 @limit_options

@@ -8,6 +8,7 @@ import msgspec
 
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
+from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.sessions import next_command, settle, stop_all_at, stop_session
 from evcharge.domain.state import (
@@ -329,7 +330,8 @@ def _for_each(
         charge_point = state.charge_points.get(cp_id)
         if charge_point is None:
             reason = RefusalReason.UNKNOWN_CHARGE_POINT
-            return [e.RequestRefused(request=request, subject=cp_id, reason=reason)]
+            unknown = Objection(Obstacle.UNKNOWN, cp_id)
+            return [e.RequestRefused(request=request, subject=cp_id, reason=reason, against=(unknown,))]
         return each(charge_point)
     happened: list[e.Event] = []
     offset = 0

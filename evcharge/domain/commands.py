@@ -95,10 +95,11 @@ class RaiseDuplicate(Command, frozen=True):
     entity: str
 
 
-class ReportRollback(Command, frozen=True):
-    """A witness remembers more of the log than there is."""
+class RaiseIncident(Command, frozen=True):
+    """Something that an operator has to look at: a log that lost its end, a disk that is full …"""
 
-    proof: str
+    code: str
+    detail: str
 
 
 class ClearDuplicate(Command, frozen=True):

@@ -10,6 +10,7 @@ from typing import assert_never
 from evcharge.domain import charge_points, grid, sessions
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
+from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Stamp, State
 
@@ -24,7 +25,7 @@ AnyCommand = (
     | c.MonitorMissing
     | c.RaiseDuplicate
     | c.ClearDuplicate
-    | c.ReportRollback
+    | c.RaiseIncident
     | c.RevokePeer
     | c.BootChargePoint
     | c.ReportStatus
@@ -59,7 +60,9 @@ def _from_outbox(state: State, command: OutboxCommand, n: int, stamp: Stamp) -> 
     if position is False:
         return []
     if isinstance(position, RefusalReason):
-        return [e.RequestRefused(request="outbox", subject=str(n), reason=position)]
+        known = state.charge_points.get(command.cp_id)
+        gap = Objection(Obstacle.RANGE, "n", value=n, limit=None if known is None else known.next_n)
+        return [e.RequestRefused(request="outbox", subject=str(n), reason=position, against=(gap,))]
     return [*_decide(state, command, stamp), e.OutboxApplied(cp_id=command.cp_id, n=n)]
 
 
@@ -85,8 +88,8 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return charge_points.raise_duplicate(state, command)
         case c.ClearDuplicate():
             return charge_points.clear_duplicate(state, command)
-        case c.ReportRollback():
-            return [e.IncidentRaised(code="log_rollback", detail=command.proof)]
+        case c.RaiseIncident():
+            return [e.IncidentRaised(code=command.code, detail=command.detail)]
         case c.RevokePeer():
             return charge_points.revoke_peer(state, command)
         case c.BootChargePoint():

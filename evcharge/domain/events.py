@@ -11,7 +11,7 @@ from typing import ClassVar
 import msgspec
 
 from evcharge.domain.commands import ConnectorRating
-from evcharge.domain.reasons import Basis
+from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Hold, LimitReason, Role, SiteConfig, StopCause, Ticket
 from evcharge.energy.leases import Grant
@@ -175,7 +175,7 @@ class ChargeAuthorized(Event, frozen=True):
 class ChargeRefused(Event, frozen=True):
     """No, and why; the figures behind it."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     driver_id: DriverId
     cp_id: ChargePointId
@@ -187,14 +187,19 @@ class ChargeRefused(Event, frozen=True):
     reserved_w: int | None = None
     basis: Basis | None = None
     """What was short, when it was power."""
+    against: tuple[Objection, ...] = ()
+    """What spoke against it, when it was something else."""
 
 
 class RequestRefused(Event, frozen=True):
     """Any other request that was refused."""
 
+    VERSION: ClassVar[int] = 2
+
     request: str
     subject: str
     reason: RefusalReason
+    against: tuple[Objection, ...] = ()
 
 
 class AuthorizationExpired(Event, frozen=True):

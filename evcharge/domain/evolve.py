@@ -61,13 +61,13 @@ def apply(event: e.Event, _state: State, _stamp: Stamp) -> None:
 
 
 @apply.register
-def _central_started(event: e.CentralStarted, state: State, _stamp: Stamp) -> None:
+def _central_started(event: e.CentralStarted, state: State, stamp: Stamp) -> None:
     _configure(state, event.site)
     for charge_point in state.charge_points.values():
         if charge_point.engine.state is LinkState.UP:
-            charge_point.engine.state = LinkState.LOST
+            _turn(charge_point.engine, LinkState.LOST, stamp)
         if charge_point.monitor.state is LinkState.UP:
-            charge_point.monitor.state = LinkState.AWAITED
+            _turn(charge_point.monitor, LinkState.AWAITED, stamp)
     for session in state.sessions.values():
         _go_offline(session)
 
@@ -113,14 +113,14 @@ def _central_stopped(_event: e.CentralStopped, _state: State, _stamp: Stamp) -> 
 
 
 @apply.register
-def _peer_connected(event: e.PeerConnected, state: State, _stamp: Stamp) -> None:
+def _peer_connected(event: e.PeerConnected, state: State, stamp: Stamp) -> None:
     state.last_fence = Fence(max(state.last_fence, event.fence))
     if event.role is Role.DRIVER:
         state.drivers.setdefault(DriverId(event.entity), Driver())
     if event.role not in (Role.ENGINE, Role.MONITOR):
         return
     charge_point = _charge_point(state, ChargePointId(event.entity))
-    link = Link(state=LinkState.UP, fence=event.fence, boot_id=event.boot_id)
+    link = Link(state=LinkState.UP, fence=event.fence, boot_id=event.boot_id, since_ms=stamp.at_ms)
     if event.role is Role.MONITOR:
         charge_point.monitor = link
         return
@@ -142,18 +142,22 @@ def _charge_point(state: State, cp_id: ChargePointId) -> ChargePoint:
 
 
 @apply.register
-def _peer_disconnected(event: e.PeerDisconnected, state: State, _stamp: Stamp) -> None:
+def _peer_disconnected(event: e.PeerDisconnected, state: State, stamp: Stamp) -> None:
     charge_point = state.charge_points.get(ChargePointId(event.entity))
     if charge_point is None or event.role not in (Role.ENGINE, Role.MONITOR):
         return
     link = charge_point.engine if event.role is Role.ENGINE else charge_point.monitor
     if link.fence != event.fence:
         return
-    link.state = LinkState.LOST
+    _turn(link, LinkState.LOST, stamp)
     if event.role is Role.ENGINE:
         for connector in charge_point.connectors.values():
             if connector.session_id is not None:
                 _go_offline(state.sessions[connector.session_id])
+
+
+def _turn(link: Link, now: LinkState, stamp: Stamp) -> None:
+    link.state, link.since_ms = now, stamp.at_ms
 
 
 def _go_offline(session: Session) -> None:
@@ -206,9 +210,9 @@ def _charge_point_booted(event: e.ChargePointBooted, state: State, _stamp: Stamp
 
 
 @apply.register
-def _connector_changed(event: e.ConnectorChanged, state: State, _stamp: Stamp) -> None:
+def _connector_changed(event: e.ConnectorChanged, state: State, stamp: Stamp) -> None:
     connector = state.charge_points[event.cp_id].connectors[event.connector]
-    connector.occupied, connector.error = event.occupied, event.error
+    connector.occupied, connector.error, connector.since_ms = event.occupied, event.error, stamp.at_ms
 
 
 @apply.register

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import Reallocate, SetCapacity
-from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Rejected
+from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Objection, Obstacle, Rejected
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import (
     LimitReason,
@@ -34,14 +34,15 @@ MAX_CAPACITY_W = 1_000_000_000
 
 def set_capacity(state: State, command: SetCapacity) -> list[e.Event]:
     """A new limit, from now on."""
-    reason = None
     if command.substation_id not in state.substations:
         reason = RefusalReason.UNKNOWN_SUBSTATION
+        against = Objection(Obstacle.UNKNOWN, f"substation {command.substation_id}")
     elif not 0 <= command.capacity_w <= MAX_CAPACITY_W:
         reason = RefusalReason.CAPACITY_OUT_OF_RANGE
-    if reason is not None:
-        return [e.RequestRefused(request="set_capacity", subject=command.substation_id, reason=reason)]
-    return [e.CapacityChanged(substation_id=command.substation_id, capacity_w=Watts(command.capacity_w))]
+        against = Objection(Obstacle.RANGE, "capacity_w", value=command.capacity_w, limit=MAX_CAPACITY_W)
+    else:
+        return [e.CapacityChanged(substation_id=command.substation_id, capacity_w=Watts(command.capacity_w))]
+    return [e.RequestRefused(request="set_capacity", subject=command.substation_id, reason=reason, against=(against,))]
 
 
 def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]:

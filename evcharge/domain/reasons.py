@@ -1,6 +1,7 @@
 """Why a figure is what it is: typed, so that it can be counted and tested; the sentence is made when it is shown.
 
-Goes with every set-point and every refusal for want of power into the log. ``evcharge-audit why`` tells it to people.
+A ``Basis`` goes with every set-point and every refusal for want of power into the log, ``Objection``s with every other
+refusal. ``evcharge-audit why`` tells them to people.
 """
 
 from __future__ import annotations
@@ -56,6 +57,63 @@ class Basis(msgspec.Struct, frozen=True, omit_defaults=True):
     bound: Bound
     inputs: tuple[Input, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+
+
+class Obstacle(StrEnum):
+    """What stands in the way of a request."""
+
+    UNKNOWN = "unknown"
+    """There is nothing by that name."""
+    LINK = "link"
+    """It is not connected; ``detail`` says which link."""
+    HOLD = "hold"
+    """It may not charge; ``detail`` is the hold."""
+    IN_USE = "in_use"
+    """Another session has it."""
+    ERROR = "error"
+    """It reports an error; ``detail`` is its code."""
+    RANGE = "range"
+    """``value`` was asked for, and ``limit`` is the last that there is."""
+    COUNT = "count"
+    """There are ``value`` of at most ``limit``."""
+    FOREIGN = "foreign"
+    """It belongs to somebody else."""
+
+
+class Objection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What spoke against one thing that was looked at; of a charge point's connectors each has its own."""
+
+    obstacle: Obstacle
+    at: str
+    """Charge point, connector as ``CP-1/2``, driver, field of the request …"""
+    detail: str = ""
+    age_ms: int | None = None
+    """For how long it has been so, as far as Central knows."""
+    value: int | None = None
+    limit: int | None = None
+
+
+def objection_sentence(against: Objection) -> str:
+    """One sentence for people."""
+    at, detail = against.at, against.detail
+    match against.obstacle:
+        case Obstacle.UNKNOWN:
+            said = f"there is no {at}"
+        case Obstacle.LINK:
+            said = f"the {detail} of {at} is not connected"
+        case Obstacle.HOLD:
+            said = f"{at} is held: {detail}"
+        case Obstacle.IN_USE:
+            said = f"{at} is in use"
+        case Obstacle.ERROR:
+            said = f"{at} reports {detail}"
+        case Obstacle.RANGE:
+            said = f"{at} is {against.value}, and the last that there is is {against.limit}"
+        case Obstacle.COUNT:
+            said = f"{at} has {against.value} of at most {against.limit}"
+        case Obstacle.FOREIGN:
+            said = f"{at} belongs to somebody else"
+    return said if against.age_ms is None else f"{said}, for {_age(against.age_ms)}"
 
 
 def sentence(basis: Basis) -> str:

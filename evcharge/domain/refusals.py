@@ -27,6 +27,7 @@ class RefusalReason(StrEnum):
     OVERLOADED = "overloaded"
     DRAINING = "draining"
     LOG_ROLLBACK = "log_rollback"
+    DISK_LOW = "disk_low"
 
 
 _SENTENCES = {
@@ -49,6 +50,7 @@ _SENTENCES = {
     RefusalReason.OVERLOADED: "Central has too much to do right now; try again in a second.",
     RefusalReason.DRAINING: "Central is going down on purpose; try again in a minute.",
     RefusalReason.LOG_ROLLBACK: "Central's log is older than a witness remembers; the operator has to look at it.",
+    RefusalReason.DISK_LOW: "Central's disk is nearly full: its operator has to free some room; try again later.",
 }
 
 

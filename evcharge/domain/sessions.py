@@ -13,7 +13,8 @@ from evcharge.domain.commands import (
     ReportStarted,
     RequestCharge,
 )
-from evcharge.domain.reasons import Basis, Bound, Constraint
+from evcharge.domain.objections import against_charge
+from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import (
     COMPLETING,
@@ -70,6 +71,9 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
                 capacity_w=None if figures is None else figures.capacity_w,
                 reserved_w=None if figures is None else figures.reserved_w,
                 basis=None if figures is None or charge_point is None else _shortage(charge_point, figures),
+                against=against_charge(
+                    state, command, reason, stamp, most_wh=MAX_ENERGY_WH, most_sessions=MAX_OPEN_SESSIONS
+                ),
             )
         ]
     connector = charge_point.connectors[verdict]
@@ -154,6 +158,12 @@ def end_charge(state: State, command: EndCharge) -> list[e.Event]:
                 request="end_charge",
                 subject=command.session_id,
                 reason=reason or RefusalReason.UNKNOWN_SESSION,
+                against=(
+                    Objection(
+                        Obstacle.FOREIGN if reason is RefusalReason.NOT_YOUR_SESSION else Obstacle.UNKNOWN,
+                        f"session {command.session_id}",
+                    ),
+                ),
             )
         ]
     return stop_session(session, StopCause.DRIVER_ENDED, next_command(state))

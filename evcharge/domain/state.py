@@ -163,6 +163,8 @@ class Link(msgspec.Struct):
     state: LinkState = LinkState.NEVER
     fence: Fence = Fence(0)
     boot_id: bytes = b""
+    since_ms: int | None = None
+    """Site time of the last change of ``state``; None: before any."""
 
 
 class Connector(msgspec.Struct):
@@ -173,6 +175,8 @@ class Connector(msgspec.Struct):
     occupied: bool = False
     error: str | None = None
     session_id: SessionId | None = None
+    since_ms: int | None = None
+    """Site time at which ``occupied`` or ``error`` changed last; None: before any report."""
 
 
 class ChargePoint(msgspec.Struct):

@@ -132,6 +132,11 @@ def test_a_journal_that_was_never_started_still_writes_at_close(tmp_path: Path) 
     assert events(read(tmp_path, OsFiles())[0]) == [b"early"]
 
 
+def written_by(calls: list[str]) -> list[str]:
+    """Of these calls those that commit records; the next segment is made beside them."""
+    return [call for call in calls if call in ("pwrite", "fdatasync")]
+
+
 def test_writes_that_arrive_during_a_sync_are_committed_by_one_write_and_one_sync() -> None:
     disk = Disk()
     journal, _ = open_journal(HERE, disk, segment_bytes=1 << 20)
@@ -152,7 +157,7 @@ def test_writes_that_arrive_during_a_sync_are_committed_by_one_write_and_one_syn
     before = len(disk.calls)
     release.set()
     assert facts.wait(last)
-    assert disk.calls[before:] == ["pwrite", "fdatasync"]
+    assert written_by(disk.calls[before:]) == ["pwrite", "fdatasync"]
     assert journal.durable == last
     journal.close()
     records, _ = read(HERE, disk)
@@ -180,9 +185,9 @@ def test_a_lone_record_is_written_at_once_and_those_that_trickle_in_after_it_sha
     assert journal._wanted == ENOUGH, "and is not woken for less"
     for number in range(ENOUGH - 1):
         journal.append(b"%d" % number)
-    assert disk.calls[opened:] == ["pwrite", "fdatasync"], "one record is missing"
+    assert written_by(disk.calls[opened:]) == ["pwrite", "fdatasync"], "one record is missing"
     assert facts.wait(journal.append(b"enough"))
-    assert disk.calls[opened:] == ["pwrite", "fdatasync"] * 2
+    assert written_by(disk.calls[opened:]) == ["pwrite", "fdatasync"] * 2
     journal.close()
 
 

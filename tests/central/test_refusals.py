@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from evcharge.audit.room import LOW_BYTES
 from evcharge.central import engine as engine_module
 from evcharge.central.takeovers import MOST
 from evcharge.domain import events as e
@@ -54,6 +55,13 @@ async def _out_of_order(site: Site, _: pytest.MonkeyPatch) -> None:
     monitor = await site.monitor()
     monitor.send(m.Fault(code="smoke"))
     await monitor.heard()
+    await site.charge(await site.driver())
+
+
+@case(RefusalReason.DISK_LOW)
+async def _disk_low(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    site.central._room.look(LOW_BYTES - 1)
     await site.charge(await site.driver())
 
 
@@ -196,7 +204,7 @@ async def test_the_refusal(reason: RefusalReason, site: Site, monkeypatch: pytes
     assert no.value.reason == reason.value
     assert no.value.sentence.endswith(".") and "{" not in no.value.sentence
     assert site.central.failure.done() is False
-    unlogged = (RefusalReason.OVERLOADED, RefusalReason.DRAINING)
+    unlogged = (RefusalReason.OVERLOADED, RefusalReason.DRAINING, RefusalReason.DISK_LOW)
     logged = {it.reason for it in site.logged(e.ChargeRefused)} | {it.reason for it in site.logged(e.RequestRefused)}
     assert (reason in logged) == (reason not in unlogged)
 

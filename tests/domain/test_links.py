@@ -7,6 +7,7 @@ from itertools import combinations
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
+from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Hold, LinkState, Role, SessionStatus, Shown, StopCause
 from evcharge.ids import ChargePointId, ConnectorNo, SessionId
@@ -208,7 +209,10 @@ def test_items_are_applied_once_and_in_order() -> None:
     assert scenario.effect(fx.OutboxAck).n == 0
     assert scenario.cp().connectors[ConnectorNo(1)].occupied
     scenario.when(item(2, occupied=False))
-    scenario.then(e.RequestRefused(request="outbox", subject="2", reason=RefusalReason.OUTBOX_GAP)).told(fx.Denied)
+    gap = (Objection(Obstacle.RANGE, "n", value=2, limit=1),)
+    scenario.then(
+        e.RequestRefused(request="outbox", subject="2", reason=RefusalReason.OUTBOX_GAP, against=gap),
+    ).told(fx.Denied)
     assert scenario.cp().next_n == 1
     scenario.when(item(1)).then(e.OutboxApplied(cp_id=CP, n=1))
 

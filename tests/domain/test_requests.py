@@ -8,6 +8,7 @@ import pytest
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
+from evcharge.domain.reasons import objection_sentence
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.sessions import MAX_ENERGY_WH, MAX_OPEN_SESSIONS
 from evcharge.domain.state import Hold
@@ -185,7 +186,12 @@ def test_the_first_reason_is_told() -> None:
 
 
 def request_refused(scenario: Scenario, request_: str, subject: str, reason: RefusalReason) -> None:
-    scenario.then(e.RequestRefused(request=request_, subject=subject, reason=reason)).told(fx.Denied)
+    (event,) = scenario.events
+    assert isinstance(event, e.RequestRefused)
+    assert (event.request, event.subject, event.reason) == (request_, subject, reason)
+    (objection,) = event.against
+    assert objection_sentence(objection)
+    scenario.told(fx.Denied)
     assert scenario.effect(fx.Denied) == fx.Denied(reason=reason, subject=subject)
 
 

@@ -49,6 +49,8 @@ class DiskInHand(OsFiles):
         """Syncs that wait now."""
         self.failing: dict[str, int] = {}
         """Call → the errno with which it fails from now on."""
+        self.room: int | None = None
+        """Bytes that are free; None: what the machine says."""
 
     def hold(self) -> None:
         """From now on a sync does not return."""
@@ -57,6 +59,10 @@ class DiskInHand(OsFiles):
     def release(self) -> None:
         """The syncs go on."""
         self._open.set()
+
+    def free(self, path: Path) -> int:
+        self._check("free")
+        return super().free(path) if self.room is None else self.room
 
     def allocate(self, handle: int, size: int) -> None:
         self._check("allocate")
@@ -90,7 +96,7 @@ class Site:
         self.disk = DiskInHand()
         self.central: Central
         self.peers: list[WirePeer] = []
-        self._settings = {"port": 0, "drain_s": 0.0, "capacity_kw": 22.0} | settings
+        self._settings = {"port": 0, "drain_s": 0.0, "capacity_kw": 22.0, "ballast_mib": 0} | settings
         self._running = False
 
     async def __aenter__(self) -> Site:
@@ -120,9 +126,9 @@ class Site:
             files=self.disk,
         )
 
-    async def start(self, *, followed: bool = True) -> None:
+    async def start(self, *, followed: bool = True, **settings: Any) -> None:
         """Start Central, by default with a registry that it has asked already."""
-        self.central = self.make()
+        self.central = self.make(**settings)
         await self.central.start()
         self.clock.watch(self.central._server.timers)
         self.clock.watch(self.central._server.lanes.timers)

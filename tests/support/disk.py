@@ -53,6 +53,7 @@ class Disk:
         self._guard = threading.RLock()
         self.on_call: Callable[[str], None] = lambda _call: None
         self.largest_write = 1 << 30
+        self.room = 1 << 40
 
     # --- what happens to it ---------------------------------------------------------------------------------
 
@@ -98,6 +99,10 @@ class Disk:
     def lock(self, path: Path) -> int:
         self._call("lock")
         return self._give(Inode())
+
+    def free(self, path: Path) -> int:
+        self._call("free")
+        return self.room
 
     def listdir(self, path: Path) -> list[str]:
         self._call("listdir")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import ConnectorRating
-from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Rejected
+from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Objection, Obstacle, Rejected
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import (
     Hold,
@@ -113,8 +113,14 @@ SAMPLES: tuple[e.Event, ...] = (
         capacity_w=7,
         reserved_w=8,
         basis=Basis(Bound(Constraint.MINIMA, "main", 7, 8, 2)),
+        against=(Objection(Obstacle.COUNT, "driver anna", "detail", 9, 100, 100),),
     ),
-    e.RequestRefused(request="stop", subject=CP, reason=RefusalReason.UNKNOWN_CHARGE_POINT),
+    e.RequestRefused(
+        request="stop",
+        subject=CP,
+        reason=RefusalReason.UNKNOWN_CHARGE_POINT,
+        against=(Objection(Obstacle.UNKNOWN, CP),),
+    ),
     e.AuthorizationExpired(
         session_id=S,
         cp_id=CP,

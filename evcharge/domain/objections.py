@@ -1,0 +1,76 @@
+"""What speaks against a request, as data for the log: every thing that was looked at, and what was wrong with it."""
+
+from __future__ import annotations
+
+from evcharge.domain.commands import RequestCharge
+from evcharge.domain.reasons import Objection, Obstacle
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import ChargePoint, Link, LinkState, Stamp, State
+from evcharge.ids import ConnectorNo
+
+
+def against_charge(
+    state: State, command: RequestCharge, reason: RefusalReason, stamp: Stamp, *, most_wh: int, most_sessions: int
+) -> tuple[Objection, ...]:
+    """Why a charge request was refused with ``reason``; empty where its ``Basis`` says it in watts.
+
+    ``most_wh``, ``most_sessions``: the limits of one request and of one account.
+    """
+    charge_point = state.charge_points.get(command.cp_id)
+    match reason:
+        case RefusalReason.UNKNOWN_CHARGE_POINT:
+            return (Objection(Obstacle.UNKNOWN, command.cp_id),)
+        case RefusalReason.ENERGY_OUT_OF_RANGE:
+            return (Objection(Obstacle.RANGE, "energy_wh", value=command.energy_wh, limit=most_wh),)
+        case RefusalReason.DEPARTURE_IN_PAST:
+            return (Objection(Obstacle.RANGE, "depart_by_ms", value=command.depart_by_ms, limit=stamp.at_ms),)
+        case RefusalReason.TOO_MANY_SESSIONS:
+            held = len(state.drivers[command.driver_id].open_sessions)
+            return (Objection(Obstacle.COUNT, f"driver {command.driver_id}", value=held, limit=most_sessions),)
+        case RefusalReason.NO_CAPACITY:
+            return ()
+    if charge_point is None:
+        return ()
+    if reason is RefusalReason.UNKNOWN_CONNECTOR:
+        return (Objection(Obstacle.UNKNOWN, f"{command.cp_id}/{command.connector}"),)
+    return (
+        *_links(charge_point, stamp),
+        *(Objection(Obstacle.HOLD, command.cp_id, hold.value) for hold in sorted(charge_point.holds)),
+        *_connectors(state, charge_point, command.connector, stamp),
+    )
+
+
+def _links(charge_point: ChargePoint, stamp: Stamp) -> list[Objection]:
+    """The links that are down. A monitor that never came is none: not every site has one."""
+    down = []
+    if charge_point.engine.state is not LinkState.UP:
+        down.append(_link("engine", charge_point.engine, charge_point, stamp))
+    if charge_point.monitor.state not in (LinkState.UP, LinkState.NEVER):
+        down.append(_link("monitor", charge_point.monitor, charge_point, stamp))
+    if not down and not charge_point.booted and not charge_point.connectors:
+        down.append(_link("engine", charge_point.engine, charge_point, stamp))
+    return down
+
+
+def _link(name: str, link: Link, charge_point: ChargePoint, stamp: Stamp) -> Objection:
+    return Objection(Obstacle.LINK, charge_point.cp_id, name, age_ms=_age(link.since_ms, stamp))
+
+
+def _connectors(state: State, charge_point: ChargePoint, wanted: ConnectorNo, stamp: Stamp) -> list[Objection]:
+    """What each connector that could have served has against it."""
+    found = []
+    for no, connector in sorted(charge_point.connectors.items()):
+        if wanted not in (0, no):
+            continue
+        at = f"{charge_point.cp_id}/{no}"
+        if connector.session_id is not None:
+            # Whose session it is, is nobody else's business: the log's own records say it to who may read them.
+            since_ms = state.sessions[connector.session_id].authorized_ms
+            found.append(Objection(Obstacle.IN_USE, at, age_ms=_age(since_ms, stamp)))
+        elif connector.error is not None:
+            found.append(Objection(Obstacle.ERROR, at, connector.error, age_ms=_age(connector.since_ms, stamp)))
+    return found
+
+
+def _age(since_ms: int | None, stamp: Stamp) -> int | None:
+    return None if since_ms is None else max(0, stamp.at_ms - since_ms)
