@@ -17,9 +17,10 @@ from evcharge.audit.control import SIGNING_KEY, signing_key
 from evcharge.audit.files import Files
 from evcharge.audit.merkle import Frontier, leaf_hash
 from evcharge.audit.note import BadNote, Signer, Verifier, open_checkpoint
-from evcharge.audit.record import Record
+from evcharge.audit.record import FIRST_SEQ, Record
 from evcharge.audit.replay import Corrupt, replay
-from evcharge.audit.tree import LogTree, leaf_of, open_tree
+from evcharge.audit.segments import list_segments
+from evcharge.audit.tree import TREE, LogTree, leaf_of, open_tree
 
 # Checkpoints that a start compares with the log, the newest ones: enough for hours, in a second. Offline, `verify`
 # compares all of them.
@@ -141,25 +142,36 @@ class Attestor:
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def ready(self) -> None:
-        """The log is sound: go on after it. Raises OSError."""
+    def ready(self) -> Corrupt | None:
+        """The log is sound: go on after it. Why that is not possible, or None. Raises OSError."""
         self.tree.finish()
         if self.tree.damaged:
-            self._rebuild()
+            wrong = self._rebuild()
+            if wrong is not None:
+                return wrong
         signers = [self._signer] if self._retired is None else [self._signer, self._retired]
         self.checkpoints = Checkpoints(self._directory, self._files, self.tree, signers)
         self.checkpoints.start(self._kept, self._kept_bytes)
         self._kept = []
+        return None
 
-    def _rebuild(self) -> None:
-        """Make the file of nodes anew from the log."""
+    def _rebuild(self) -> Corrupt | None:
+        """Make the file of nodes anew from the log; why not, where its first records are elsewhere."""
         edge = self.tree.frontier
+        segments, _ = list_segments(self._directory, self._files)
+        if segments and segments[0].first_seq > FIRST_SEQ:
+            why = (
+                f"the file does not fit to the log, and records 1 to {segments[0].first_seq - 1}, from which it would "
+                "be made anew, were archived: put their segments back for one start"
+            )
+            return Corrupt(self._directory / TREE, 0, 1, why)
         self.tree.close()
         self.tree = open_tree(self._directory, self._files, anew=True)
         for item in replay(self._directory, self._files):
             if isinstance(item, Record) and item.seq <= edge.size:
                 self.tree.extend([leaf_hash(item.seq, item.durable, item.body)])
         self.tree.finish()
+        return None
 
     def committed(self, records: Sequence[bytes], now: float) -> None:
         """These encoded records became durable. Raises OSError."""

@@ -47,6 +47,9 @@ class Follower:
     def _segment(self) -> Path | None:
         """The segment that holds the next record, or will."""
         segments, _ = list_segments(self._directory, self._files)
+        if segments and segments[0].first_seq > self.seq:
+            # Those before were archived.
+            self.seq = segments[0].first_seq
         fitting = [path for first, path in segments if first <= self.seq]
         return fitting[-1] if fitting else None
 

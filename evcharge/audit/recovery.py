@@ -66,8 +66,7 @@ def recover(
         raise
     journal = Journal(directory, files, lock, segment, segment_bytes, last, chain, attestor)
     try:
-        if attestor is not None:
-            attestor.ready()
+        _make_ready(attestor)
         seq = journal.mark()
         journal._write()
         apply(seq, MARK)
@@ -75,6 +74,12 @@ def recover(
         journal._release()
         raise
     return journal
+
+
+def _make_ready(attestor: Attestor | None) -> None:
+    wrong = None if attestor is None else attestor.ready()
+    if wrong is not None:
+        raise CorruptLog(wrong)
 
 
 def _replay(

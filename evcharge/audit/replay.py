@@ -127,6 +127,11 @@ def replay(directory: Path, files: Files, start: Start = FROM_THE_FIRST) -> Iter
 
 
 def _gap(first_seq: int, seq: int) -> str:
+    if seq == FIRST_SEQ:
+        return (
+            f"the log begins with record {first_seq}, and those before it are not here. Were they archived: make a "
+            "snapshot with `evcharge-audit snapshot --archive`, or put their segments back"
+        )
     return f"the segment begins with record {first_seq} where {seq} belongs: one is missing or was added"
 
 

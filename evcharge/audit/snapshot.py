@@ -149,6 +149,15 @@ def newest(directory: Path, files: Files, keys: Sequence[Verifier], *, rules: in
     return None
 
 
+def heads(directory: Path, files: Files, keys: Sequence[Verifier]) -> list[Head]:
+    """Of all snapshots that are whole and signed, newest first. Raises OSError."""
+    found = []
+    for _, path in list_snapshots(directory, files):
+        with suppress(BadSnapshot):
+            found.append(decode(_read(path, files), keys).head)
+    return found
+
+
 def start_of(head: Head, directory: Path, files: Files) -> Start:
     """Where a replay goes on behind a snapshot. Raises BadSnapshot: the log has another record there; OSError."""
     path = directory / segment_name(head.segment)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import msgspec
 
+from evcharge.audit.archive import Anchor, beginning
 from evcharge.audit.checkpoints import BadCheckpoints, Kept, read_checkpoints
 from evcharge.audit.control import signing_key
 from evcharge.audit.files import Files
 from evcharge.audit.merkle import Frontier, leaf_hash
 from evcharge.audit.note import BadNote, Verifier, open_checkpoint
-from evcharge.audit.record import Record
-from evcharge.audit.replay import Corrupt, TornTail, replay
+from evcharge.audit.record import FIRST_SEQ, Record
+from evcharge.audit.replay import Corrupt, Start, TornTail, replay
 from evcharge.audit.segments import list_segments
 
 # Records between two calls of ``progress``, and hashed leaves that wait for the tree: many small steps cost time.
@@ -45,7 +46,10 @@ class Report(msgspec.Struct, kw_only=True):
     """What a verification found; ``damage`` None: all of it is what was written."""
 
     directory: str
+    first: int = FIRST_SEQ
+    """The first record that is here; those before it were archived."""
     records: int = 0
+    """The last good one."""
     segments: int = 0
     bytes: int = 0
     chain: str = ""
@@ -80,6 +84,8 @@ class Verification:
         self._next = 0
         self._leaves: list[bytes] = []
         self._torn: TornTail | None = None
+        self.anchors: dict[int, Anchor] = {}
+        """Where each segment begins, as far as all before it is sound."""
         self.nodes: Callable[[list[bytes]], None] = _ignore
         """Is told the nodes of the tree, in the order in which they come into being."""
 
@@ -91,10 +97,19 @@ class Verification:
         except BadCheckpoints as error:
             report.damage = Damage(str(self._directory / "checkpoints"), error.offset, 0, str(error))
             return report
+        start = self._begin()
+        if report.damage is not None:
+            return report
         due = self._due()
         leaves, done = self._leaves, 0
-        for item in replay(self._directory, self._files):
+        firsts = [one.first_seq for one in list_segments(self._directory, self._files)[0]]
+        edge, durable, chain = self._next_first(firsts, 0), start.durable, start.chain
+        for item in replay(self._directory, self._files, start):
             if isinstance(item, Record):
+                if item.seq == edge:
+                    self._anchor(edge, durable, chain)
+                    edge = self._next_first(firsts, edge)
+                durable, chain = item.durable, item.chain
                 leaves.append(leaf_hash(item.seq, item.durable, item.body))
                 done += item.size
                 report.records, report.chain = item.seq, item.chain.hex()
@@ -120,6 +135,38 @@ class Verification:
         if progress is not None:
             progress(total, total)
         return report
+
+    def _begin(self) -> Start:
+        """Where the first segment that is here begins, with what was named and signed before it."""
+        report = self.report
+        begin = beginning(self._directory, self._files)
+        report.first = begin.start.seq
+        report.records = begin.start.seq - 1
+        self.frontier = begin.frontier
+        if begin.keys:
+            if self._trusted is not None and self._trusted != begin.keys[-1]:
+                why = (
+                    f"records 1 to {report.records} are not here, and after them {begin.keys[-1]} signs: give that "
+                    "key, or --archive with the folder of these records"
+                )
+                report.damage = Damage(str(self._directory), 0, report.first, why)
+            # Of the keys before an anchor only one that the reader brought with him is believed.
+            self._keys = list(begin.keys) if self._trusted is None else [self._trusted]
+            self._key = begin.keys[-1]
+            report.keys = [str(key) for key in self._keys]
+        while self._next < len(self._kept) and self._kept[self._next].checkpoint.size < report.first - 1:
+            self._next += 1
+        return begin.start
+
+    @staticmethod
+    def _next_first(firsts: list[int], behind: int) -> int:
+        return next((first for first in firsts if first > behind), 0)
+
+    def _anchor(self, seq: int, durable: int, chain: bytes) -> None:
+        self._settle()
+        edge = [one.hex() for one in self.frontier.edge]
+        keys = [str(key) for key in self._keys]
+        self.anchors[seq] = Anchor(seq=seq, durable=durable, chain=chain.hex(), edge=edge, keys=keys)
 
     def _measure(self) -> int:
         """Bytes of all segments."""

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 import msgspec
 
+from evcharge.audit.archive import CannotArchive, archivable, beginning, move
 from evcharge.audit.checkpoints import BadCheckpoints
 from evcharge.audit.doctor import examine
 from evcharge.audit.event_codec import UnknownKind
@@ -21,10 +22,11 @@ from evcharge.audit.keys import CURRENT, NEXT, BadKeyFile, load, make
 from evcharge.audit.merkle import BadProof
 from evcharge.audit.note import BadNote, Verifier
 from evcharge.audit.proof import MAX_PROOF_FILE, CannotProve, Proof, Prover, check
+from evcharge.audit.record import FIRST_SEQ
 from evcharge.audit.verify import Progress, Report, Verification
 from evcharge.central.recall import Diverged
 from evcharge.central.snapshots import CannotSnapshot, make_snapshot
-from evcharge.cli.audit_show import export_command, show_command, why_command
+from evcharge.cli.audit_show import ARCHIVE, export_command, files_of, show_command, why_command
 from evcharge.cli.common import CONTEXT, Failed, print_json, run_command
 from evcharge.text import escaped
 
@@ -54,8 +56,9 @@ def cli() -> None:
       evcharge-audit why central-data/log SESSION     why did it get what it got?
       evcharge-audit prove central-data/log 1234      a proof for others that record 1234 is in the log
       evcharge-audit doctor central-data/log          what is wrong, and the safe way out
+      evcharge-audit archive central-data/log /mnt/a  old segments elsewhere, still verifiable
 
-    Nothing is changed, whatever is found. Exit codes: 0 all is well, 1 damage or no proof, 2 misuse.
+    Looking changes nothing, whatever is found. Exit codes: 0 all is well, 1 damage or no proof, 2 misuse.
     """
 
 
@@ -63,16 +66,20 @@ def cli() -> None:
 @LOG
 @click.option("--key", type=_Key(), help="Verifier key that you have from elsewhere; default: the log's own first one.")
 @click.option("--state", is_flag=True, help="Replay the events too, and compare the state with every hash in the log.")
+@ARCHIVE
 @JSON
-def verify(directory: Path, key: Verifier | None, state: bool, as_json: bool) -> None:
+def verify(directory: Path, key: Verifier | None, state: bool, archive: Path | None, as_json: bool) -> None:
     """Check every record, checkpoint, signature and key in DIRECTORY.
 
     With --key the check trusts nothing but that key; without, it shows that the log agrees with itself and with the key
     that it names, which whoever holds the disk could have exchanged as a whole.
     """
     folding = Folding() if state else None
-    verification = Verification(directory, OsFiles(), trusted=key)
+    files = files_of(archive)
+    verification = Verification(directory, files, trusted=key)
     with _errors(), _bar("verifying") as progress:
+        if state and beginning(directory, files).start.seq != FIRST_SEQ:
+            raise click.UsageError("--state needs the log from its first record on: give --archive too.")
         report = verification.run(progress, None if folding is None else folding.take)
     if folding is not None and folding.diverged is not None and report.damage is None:
         report.damage = folding.diverged
@@ -91,14 +98,16 @@ def _say(report: Report, folding: Folding | None) -> None:
     if report.damage is None:
         head = click.style("ok", fg="green", bold=True)
         files = f"{report.segments} segment{'s' * (report.segments != 1)}"
-        click.echo(f"{head}       {report.records:,} records in {files}, every one as it was written")
+        here = report.records - report.first + 1
+        click.echo(f"{head}       {here:,} records in {files}, every one as it was written")
     else:
         damage = report.damage
         head = click.style("damaged", fg="red", bold=True)
         click.echo(f"{head}  {escaped(damage.file)} at offset {damage.offset}, record {damage.seq}: {damage.why}")
-        click.echo(
-            f"         records 1 to {report.records:,} before it are sound; `evcharge-audit doctor` says what to do"
-        )
+        sound = f"records {report.first:,} to {report.records:,} before it are sound"
+        click.echo(f"         {sound}; `evcharge-audit doctor` says what to do")
+    if report.first > FIRST_SEQ:
+        click.echo(f"archived records 1 to {report.first - 1:,} are not here; --archive checks them too")
     signed = f"up to record {report.signed_up_to:,}, {report.checkpoints:,} checkpoints" if report.checkpoints else "no"
     click.echo(f"signed   {signed}")
     for key in report.keys:
@@ -122,12 +131,13 @@ def _say(report: Report, folding: Folding | None) -> None:
     help="A checkpoint that you kept: prove that the log still begins like that.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the proof here; default: stdout.")
-def prove(directory: Path, seq: int | None, older: Path | None, out: Path | None) -> None:
+@ARCHIVE
+def prove(directory: Path, seq: int | None, older: Path | None, out: Path | None, archive: Path | None) -> None:
     """Prove to others that record SEQ is in the signed log, or (--since) that an older signed log is its beginning."""
     if (seq is None) == (older is None):
         raise click.UsageError("Give the number of a record, or --since with a checkpoint.")
     with _errors():
-        prover = Prover(directory, OsFiles())
+        prover = Prover(directory, files_of(archive))
         proof: Proof
         if older is not None:
             proof = prover.consistency(older.read_bytes()[:MAX_PROOF_FILE])
@@ -177,11 +187,12 @@ def check_proof(file: Path, keys: Sequence[Verifier], as_json: bool) -> None:
 
 @cli.command()
 @LOG
+@ARCHIVE
 @JSON
-def doctor(directory: Path, as_json: bool) -> None:
+def doctor(directory: Path, archive: Path | None, as_json: bool) -> None:
     """Explain what is wrong with the log in DIRECTORY and the safe way out. Changes and deletes nothing."""
     with _errors(), _bar("examining") as progress:
-        diagnosis = examine(directory, OsFiles(), progress)
+        diagnosis = examine(directory, files_of(archive), progress)
     grave = any(finding.grave for finding in diagnosis.findings)
     if as_json:
         print_json({"ok": not grave, **msgspec.to_builtins(diagnosis)})
@@ -196,8 +207,9 @@ def doctor(directory: Path, as_json: bool) -> None:
 @cli.command()
 @click.argument("data_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--up-to", type=click.IntRange(1), help="The record behind which it stands; default: the log's last one.")
+@ARCHIVE
 @JSON
-def snapshot(data_dir: Path, up_to: int | None, as_json: bool) -> None:
+def snapshot(data_dir: Path, up_to: int | None, archive: Path | None, as_json: bool) -> None:
     """Replay the log in DATA_DIR and write the state to a snapshot, from which the next start of Central begins.
 
     DATA_DIR is Central's --data-dir. Central has this done by itself every 100,000 records. Without --up-to Central
@@ -205,13 +217,49 @@ def snapshot(data_dir: Path, up_to: int | None, as_json: bool) -> None:
     """
     with _errors():
         try:
-            made = make_snapshot(data_dir, OsFiles(), up_to=up_to)
+            made = make_snapshot(data_dir, files_of(archive), up_to=up_to)
         except (CannotSnapshot, Diverged) as error:
             raise Failed(f"{error}") from None
     if as_json:
         print_json(made)
     else:
         click.echo(f"{made.file}: {made.records:,} records replayed, state of {made.bytes:,} bytes")
+
+
+@cli.command()
+@LOG
+@click.argument("destination", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--keep", type=click.IntRange(1), default=2, help="So many of the newest segments stay in any case.")
+@JSON
+def archive(directory: Path, destination: Path, keep: int, as_json: bool) -> None:
+    """Move segments that no start needs any more from DIRECTORY to DESTINATION; Central may run meanwhile.
+
+    The log is verified first, each copy is durable and compared before its original goes, and what is left stays
+    verifiable by itself: it begins at an anchor, and the signed checkpoints still cover all of it. `verify`, `show`,
+    `why`, `export` and `prove` take --archive DESTINATION to look at all of it. Segments stay as long as one of the two
+    newest snapshots needs them.
+    """
+    files = OsFiles()
+    verification = Verification(directory, files)
+    with _errors(), _bar("verifying") as progress:
+        report = verification.run(progress)
+        if report.damage is not None:
+            raise Failed(f"the log is damaged, nothing was moved; `evcharge-audit doctor {directory}` says what to do.")
+        try:
+            below = archivable(directory, files, [Verifier.parse(key) for key in report.keys], keep)
+            moved = move(directory, destination, files, verification.anchors, below)
+        except CannotArchive as error:
+            raise Failed(f"{error}.") from None
+        except BlockingIOError:
+            raise Failed(f"another one archives to {destination}.") from None
+    first = max(below, report.first)
+    if as_json:
+        print_json({"moved": [str(path) for path in moved], "first": first})
+    elif moved:
+        segments = f"{len(moved)} segment{'s' * (len(moved) != 1)}"
+        click.echo(f"{segments} to {destination}; the log in {directory} begins with record {first:,} now")
+    else:
+        click.echo(f"nothing to move: the log begins with record {first:,}, and a start may need all of it")
 
 
 @cli.command("rotate-key")

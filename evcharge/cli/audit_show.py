@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from evcharge.audit.archive import WithArchive
 from evcharge.audit.control import KINDS
 from evcharge.audit.event_codec import UnknownKind, decode, kind_of
 from evcharge.audit.files import OsFiles
 from evcharge.audit.follow import Follower
 from evcharge.audit.lines import Filter, Line, about_of, fields, line_of, parse_when, when
+from evcharge.audit.record import FIRST_SEQ
+from evcharge.audit.segments import list_segments
 from evcharge.audit.why import Inquiry, Step
 from evcharge.cli.common import Failed
 from evcharge.domain.events import EVENTS
@@ -27,6 +30,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # How often `show --follow` looks for more, seconds: as quick as a person's eye.
 LOOK_S = 0.2
+ARCHIVE = click.option(
+    "--archive",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=None,
+    help="Folder to which `archive` moved older segments: they count as part of the log.",
+)
 COLUMNS = ("seq", "time", "at_ms", "actor", "source", "kind", "cp_id", "session_id", "driver_id", "data")
 _KINDS = sorted({kind_of(event) for event in EVENTS} | KINDS)
 
@@ -39,6 +48,20 @@ class _When(click.ParamType[Any]):
             return parse_when(value)
         except ValueError:
             self.fail(f"{value!r} is no time like 2026-11-21T09:30 (UTC).", parameter, context)
+
+
+def files_of(archive: Path | None) -> OsFiles:
+    """The file system of a log, with what was archived of it."""
+    return OsFiles() if archive is None else WithArchive(archive)
+
+
+def _follow(directory: Path, archive: Path | None) -> Follower:
+    """From the first record that is here; says on stderr when that is not the log's first."""
+    files = files_of(archive)
+    segments, _ = list_segments(directory, files)
+    if segments and segments[0].first_seq > FIRST_SEQ:
+        click.echo(f"Records 1 to {segments[0].first_seq - 1:,} were archived; --archive shows them too.", err=True)
+    return Follower(directory, files)
 
 
 def filters(function: F) -> F:
@@ -68,10 +91,11 @@ def _filter(options: dict[str, Any]) -> Filter:
 @filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what Central writes, until Ctrl-C.")
-def show_command(directory: Path, as_json: bool, follow: bool, **options: Any) -> None:
+@ARCHIVE
+def show_command(directory: Path, as_json: bool, follow: bool, archive: Path | None, **options: Any) -> None:
     """Show the records of DIRECTORY, one a line, oldest first. Nothing is verified: that is `verify`."""
     wanted = _filter(options)
-    follower = Follower(directory, OsFiles())
+    follower = _follow(directory, archive)
     with suppress(BrokenPipeError):
         while True:
             for line in _lines(follower, wanted):
@@ -105,7 +129,8 @@ def _text(line: Line) -> str:
 @click.argument("subject", metavar="SESSION|CP")
 @click.option("--at", "at_ms", type=_When(), default=None, help="Only what ruled at this site time, UTC.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool) -> None:
+@ARCHIVE
+def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool, archive: Path | None) -> None:
     """Tell the decisions about a session or at a charge point: what bound, how old readings were, what was rejected.
 
     The log has them as typed data; the sentences are made here.
@@ -113,7 +138,7 @@ def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool)
     inquiry = Inquiry(subject)
     steps: list[Step] = []
     try:
-        for record in Follower(directory, OsFiles()).records():
+        for record in _follow(directory, archive).records():
             logged = decode(record.body)
             if logged is not None:
                 steps += inquiry.take(record.seq, logged)
@@ -141,10 +166,11 @@ def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool)
     default=Path("-"),
     help="File; - is stdout.",
 )
-def export_command(directory: Path, out: Path, **options: Any) -> None:
+@ARCHIVE
+def export_command(directory: Path, out: Path, archive: Path | None, **options: Any) -> None:
     """Write the records of DIRECTORY as CSV (RFC 4180, UTF-8); `data` is JSON."""
     wanted = _filter(options)
-    follower = Follower(directory, OsFiles())
+    follower = _follow(directory, archive)
     try:
         stream = sys.stdout if str(out) == "-" else out.open("w", encoding="utf-8", newline="")
     except OSError as error:

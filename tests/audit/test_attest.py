@@ -133,7 +133,7 @@ def test_the_file_of_nodes_is_made_anew_where_it_does_not_fit(
     }[what]
     rebuilt = []
     rebuild = Attestor._rebuild
-    monkeypatch.setattr(Attestor, "_rebuild", lambda self: (rebuilt.append(1), rebuild(self)))
+    monkeypatch.setattr(Attestor, "_rebuild", lambda self: rebuilt.append(1) or rebuild(self))
     path.unlink()
     if changed is not None:
         path.write_bytes(changed)

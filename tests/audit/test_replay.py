@@ -158,7 +158,7 @@ def test_several_segments_and_what_can_be_wrong_with_them() -> None:
         assert why in end.why
 
     corrupt({first: good[first], third: good[third]}, third, "begins with record 4 where 3 belongs")
-    corrupt({second: c, third: d}, second, "begins with record 3 where 1 belongs")
+    corrupt({second: c, third: d}, second, "the log begins with record 3")
     corrupt({**good, second: c[:-1]}, second, "a later segment exists")
     corrupt({**good, first: a + b[:-8] + bytes(48)}, first, "a later segment exists")
     corrupt({**good, first: a + bytes(len(b))}, second, "where 2 belongs")
