@@ -204,8 +204,11 @@ def test_a_copy_that_differs_is_not_overwritten(data: Path, tmp_path: Path) -> N
     assert (log / name).exists()
 
 
+NEVER = 0
+
+
 class Failing(OsFiles):
-    """Fails at the call number ``at``."""
+    """Fails at the call number ``at``; syncs nothing, which would only take time here."""
 
     def __init__(self, at: int) -> None:
         self.left = at
@@ -225,7 +228,6 @@ class Failing(OsFiles):
 
     def fsync(self, handle: int) -> None:
         self._count()
-        super().fsync(handle)
 
     def rename(self, old: Path, new: Path) -> None:
         self._count()
@@ -233,7 +235,6 @@ class Failing(OsFiles):
 
     def sync_directory(self, path: Path) -> None:
         self._count()
-        super().sync_directory(path)
 
     def remove(self, path: Path) -> None:
         self._count()
@@ -257,7 +258,7 @@ def test_whatever_fails_and_whenever_nothing_is_lost_and_it_can_be_done_again(ma
             failed = True
         together = checked(data / "log", to, trusted=report.keys[0])
         assert together.damage is None and together.records == report.records, f"call {at}"
-        move(data / "log", to, FILES, verification.anchors, below)
+        move(data / "log", to, Failing(NEVER), verification.anchors, below)
         assert checked(data / "log").damage is None and checked(to).damage is None
         shutil.rmtree(tmp_path / str(at))
     assert at > 20
