@@ -42,6 +42,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if place in (len(EVENTS) // 2, len(EVENTS) - 3):
             make_snapshot(data, FILES, up_to=journal.durable)
     journal.close()
+    for _, path in list_segments(data / "log", FILES)[0]:
+        # A file that ends early counts as if zeros followed, and nobody has to copy 64 MiB of them.
+        path.write_bytes(path.read_bytes().rstrip(b"\0") + bytes(8))
     return data
 
 
