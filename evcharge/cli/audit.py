@@ -22,6 +22,7 @@ from evcharge.audit.keys import CURRENT, NEXT, BadKeyFile, load, make
 from evcharge.audit.merkle import BadProof
 from evcharge.audit.note import BadNote, Verifier
 from evcharge.audit.proof import MAX_PROOF_FILE, CannotProve, Proof, Prover, check
+from evcharge.audit.receipt import record_of_ticket, ticket_told
 from evcharge.audit.record import FIRST_SEQ
 from evcharge.audit.verify import Progress, Report, Verification
 from evcharge.central.recall import Diverged
@@ -130,14 +131,23 @@ def _say(report: Report, folding: Folding | None) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A checkpoint that you kept: prove that the log still begins like that.",
 )
+@click.option("--ticket", help="Prove the record of this ticket: the receipt that its driver can check.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the proof here; default: stdout.")
 @ARCHIVE
-def prove(directory: Path, seq: int | None, older: Path | None, out: Path | None, archive: Path | None) -> None:
-    """Prove to others that record SEQ is in the signed log, or (--since) that an older signed log is its beginning."""
-    if (seq is None) == (older is None):
-        raise click.UsageError("Give the number of a record, or --since with a checkpoint.")
+def prove(
+    directory: Path, seq: int | None, older: Path | None, ticket: str | None, out: Path | None, archive: Path | None
+) -> None:
+    """Prove to others that record SEQ is in the signed log, or (--since) that an older signed log is its beginning.
+
+    With --ticket the record is that of a ticket: a receipt, which holds the ticket and the proof.
+    """
+    if [seq, older, ticket].count(None) != 2:
+        raise click.UsageError("Give the number of a record, --ticket, or --since with a checkpoint.")
+    files = files_of(archive)
     with _errors():
-        prover = Prover(directory, files_of(archive))
+        if ticket is not None:
+            seq = record_of_ticket(directory, files, ticket)
+        prover = Prover(directory, files)
         proof: Proof
         if older is not None:
             proof = prover.consistency(older.read_bytes()[:MAX_PROOF_FILE])
@@ -179,8 +189,8 @@ def check_proof(file: Path, keys: Sequence[Verifier], as_json: bool) -> None:
     ok = click.style("ok", fg="green", bold=True)
     if shown.kind == "inclusion":
         click.echo(f"{ok}  record {shown.seq:,} is in the log {escaped(shown.origin)}, signed up to {shown.size:,}")
-        body = msgspec.msgpack.decode(shown.body)
-        click.echo(escaped(msgspec.json.encode(body).decode()))
+        told = ticket_told(shown.body)
+        click.echo(escaped(told or msgspec.json.encode(msgspec.msgpack.decode(shown.body)).decode()))
     else:
         click.echo(f"{ok}  the log {escaped(shown.origin)} of {shown.size:,} records begins with that of {shown.seq:,}")
 

@@ -14,12 +14,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from evcharge.audit.attest import Attestor
 from evcharge.audit.checkpoints import CHECKPOINTS, read_checkpoints
+from evcharge.audit.event_codec import encode
 from evcharge.audit.files import OsFiles
+from evcharge.audit.keys import CURRENT, load
+from evcharge.audit.receipt import ticket_told
+from evcharge.audit.recovery import recover
 from evcharge.audit.segments import segment_name
 from evcharge.central.recall import recall
 from evcharge.cli.audit import cli
+from evcharge.domain.events import TicketAdjusted, TicketIssued
+from evcharge.domain.state import Stamp
 from tests.domain.test_properties import World
+from tests.support.samples import SAMPLES
 from tests.support.scenario import BEN, OTHER, Scenario, connected, request, site
 
 FILES = OsFiles()
@@ -206,3 +214,33 @@ def test_the_command_follows_a_log_until_nobody_reads(made: Path) -> None:
         assert "mark" in first
         process.terminate()
         assert "Traceback" not in process.stderr.read()
+
+
+def attestor_of(data: Path) -> Attestor:
+    signer = load(data / "log-key", CURRENT, FILES)
+    assert signer is not None
+    attestor = Attestor(data / "log", FILES, signer)
+    attestor.signing = True
+    return attestor
+
+
+def test_a_ticket_has_its_receipt(data: Path, tmp_path: Path) -> None:
+    issued = next(sample for sample in SAMPLES if isinstance(sample, TicketIssued))
+    journal = recover(data / "log", FILES, lambda *_: None, attestor=attestor_of(data))
+    journal.append(encode(issued, Stamp(at_ms=1, clock_ms=2)))
+    journal.flush()
+    journal.close()
+    receipt, ticket = tmp_path / "receipt", issued.ticket
+    assert run("prove", data / "log", "--ticket", ticket.ticket_id, "--out", receipt).exit_code == 0
+    shown = run("check-proof", receipt, "--key", key_of(data))
+    assert shown.exit_code == 0 and f"ticket {ticket.ticket_id}: {ticket.driver_id} at" in shown.stdout
+    none = run("prove", data / "log", "--ticket", "t-none")
+    assert (none.exit_code, "no ticket t-none" in none.stderr) == (1, True)
+    assert run("prove", data / "log", 1, "--ticket", "t-none").exit_code == 2
+
+
+def test_other_records_tell_no_ticket() -> None:
+    assert ticket_told(EVENTS[0]) == "" and ticket_told(b"nonsense") == ""
+    adjusted = next(sample for sample in SAMPLES if isinstance(sample, TicketAdjusted))
+    told = ticket_told(encode(adjusted, Stamp(at_ms=1, clock_ms=2)))
+    assert told.startswith(f"ticket {adjusted.ticket_id} adjusted by {adjusted.energy_wh} Wh")
