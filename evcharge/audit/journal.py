@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +19,7 @@ from evcharge.audit.attest import Attestor
 from evcharge.audit.files import Files
 from evcharge.audit.record import HEADER_SIZE, MARK, encode
 from evcharge.audit.segments import Segment, segment_name
+from evcharge.audit.threads import Joinable, SystemThreads, Threads
 
 # The next segment is made as soon as the one before it is in use: it is the room that running sessions are sure of. On
 # a disk that has no room for it this is looked at again after so long, seconds; the open segment takes some more.
@@ -49,6 +48,7 @@ class Journal:
         last: int,
         chain: bytes,
         attestor: Attestor | None = None,
+        threads: Threads | None = None,
     ) -> None:
         """For ``recover`` only: ``segment`` is the open one, durable, and holds everything up to ``last``."""
         self.durable = last
@@ -57,6 +57,8 @@ class Journal:
         """Highest sequence number given out."""
         self._directory = directory
         self._files = files
+        self._threads = threads or SystemThreads()
+        self._now = self._threads.monotonic
         self._lock: int | None = lock
         self._segment = segment
         self._spare: Segment | None = None
@@ -67,13 +69,13 @@ class Journal:
         self._mark_after_s: float | None = None
         # When the newest record became durable, if it is not a mark itself.
         self._unmarked_s: float | None = None
-        self._wake = threading.Condition()
+        self._wake = self._threads.condition()
         self._pending: list[bytes] = []
         # How many pending records the writer thread waits for; it is told only then.
         self._wanted = 1
         self._closing = False
         self._error: BaseException | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: Joinable | None = None
         self._notify: Callable[[int], None] = _ignore
         self._failed: Callable[[BaseException], None] = _ignore
 
@@ -126,8 +128,7 @@ class Journal:
         if self._thread is not None or self._closing:
             raise RuntimeError("a journal is started once")
         self._notify, self._failed, self._mark_after_s = notify, failed, mark_after_s
-        self._thread = threading.Thread(target=self._run, name="evcharge-journal", daemon=True)
-        self._thread.start()
+        self._thread = self._threads.start(self._run, "evcharge-journal")
 
     def close(self) -> None:
         """Write and sync what is pending (and notify), then give the log back. Blocks; again: does nothing.
@@ -153,7 +154,7 @@ class Journal:
         began = float("-inf")
         try:
             while self._wait(began + PACE_S):
-                began = time.monotonic()
+                began = self._now()
                 self._write()
                 self._prepare()
         except OSError as error:
@@ -167,7 +168,7 @@ class Journal:
         records = self._commit()
         if records:
             self._notify(self.durable)
-        now = time.monotonic()
+        now = self._now()
         if records:
             self._unmarked_s = None if is_mark(records[-1]) else now
         if self._attestor is not None:
@@ -182,7 +183,7 @@ class Journal:
         with self._wake:
             self._wanted = ENOUGH
             while len(self._pending) < ENOUGH and not self._closing:
-                left_s = not_before - time.monotonic()
+                left_s = not_before - self._now()
                 if left_s <= 0:
                     break
                 self._wake.wait(left_s)
@@ -191,7 +192,7 @@ class Journal:
                 due = self._due_s()
                 if due is None:
                     self._wake.wait()
-                elif (left_s := due - time.monotonic()) > 0:
+                elif (left_s := due - self._now()) > 0:
                     self._wake.wait(left_s)
                 else:
                     self._mark_when_due()
@@ -210,7 +211,7 @@ class Journal:
 
     def _mark_when_due(self) -> None:
         due = self._mark_s()
-        if due is not None and time.monotonic() >= due:
+        if due is not None and self._now() >= due:
             self.append(MARK)
 
     def _commit(self) -> list[bytes]:
@@ -251,10 +252,10 @@ class Journal:
 
         Where it would take the disk's last room it is not tried: the log would die of it.
         """
-        if self._spare is not None or time.monotonic() < self._prepare_after_s:
+        if self._spare is not None or self._now() < self._prepare_after_s:
             return
         if self._files.free(self._directory) <= self._segment_bytes:
-            self._prepare_after_s = time.monotonic() + PREPARE_AGAIN_S
+            self._prepare_after_s = self._now() + PREPARE_AGAIN_S
             return
         self._spare = self._draft()
 
@@ -271,7 +272,7 @@ class Journal:
         """Sign the end, and close every handle; the lock last."""
         if self._attestor is not None:
             with suppress(OSError):
-                self._attestor.close(time.monotonic(), failed=self._error is not None)
+                self._attestor.close(self._now(), failed=self._error is not None)
         self._segment.close()
         if self._spare is not None:
             self._spare.close()

@@ -13,6 +13,7 @@ from evcharge.audit.journal import Journal
 from evcharge.audit.record import MARK, Record
 from evcharge.audit.replay import FROM_THE_FIRST, CleanEnd, Corrupt, End, Start, TornTail, replay
 from evcharge.audit.segments import SEGMENT_BYTES, Segment, remove_drafts, segment_name
+from evcharge.audit.threads import Threads
 
 
 class LogInUse(Exception):
@@ -39,12 +40,13 @@ def recover(
     segment_bytes: int = SEGMENT_BYTES,
     attestor: Attestor | None = None,
     start: Start = FROM_THE_FIRST,
+    threads: Threads | None = None,
 ) -> Journal:
     """Replay the log through ``apply(seq, body)``, make its end sound, append a mark; ready for ``start``.
 
     The new mark goes through ``apply`` as well, so that the state is what the next replay will give;
     everything is durable at return. A missing directory is made (0700). ``start``: behind a snapshot that was applied
-    already.
+    already; ``threads``: where the writer runs, by default a thread of this process.
     Raises LogInUse, CorruptLog (nothing was changed), OSError (the disk cannot be read or written).
     """
     files.make_directory(directory)
@@ -64,7 +66,7 @@ def recover(
         with suppress(OSError):
             files.close(lock)
         raise
-    journal = Journal(directory, files, lock, segment, segment_bytes, last, chain, attestor)
+    journal = Journal(directory, files, lock, segment, segment_bytes, last, chain, attestor, threads)
     try:
         _make_ready(attestor)
         seq = journal.mark()

@@ -20,6 +20,7 @@ from evcharge.audit.note import Signer, Verifier
 from evcharge.audit.recovery import recover
 from evcharge.audit.replay import FROM_THE_FIRST, Start
 from evcharge.audit.snapshot import BadSnapshot, Snapshot, newest, snapshot_name, start_of, verifiers
+from evcharge.audit.threads import Threads
 from evcharge.domain.digest import RULES, fingerprint
 from evcharge.domain.events import PeerConnected, PeerDisconnected
 from evcharge.domain.evolve import evolve
@@ -99,10 +100,18 @@ def remember_source(sources: dict[str, int], stamp: Stamp) -> None:
             del sources[next(iter(sources))]
 
 
-def recall(data_dir: Path, files: Files, *, origin: str, entropy: Callable[[int], bytes]) -> Recalled:
+def recall(
+    data_dir: Path,
+    files: Files,
+    *,
+    origin: str,
+    entropy: Callable[[int], bytes],
+    threads: Threads | None = None,
+) -> Recalled:
     """Recover the log in ``data_dir / "log"``, with its signing key in ``data_dir / "log-key"``.
 
-    ``origin`` names a log that is new. Raises LogInUse, CorruptLog, BadKeyFile, Diverged, UnknownKind, OSError.
+    ``origin`` names a log that is new; ``threads``: where its writer runs. Raises LogInUse, CorruptLog, BadKeyFile,
+    Diverged, UnknownKind, OSError.
     """
     keys, directory = data_dir / "log-key", data_dir / "log"
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -119,7 +128,7 @@ def recall(data_dir: Path, files: Files, *, origin: str, entropy: Callable[[int]
     # What a replay builds stays: looking at it again and again for garbage took a third of the time.
     gc.disable()
     try:
-        _recover(recalled, directory, files, signer, retired)
+        _recover(recalled, directory, files, signer, retired, threads)
     finally:
         gc.enable()
     if successor is not None:
@@ -129,9 +138,18 @@ def recall(data_dir: Path, files: Files, *, origin: str, entropy: Callable[[int]
     return recalled
 
 
-def _recover(recalled: Recalled, directory: Path, files: Files, signer: Signer, retired: Signer | None) -> None:
+def _recover(
+    recalled: Recalled,
+    directory: Path,
+    files: Files,
+    signer: Signer,
+    retired: Signer | None,
+    threads: Threads | None,
+) -> None:
     start = resume(recalled, directory, files, [each.verifier for each in (signer, retired) if each is not None])
-    recalled.journal = recover(directory, files, recalled.apply, attestor=recalled.attestor, start=start)
+    recalled.journal = recover(
+        directory, files, recalled.apply, attestor=recalled.attestor, start=start, threads=threads
+    )
     try:
         _name_key(recalled, signer, retired)
     except BaseException:

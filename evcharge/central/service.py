@@ -15,6 +15,7 @@ import structlog
 
 from evcharge.audit.files import Files, OsFiles
 from evcharge.audit.journal import JournalFailed
+from evcharge.audit.threads import Threads
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
@@ -72,12 +73,14 @@ class Central:
         *,
         entropy: Callable[[int], bytes] = os.urandom,
         files: Files | None = None,
+        threads: Threads | None = None,
     ) -> None:
         self._settings = settings
         self._bootstrap = bootstrap
         self._clock = clock
         self._entropy = entropy
         self._files = files or OsFiles()
+        self._threads = threads
         self.log_dir = settings.data_dir / "log"
         self._loop = asyncio.get_running_loop()
         # Bound once: it is asked twice for every connection, and mostly to say nothing.
@@ -220,7 +223,11 @@ class Central:
         """Replay the log into the state."""
         own_key = self._bootstrap.credential.central_public_key
         recalled = recall(
-            self._settings.data_dir, self._files, origin=f"evcharge/{key_id(own_key).hex()}", entropy=self._entropy
+            self._settings.data_dir,
+            self._files,
+            origin=f"evcharge/{key_id(own_key).hex()}",
+            entropy=self._entropy,
+            threads=self._threads,
         )
         self.state = recalled.state
         for source, clock_ms in recalled.sources.items():
