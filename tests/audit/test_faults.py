@@ -11,7 +11,7 @@ from evcharge.audit.journal import Journal, JournalFailed
 from evcharge.audit.record import MARK
 from evcharge.audit.replay import Corrupt
 from tests.audit.support import HERE, Facts, events, open_journal, read, started
-from tests.support.disk import Disk, Fault
+from tools.simulate.disk import Disk, Fault
 
 BODIES = [b"event %02d" % number + b"." * (number * 7 % 90) for number in range(24)]
 POWER_LOSSES = 6

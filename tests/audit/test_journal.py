@@ -21,7 +21,7 @@ from evcharge.audit.recovery import CorruptLog, LogInUse, recover
 from evcharge.audit.replay import CleanEnd, TornTail
 from evcharge.audit.segments import segment_name
 from tests.audit.support import HERE, LIMIT_S, Facts, events, open_journal, read, started
-from tests.support.disk import Disk
+from tools.simulate.disk import Disk
 
 
 def written(directory: Path, bodies: list[bytes], segment_bytes: int = 512) -> None:

@@ -15,7 +15,7 @@ from evcharge.audit.recovery import CorruptLog
 from evcharge.audit.replay import CleanEnd, Corrupt, TornTail
 from evcharge.audit.segments import segment_name
 from tests.audit.support import HERE, events, open_journal, read, records_bytes
-from tests.support.disk import Disk, Inode
+from tools.simulate.disk import Disk, Inode
 
 BODIES = [b"first", b"second, longer", b"", b"fourth" * 9, MARK]
 ROOM = 120

@@ -17,7 +17,7 @@ from evcharge.domain import events as e
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from tests.support.central import Site
-from tests.support.disk import Disk, Fault
+from tools.simulate.disk import Disk, Fault
 
 HERE = Path("/nowhere")
 PLENTY = 1 << 40

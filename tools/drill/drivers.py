@@ -55,6 +55,7 @@ class Drivers:
         rng: Random,
         energy_wh: tuple[int, int],
         end_early: float,
+        entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """``energy_wh``: from, to; a charge ends by itself even when its driver is gone. ``end_early``: share of the
         charges that their driver ends.
@@ -70,7 +71,7 @@ class Drivers:
                 credential,
                 *address,
                 clock=clock,
-                entropy=os.urandom,
+                entropy=entropy,
                 watcher=Confirming(),
                 connect_s=CONNECT_S,
                 make_client=make_client,

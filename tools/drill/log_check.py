@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from evcharge.audit.event_codec import LoggedEvent, decode
-from evcharge.audit.files import OsFiles
+from evcharge.audit.files import Files, OsFiles
 from evcharge.audit.record import Record
 from evcharge.audit.replay import CleanEnd, End, TornTail, replay
 from evcharge.domain import events as e
@@ -23,8 +23,8 @@ from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Role, SessionStatus, State, Ticket
 from tools.drill.history import Ack
 
-# Refusals that Central gives without a record: it goes down, or its log is what is late.
-UNLOGGED = frozenset({RefusalReason.DRAINING.value, RefusalReason.OVERLOADED.value})
+# Refusals that Central gives without a record: it goes down, or its log is what is late or short of room.
+UNLOGGED = frozenset({RefusalReason.DRAINING, RefusalReason.OVERLOADED, RefusalReason.DISK_LOW})
 # Sentences of one kind that are kept; the count goes on.
 KEPT = 10
 
@@ -78,10 +78,10 @@ class LogFacts:
         self._last_at_ms = 0
 
     @classmethod
-    def read(cls, directory: Path) -> LogFacts:
+    def read(cls, directory: Path, files: Files | None = None) -> LogFacts:
         """Fold up the log in ``directory``; it must not grow meanwhile. Raises OSError, UnknownKind."""
         facts = cls()
-        for item in replay(directory, OsFiles()):
+        for item in replay(directory, files or OsFiles()):
             if isinstance(item, Record):
                 facts.records += 1
                 logged = decode(item.body)
