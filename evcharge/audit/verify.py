@@ -6,7 +6,7 @@ its root, every change of the key by the key before it. FORMAT.md §5, §8 to §
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ from evcharge.audit.files import Files
 from evcharge.audit.merkle import Frontier, leaf_hash
 from evcharge.audit.note import BadNote, Verifier, open_checkpoint
 from evcharge.audit.record import Record
-from evcharge.audit.replay import Corrupt, TornTail, replay
+from evcharge.audit.replay import Corrupt, End, TornTail, replay
 from evcharge.audit.segments import list_segments
 
 # Records between two calls of ``progress``, and hashed leaves that wait for the tree: many small steps cost time.
@@ -93,7 +93,7 @@ class Verification:
             return report
         due = self._due()
         leaves, done = self._leaves, 0
-        for item in replay(self._directory, self._files):
+        for item in self._items():
             if isinstance(item, Record):
                 leaves.append(leaf_hash(item.seq, item.durable, item.body))
                 done += item.size
@@ -120,6 +120,10 @@ class Verification:
         if progress is not None:
             progress(total, total)
         return report
+
+    def _items(self) -> Iterator[Record | End]:
+        """What is checked, in order: all of it."""
+        return replay(self._directory, self._files)
 
     def _measure(self) -> int:
         """Bytes of all segments."""
