@@ -49,6 +49,8 @@ class LogTree:
         self._handle = handle
         # Up to here the file is believed to hold the nodes already; the edge there is compared before it is used.
         self._stored = stored
+        # What `size` says, whole at any moment, for whoever asks from another thread.
+        self._edge = Frontier()
         self._waiting = bytearray()
         self._written = 0
         self._trusted = stored == 0
@@ -79,7 +81,7 @@ class LogTree:
             self._waiting += b"".join(made)
             if len(self._waiting) >= _WRITE_BYTES:
                 self.flush()
-            self.size = self.frontier.size
+            self._show()
 
     def finish(self) -> None:
         """The log ends here, or the file: are they the same tree? What the file has beyond is overwritten later."""
@@ -99,7 +101,11 @@ class LogTree:
     def _trust(self) -> None:
         self._written = merkle.stored_count(self.frontier.size) * HASH_SIZE
         self._trusted = True
-        self.size = self.frontier.size
+        self._show()
+
+    def _show(self) -> None:
+        self._edge = self.frontier.copy()
+        self.size = self._edge.size
 
     def flush(self) -> None:
         """Give everything to the file; not synced. Raises OSError."""
@@ -130,6 +136,22 @@ class LogTree:
         if not 0 <= size <= self.size:
             raise ValueError(f"the log has {self.size} records, not {size}")
         return merkle.subtree_root(0, size, self._node)
+
+    def begins_with(self, size: int, root: bytes) -> bool:
+        """Did the first ``size`` records have this root? Raises as ``root_at``.
+
+        The file's nodes prove nothing by themselves, for who changes a log can change them too: they count where they
+        lead from that root to the one that the records have given.
+        """
+        edge = self._edge
+        if not 0 <= size <= edge.size:
+            raise ValueError(f"the log has {edge.size} records, not {size}")
+        proof = merkle.consistency_proof(size, edge.size, self._node) if size else []
+        try:
+            merkle.check_consistency(size, root, edge.size, edge.root(), proof)
+        except merkle.BadProof:
+            return False
+        return True
 
     def inclusion(self, seq: int, size: int) -> list[bytes]:
         """The proof that record ``seq`` is in the tree of ``size`` records. Raises as ``root_at``."""

@@ -168,6 +168,7 @@ class Verification:
         keys = [str(key) for key in self._keys]
         self.anchors[seq] = Anchor(seq=seq, durable=durable, chain=chain.hex(), edge=edge, keys=keys)
 
+
     def _measure(self) -> int:
         """Bytes of all segments."""
         segments, _ = list_segments(self._directory, self._files)

@@ -62,8 +62,8 @@ class Witnesses:
         if checkpoint.size > size:
             return f"the log had {checkpoint.size} records, and has {size}"
         try:
-            root = self._tree.root_at(checkpoint.size)
+            same = self._tree.begins_with(checkpoint.size, checkpoint.root)
         except (TreeDamaged, OSError) as error:
             log.warning("witness.not_compared", why=str(error))
             return ""
-        return "" if root == checkpoint.root else f"the first {checkpoint.size} records were others"
+        return "" if same else f"the first {checkpoint.size} records were others"

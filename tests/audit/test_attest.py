@@ -102,6 +102,8 @@ def test_proofs_of_a_running_log(tmp_path: Path) -> None:
     records = written(tmp_path, 70)
     journal, attestor = opened(tmp_path)
     tree, at = attestor.tree, roots(read(tmp_path, FILES)[0])
+    assert all(tree.begins_with(size, root) for size, root in enumerate(at))
+    assert not any(tree.begins_with(size, root) for size, root in enumerate([*at[1:], at[0]]))
     assert tree.size == len(at) - 1 == len(records) + 1
     for size in range(tree.size + 1):
         assert tree.root_at(size) == at[size]
@@ -110,7 +112,12 @@ def test_proofs_of_a_running_log(tmp_path: Path) -> None:
         merkle.check_inclusion(leaf, seq - 1, 72, tree.inclusion(seq, 72), at[72])
     for first in (1, 64, 72):
         merkle.check_consistency(first, at[first], 72, at[72], tree.consistency(first, 72))
-    for ask in (lambda: tree.root_at(73), lambda: tree.inclusion(1, 73), lambda: tree.consistency(1, 73)):
+    for ask in (
+        lambda: tree.root_at(73),
+        lambda: tree.begins_with(73, at[0]),
+        lambda: tree.inclusion(1, 73),
+        lambda: tree.consistency(1, 73),
+    ):
         with pytest.raises(ValueError, match="the log has 72"):
             ask()
     journal.close()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from evcharge.audit.merkle import Frontier, leaf_hash
+from evcharge.audit.files import OsFiles
+from evcharge.audit.merkle import Frontier, leaf_hash, stored_index
 from evcharge.audit.note import Checkpoint, Signer, write_note
-from evcharge.audit.tree import LogTree
+from evcharge.audit.tree import TREE, LogTree, open_tree
 from evcharge.central.witnesses import REMEMBERED, Witnesses
 from evcharge.domain import events as e
 from evcharge.net.client import RequestRefused
@@ -131,6 +132,24 @@ def test_what_the_log_did_not_sign_proves_nothing(tmp_path: Path) -> None:
     assert case.show(13, log="evcharge/other", signer=Signer("evcharge/other", b"x" * 32)) == ""
     case.witnesses.show(b"anything", "driver:anna")
     assert case.told == []
+
+
+def test_nodes_that_were_planted_do_not_hide_another_past(tmp_path: Path) -> None:
+    """Who puts an older log back can write into `tree` too: the nodes of the past that a witness remembers."""
+    now = Frontier()
+    nodes = now.extend([*LEAVES[:8], *(leaf_hash(seq, 0, b"another %d" % seq) for seq in range(9, 21))])
+    remembered = Frontier()
+    remembered.extend(LEAVES[:12])
+    nodes[stored_index(2, 2)] = remembered.edge[-1]
+    (tmp_path / TREE).write_bytes(b"".join(nodes))
+    tree = open_tree(tmp_path, OsFiles())
+    tree.begin(now)
+    assert not tree.damaged and tree.root_at(12) == remembered.root(), "the file says what the witness says"
+    told: list[str] = []
+    note = write_note(Checkpoint("evcharge/test", 12, remembered.root()).text(), [SIGNER])
+    Witnesses(tree, [SIGNER.verifier], told.append).show(note, "driver:anna")
+    assert told and "first 12 records were others" in told[0]
+    tree.close()
 
 
 def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:

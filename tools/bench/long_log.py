@@ -27,10 +27,11 @@ MAX_W = Watts(11_000)
 class Site:
     """Charge points that are busy one after the other, and what Central writes of them."""
 
-    def __init__(self, *, points: int = 200, substations: int = 4) -> None:
+    def __init__(self, *, points: int = 200, substations: int = 4, say_state_every: int = SAY_STATE_EVERY) -> None:
         self.state = State()
         self._digest = Digest(self.state)
         self._ms = 1_700_000_000_000
+        self._say_state_every = say_state_every
         self._substations = [SubstationId(f"north-{number}") for number in range(substations)]
         self._points = [ChargePointId(f"CP-{number:05}") for number in range(points)]
 
@@ -47,7 +48,7 @@ class Site:
                 evolve(self.state, event, stamp)
                 yield encode(event, stamp)
                 unsaid += 1
-            if unsaid >= SAY_STATE_EVERY:
+            if unsaid >= self._say_state_every:
                 unsaid = 0
                 yield state_body(RULES, self._digest.value())
 

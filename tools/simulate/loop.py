@@ -96,7 +96,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     # --- processes ------------------------------------------------------------------------------------------------
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
         if context is None:
             context = copy_context()
         process = context.get(CURRENT)
@@ -104,10 +104,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             return super().call_soon(callback, *args, context=context)
         return super().call_soon(process.run, callback, *args, context=context)
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
         return self.call_soon(callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
         if context is None:
             context = copy_context()
         process = context.get(CURRENT)
@@ -123,9 +123,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             try:
                 result = func(*args)
             except Exception as error:
-                future.cancelled() or future.set_exception(error)
+                if not future.cancelled():
+                    future.set_exception(error)
             else:
-                future.cancelled() or future.set_result(result)
+                if not future.cancelled():
+                    future.set_result(result)
 
         self.threads.start(body, "executor")
         return future
@@ -153,4 +155,5 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 def _told(context: dict[str, Any]) -> str:
     error = context.get("exception")
-    return context["message"] if error is None else f"{context['message']}: {error!r}"
+    message: str = context["message"]
+    return message if error is None else f"{message}: {error!r}"

@@ -177,18 +177,22 @@ class CentralMachine(Machine):
             except OSError as error:
                 self.world.note(f"central does not start: {error}")
             else:
-                self.central = central
-                self.world.network.alias(CENTRAL, (self.host, central.port))
-                error = await central.failure
-                self.world.note(f"central stops itself: {error!r}")
-                if not isinstance(error.__cause__, OSError):
-                    self.world.wrong("crashed", f"Central: {error!r}")
-                self.central = None
-                await central.stop()
+                await self._serve(central)
             self.stops += 1
             # The supervisor's new process meets the same machine, with a disk that works again.
             self.volume = self.volume.kill()
             await asyncio.sleep(1.0)
+
+    async def _serve(self, central: Central) -> None:
+        """Until it stops itself."""
+        self.central = central
+        self.world.network.alias(CENTRAL, (self.host, central.port))
+        failure = await central.failure
+        self.world.note(f"central stops itself: {failure!r}")
+        if not isinstance(failure.__cause__, OSError):
+            self.world.wrong("crashed", f"Central: {failure!r}")
+        self.central = None
+        await central.stop()
 
     def kill(self, *, silent: bool = False) -> None:
         super().kill(silent=silent)

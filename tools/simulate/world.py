@@ -7,7 +7,6 @@ import gc
 import random
 import sys
 import tempfile
-from contextlib import suppress
 from hashlib import sha256
 from heapq import heappop, heappush
 from pathlib import Path
@@ -18,13 +17,11 @@ import msgspec
 from evcharge.audit.files import Files
 from evcharge.audit.folding import Folding
 from evcharge.audit.verify import Verification
-from evcharge.domain.events import IncidentRaised
 from protocol.credentials import Role
 from tools.drill.history import Ack
 from tools.drill.log_check import LogFacts
-from tools.simulate.loop import CURRENT, Process, Stuck, VirtualLoop
+from tools.simulate.loop import Process, Stuck, VirtualLoop
 from tools.simulate.machines import (
-    CENTRAL_HOST,
     REGISTRY_HOST,
     CentralMachine,
     DriverMachine,
