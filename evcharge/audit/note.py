@@ -172,11 +172,12 @@ class Note(NamedTuple):
         found: list[Verifier] = []
         for name, key_id, signature in self.signatures:
             verifier = known.get((name, key_id))
-            if verifier is None or verifier in found:
+            if verifier is None:
                 continue
             if not verifier.holds(self.text, signature):
                 raise BadNote(f"the signature of {name} is wrong: the note was changed, or another key has made it")
-            found.append(verifier)
+            if verifier not in found:
+                found.append(verifier)
         if not found:
             raise BadNote("no known key has signed the note")
         return found
@@ -214,15 +215,20 @@ def split_notes(data: bytes) -> list[bytes]:
 
 def check_origin(name: str) -> None:
     """Raises ValueError unless a note's key may have this name (c2sp.org/signed-note)."""
-    if not name or len(name.encode()) > MAX_ORIGIN or "+" in name or any(c.isspace() for c in name):
+    if not _is_key_name(name) or len(name.encode()) > MAX_ORIGIN:
         raise ValueError(f"a log's name has 1 to {MAX_ORIGIN} bytes, no space and no plus sign")
     if not name.isprintable():
         raise ValueError("a log's name can be printed")
 
 
+def _is_key_name(name: str) -> bool:
+    """What c2sp.org/signed-note says of the name of any key, a stranger's too."""
+    return name != "" and "+" not in name and not any(char.isspace() for char in name)
+
+
 def _signature(line: str) -> tuple[str, bytes, bytes]:
     name, _, encoded = line.removeprefix(_SIGNATURE).partition(" ")
-    if not line.startswith(_SIGNATURE) or not name or not encoded:
+    if not line.startswith(_SIGNATURE) or not _is_key_name(name) or not encoded:
         raise BadNote("a signature is a dash, a name and base64")
     raw = _base64(encoded)
     if len(raw) <= _KEY_ID_SIZE:

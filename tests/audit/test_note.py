@@ -99,6 +99,22 @@ def test_unknown_signatures_and_extensions_do_not_matter() -> None:
     assert open_checkpoint(write_note(text, [OTHER, SIGNER]), [SIGNER.verifier]) == CHECKPOINT
 
 
+@pytest.mark.parametrize("name", ["a+b", "a\u2003b", "a\u00a0b", "a\u0085b", "\u2028"])
+def test_a_strangers_name_is_a_legal_one_too(name: str) -> None:
+    """Go's verifier refuses the whole note."""
+    with pytest.raises(BadNote, match="a dash, a name"):
+        open_checkpoint(NOTE + f"\u2014 {name} {base64.b64encode(bytes(68)).decode()}\n".encode(), [SIGNER.verifier])
+
+
+def test_every_signature_by_a_known_key_is_verified() -> None:
+    """c2sp.org/signed-note: MUST; one that is right does not excuse another."""
+    right, wrong = SIGNER.line(CHECKPOINT.text()).encode(), SIGNER.line("x\n").encode()
+    assert open_checkpoint(NOTE + right, [SIGNER.verifier]) == CHECKPOINT
+    assert Note.parse(NOTE + right).verified([SIGNER.verifier]) == [SIGNER.verifier]
+    with pytest.raises(BadNote, match="is wrong"):
+        open_checkpoint(NOTE + wrong, [SIGNER.verifier])
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -28,16 +28,16 @@ NORTH, SOUTH = SubstationId("north"), SubstationId("south")
 
 
 class Site(Domain):
-    """Central and three charge points with two connectors each, at two substations."""
+    """Central and charge points with two connectors each, at two substations."""
 
-    def __init__(self, capacity_w: int = 16_000) -> None:
+    def __init__(self, capacity_w: int = 16_000, charge_points: int = 3) -> None:
         super().__init__()
         self.config = SiteConfig(
             capacities={NORTH: Watts(capacity_w), SOUTH: Watts(9_000)},
             assignments={ChargePointId("cp-2"): SOUTH},
             settle_ms=SETTLE_MS,
         )
-        self.cps = {ChargePointId(f"cp-{i}"): _charge_point(i) for i in range(3)}
+        self.cps = {ChargePointId(f"cp-{i}"): _charge_point(i) for i in range(charge_points)}
         self.monitors: dict[ChargePointId, Fence] = {}
         self.wires: dict[ChargePointId, Wire] = {}
         """The channels that Central believes in."""

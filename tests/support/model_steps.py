@@ -21,7 +21,7 @@ def run(site: Site, program: bytes) -> None:
     """Three bytes are one step: what, at which charge point, how."""
     for i in range(0, len(program) - 2, 3):
         what, where, how = program[i : i + 3]
-        STEPS[what % len(STEPS)](site, ChargePointId(f"cp-{where % 3}"), how)
+        STEPS[what % len(STEPS)](site, ChargePointId(f"cp-{where % len(site.cps)}"), how)
 
 
 def _settle(site: Site, _cp_id: ChargePointId, _how: int) -> None:
