@@ -8,9 +8,11 @@ proofs may be asked for from any.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from evcharge.audit.checkpoints import BadCheckpoints, Checkpoints, Kept, read_checkpoints
 from evcharge.audit.control import SIGNING_KEY, signing_key
@@ -20,7 +22,9 @@ from evcharge.audit.note import BadNote, Signer, Verifier, open_checkpoint
 from evcharge.audit.record import FIRST_SEQ, Record
 from evcharge.audit.replay import Corrupt, replay
 from evcharge.audit.segments import list_segments
-from evcharge.audit.tree import TREE, LogTree, leaf_of, open_tree
+from evcharge.audit.tree import TREE, LogTree, TreeDamaged, leaf_of, open_tree
+
+log = structlog.get_logger(__name__)
 
 # Checkpoints that a start compares with the log, the newest ones: enough for hours, in a second. Offline, `verify`
 # compares all of them.
@@ -172,6 +176,21 @@ class Attestor:
                 self.tree.extend([leaf_hash(item.seq, item.durable, item.body)])
         self.tree.finish()
         return None
+
+    def mend(self) -> None:
+        """Make the file of nodes agree with the records, which are what counts; on any thread, while the log grows.
+
+        Raises TreeDamaged: the first records were archived, so nobody can tell. OSError.
+        """
+        size = self.tree.size
+        segments, _ = list_segments(self._directory, self._files)
+        if segments and segments[0].first_seq > FIRST_SEQ:
+            raise TreeDamaged(f"records 1 to {segments[0].first_seq - 1} were archived")
+        records = (item for item in replay(self._directory, self._files) if isinstance(item, Record))
+        leaves = (leaf_hash(item.seq, item.durable, item.body) for item in islice(records, size))
+        wrong = self.tree.mend(leaves)
+        if wrong:
+            log.error("log.tree_mended", sentence=f"the file {TREE} had other nodes than the log, in {wrong} places")
 
     def committed(self, records: Sequence[bytes], now: float) -> None:
         """These encoded records became durable. Raises OSError."""

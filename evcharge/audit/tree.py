@@ -6,9 +6,10 @@ can be made from the log again, nothing waits for it, and no proof leaves withou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from evcharge.audit import merkle
@@ -20,6 +21,9 @@ from evcharge.audit.segments import write_all
 TREE = "tree"
 # Hashes of new records that are kept before they are written: a quarter of a megabyte, for a replay writes as well.
 _WRITE_BYTES = 256 << 10
+
+# Leaves whose nodes are compared together when the file is mended.
+_MEND_LEAVES = 1_024
 
 _LEAF = b"\0"
 # Where a record's length stands, and where what is hashed begins: seq, durable, body. FORMAT.md §2
@@ -164,6 +168,21 @@ class LogTree:
         if not second <= self.size:
             raise ValueError(f"the log has {self.size} records, not {second}")
         return merkle.consistency_proof(first, second, self._node)
+
+    def mend(self, leaves: Iterable[bytes]) -> int:
+        """Put right what the file holds of the tree over ``leaves``, the log's first ones; how many pieces were wrong.
+
+        On any thread, while the tree grows: what is written is what stands there or will. Raises OSError.
+        """
+        frontier, place, wrong = Frontier(), 0, 0
+        hashes = iter(leaves)
+        while batch := list(islice(hashes, _MEND_LEAVES)):
+            nodes = b"".join(frontier.extend(batch))
+            if self._handle is not None and self._files.pread(self._handle, len(nodes), place) != nodes:
+                write_all(self._files, self._handle, nodes, place)
+                wrong += 1
+            place += len(nodes)
+        return wrong
 
     def stored(self, level: int, index: int) -> bytes:
         """A node as the file has it, unchecked. For readers who check what they make of it. Raises TreeDamaged."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from evcharge.audit.archive import Anchor, beginning
-from evcharge.audit.checkpoints import BadCheckpoints, Kept, read_checkpoints
+from evcharge.audit.checkpoints import CHECKPOINTS, BadCheckpoints, Kept, read_checkpoints
 from evcharge.audit.control import signing_key
 from evcharge.audit.files import Files
 from evcharge.audit.merkle import Frontier, leaf_hash
@@ -59,6 +59,8 @@ class Report(msgspec.Struct, kw_only=True):
     checkpoints: int = 0
     signed_up_to: int = 0
     """Records that the newest checkpoint covers."""
+    unread: int = 0
+    """Bytes behind the last whole checkpoint: of one whose writing was cut, or that was damaged."""
     keys: list[str] = []
     """Verifier keys, in the order in which they signed."""
     trusted: str = ""
@@ -93,10 +95,11 @@ class Verification:
         """Check everything; ``each`` sees every good record. Raises OSError, and what ``each`` raises."""
         report, total = self.report, self._measure()
         try:
-            self._kept, _ = read_checkpoints(self._directory, self._files)
+            self._kept, end = read_checkpoints(self._directory, self._files)
         except BadCheckpoints as error:
-            report.damage = Damage(str(self._directory / "checkpoints"), error.offset, 0, str(error))
+            report.damage = Damage(str(self._directory / CHECKPOINTS), error.offset, 0, str(error))
             return report
+        report.unread = self._behind(end)
         start = self._begin()
         if report.damage is not None:
             return report
@@ -168,6 +171,16 @@ class Verification:
         keys = [str(key) for key in self._keys]
         self.anchors[seq] = Anchor(seq=seq, durable=durable, chain=chain.hex(), edge=edge, keys=keys)
 
+    def _behind(self, offset: int) -> int:
+        """How much the file of checkpoints has behind what could be read of it; zeros are nothing."""
+        if CHECKPOINTS not in self._files.listdir(self._directory):
+            return 0
+        handle = self._files.open(self._directory / CHECKPOINTS)
+        try:
+            rest = self._files.pread(handle, max(0, self._files.size(handle) - offset), offset)
+        finally:
+            self._files.close(handle)
+        return len(rest.rstrip(b"\0"))
 
     def _measure(self) -> int:
         """Bytes of all segments."""
@@ -220,7 +233,7 @@ class Verification:
             self._next += 1
             why = self._wrong(kept, root)
             if why:
-                self.report.damage = Damage(str(self._directory / "checkpoints"), kept.offset, seq, why)
+                self.report.damage = Damage(str(self._directory / CHECKPOINTS), kept.offset, seq, why)
                 return False
             self.report.checkpoints += 1
             self.report.signed_up_to = kept.checkpoint.size
@@ -238,13 +251,16 @@ class Verification:
     def _finish(self) -> None:
         report = self.report
         report.root = self.frontier.root().hex()
+        if report.damage is None and self._trusted is not None and report.records and not self._kept:
+            why = "nothing here is signed by the key that you gave: no checkpoint is"
+            report.damage = Damage(str(self._directory / CHECKPOINTS), 0, report.first, why)
         if report.damage is None and self._next < len(self._kept):
             kept = self._kept[-1]
             why = (
                 f"the log ends with record {report.records}, and a signed checkpoint says that "
                 f"{kept.checkpoint.size} were durable"
             )
-            report.damage = Damage(str(self._directory / "checkpoints"), kept.offset, report.records + 1, why)
+            report.damage = Damage(str(self._directory / CHECKPOINTS), kept.offset, report.records + 1, why)
             if self._torn is not None:
                 # What looks like a cut write had been durable: that is where the damage is.
                 torn, report.torn = self._torn, ""

@@ -16,6 +16,7 @@ import structlog
 from evcharge.audit.files import Files, OsFiles
 from evcharge.audit.journal import JournalFailed
 from evcharge.audit.threads import Threads
+from evcharge.audit.tree import TreeDamaged
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
@@ -88,6 +89,9 @@ class Central:
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         self._stopping = False
         self._paused: set[Peer] = set()
+        self._doubts = 0
+        # Whatever is in doubt is looked at one after the other: each time the whole log is read.
+        self._mending = asyncio.Lock()
         self._turned_away = 0
         self._turned_away_told_s = float("-inf")
         self.state = State()
@@ -147,6 +151,7 @@ class Central:
             lookup_s=settings.lookup_s,
             lookups=settings.lookups,
         )
+        self._witnesses = Witnesses(self._attestor.tree, self._attestor.keys, self._rolled_back, self._in_doubt)
         self._admission = Admission(
             self._engine,
             self._registry,
@@ -155,7 +160,7 @@ class Central:
             clock,
             gateway_rate=gateway_rate(settings),
             entropy=self._entropy,
-            witnesses=Witnesses(self._attestor.tree, self._attestor.keys, self._rolled_back),
+            witnesses=self._witnesses,
             checkpoint=self._newest_checkpoint,
         )
         questions = Questions(self._engine, self._directory, self._telemetry, clock)
@@ -243,6 +248,25 @@ class Central:
         self._engine.suspect = not self._settings.accept_rollback
         # Called in the middle of an admission; what it decides comes first.
         self._loop.call_soon(self._engine.execute, c.RaiseIncident(code="log_rollback", detail=proof))
+
+    def _in_doubt(self, note: bytes, who: str) -> None:
+        """A witness remembers another past, or a derived file is damaged: until it is clear nothing new begins."""
+        self._doubts += 1
+        self._engine.suspect = not self._settings.accept_rollback
+        self._tasks.start(self._clear_up(note, who))
+
+    async def _clear_up(self, note: bytes, who: str) -> None:
+        async with self._mending:
+            try:
+                await asyncio.to_thread(self._attestor.mend)
+            except TreeDamaged as error:
+                log.error("witness.in_doubt", why=str(error))  # noqa: TRY400  (a sentence, not a bug)
+            except OSError as error:
+                raise JournalFailed(f"the audit log failed: {error}") from error
+            self._witnesses.settle(note, who)
+            self._doubts -= 1
+            if not self._doubts and not self._witnesses.proof:
+                self._engine.suspect = False
 
     def _remember_source(self, source: str, clock_ms: int) -> None:
         """Peers of this source were connected then: a site that comes back after a restart is known."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from evcharge.audit.attest import Attestor
 from evcharge.audit.files import OsFiles
+from evcharge.audit.journal import JournalFailed
 from evcharge.audit.merkle import Frontier, leaf_hash, stored_index
 from evcharge.audit.note import Checkpoint, Signer, write_note
-from evcharge.audit.tree import TREE, LogTree, open_tree
+from evcharge.audit.tree import TREE, LogTree, TreeDamaged, open_tree
 from evcharge.central.witnesses import REMEMBERED, Witnesses
 from evcharge.domain import events as e
 from evcharge.net.client import RequestRefused
 from evcharge.net.witness import Witness
 from protocol import messages as m
 from protocol.credentials import Role
-from tests.support.central import DiskInHand, Site, until
+from tests.audit.support import read
+from tests.support.central import DiskInHand, Site, WirePeer, until
 
 SIGNER = Signer("evcharge/test", b"k" * 32)
 LEAVES = [leaf_hash(seq, 0, b"%d" % seq) for seq in range(1, 21)]
@@ -157,3 +161,75 @@ def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
     for number in range(REMEMBERED + 10):
         case.witnesses.show(b"junk %d" % number, "driver:anna")
     assert len(case.witnesses._known) == REMEMBERED
+
+
+# --- a damaged file of nodes is not another past ----------------------------------------------------------------------
+
+
+async def shown_after(site: Site, change: Callable[[bytearray], None]) -> WirePeer:
+    """Central with its file of nodes changed, and a driver who shows what it saw before."""
+    witness = Witness()
+    credential = site.credential(Role.DRIVER, "anna")
+    await site.join(credential, witness=witness).up()
+    await until(lambda: site.central._journal.durable == site.central._journal.last)
+    await site.stop()
+    witness.see(site.central._attestor.checkpoints.newest)
+    await site.start()
+    await site.engine()
+    path = site.central.log_dir / TREE
+    site.central._attestor.tree.flush()
+    data = bytearray(path.read_bytes())
+    change(data)
+    path.write_bytes(data)
+    driver = site.join(credential, witness=witness)
+    await driver.up()
+    return driver
+
+
+def flip_all(data: bytearray) -> None:
+    data[:] = bytes(byte ^ 1 for byte in data)
+
+
+def cut_short(data: bytearray) -> None:
+    del data[32:]
+
+
+@pytest.mark.parametrize("change", [flip_all, cut_short])
+async def test_a_damaged_file_of_nodes_is_mended_and_charging_goes_on(
+    tmp_path: Path, change: Callable[[bytearray], None]
+) -> None:
+    async with Site(tmp_path / "site") as site:
+        driver = await shown_after(site, change)
+        await until(lambda: site.central._doubts == 0 and not site.central._engine.suspect)
+        assert await site.charge(driver)
+        assert not site.logged(e.IncidentRaised)
+        tree = site.central._attestor.tree
+        root = tree.root_at(5)
+        frontier = Frontier()
+        records, _ = read(site.central.log_dir, OsFiles())
+        frontier.extend([leaf_hash(one.seq, one.durable, one.body) for one in records[:5]])
+        assert root == frontier.root()
+
+
+async def test_what_cannot_be_cleared_up_stops_new_charging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def archived(_attestor: Attestor) -> None:
+        raise TreeDamaged("records 1 to 9 were archived")
+
+    monkeypatch.setattr(Attestor, "mend", archived)
+    async with Site(tmp_path / "site") as site:
+        driver = await shown_after(site, flip_all)
+        assert "records were others" in (await site.line(e.IncidentRaised, code="log_rollback")).detail
+        with pytest.raises(RequestRefused, match="witness"):
+            await site.charge(driver)
+
+
+async def test_a_disk_that_fails_while_it_is_cleared_up_stops_central(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_attestor: Attestor) -> None:
+        raise OSError(5, "broken")
+
+    monkeypatch.setattr(Attestor, "mend", broken)
+    async with Site(tmp_path / "site") as site:
+        await shown_after(site, flip_all)
+        assert isinstance(await site.central.failure, JournalFailed)

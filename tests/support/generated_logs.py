@@ -148,7 +148,7 @@ def _duplicate(day: Day, cp_id: ChargePointId) -> None:
 
 def _rollback(day: Day, _cp_id: ChargePointId) -> None:
     if day.rng.random() < 0.1:
-        day.command(c.ReportRollback(proof="evcharge/generated\n9\n"))
+        day.command(c.RaiseIncident(code="log_rollback", detail="evcharge/generated\n9\n"))
 
 
 def _driver(day: Day, _cp_id: ChargePointId) -> None:

@@ -134,21 +134,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     # --- network --------------------------------------------------------------------------------------------------
 
-    async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> Any:  # type: ignore[override]
+    async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> Any:
         """Names are addresses already."""
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
 
-    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:  # type: ignore[override]
+    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
         sock = options.get("sock")
         return self.network.listen(protocol_factory, port if sock is None else sock.getsockname()[1], sock)
 
-    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:  # type: ignore[override]
+    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
         sock = options.get("sock")
         if sock is not None:
             host, port = self.network.dialled(sock)
         return await self.network.connect(protocol_factory, (host, port))
 
-    async def sock_connect(self, sock: socket.socket, address: Any) -> None:  # type: ignore[override]
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """aiohttp connects its sockets itself; the connection is made when it hands the socket over."""
         await self.network.dial(sock, address)
 

@@ -1,4 +1,4 @@
-"""What goes wrong, drawn from the seed: processes and machines die, lines are cut, silent, slow or noisy, disks fail."""
+"""What goes wrong, drawn from the seed: processes and machines die, lines are cut, dark, slow or noisy, disks fail."""
 
 from __future__ import annotations
 

@@ -223,7 +223,9 @@ class World:
         await central.stop()
         files, directory = self.central.volume, central.log_dir
         meters = {
-            machine.name: sum(machine.engine.meters().values()) for machine in self.engines if machine.engine is not None
+            machine.name: sum(machine.engine.meters().values())
+            for machine in self.engines
+            if machine.engine is not None
         }
         self._compare(files, directory, meters, live)
 
