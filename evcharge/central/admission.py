@@ -65,7 +65,7 @@ class Admission:
         self._rejections = Rejections(self._record)
         self._takeovers = Takeovers()
         self._last_fence = Fence(engine.state.last_fence)
-        self._admitted: set[Peer] = set()
+        self._admitted: dict[Peer, None] = {}
         """Those whose READY is still to come."""
         self.draining = False
 
@@ -148,7 +148,7 @@ class Admission:
         adapter.peer = peer
         if record.role is WireRole.GATEWAY:
             adapter.set_rate(self._gateway_rate)
-        self._admitted.add(peer)
+        self._admitted[peer] = None
         # A charge point deletes what lies below next_n, so the number has to be durable before it is told.
         self._engine.ask(lambda state, _stamp: _next_n(state, peer), lambda next_n: self._accept(peer, next_n))
 
@@ -179,7 +179,7 @@ class Admission:
 
         False: it comes late. A newer channel of this peer is open already, so this one was given up by its owner.
         """
-        self._admitted.discard(peer)
+        self._admitted.pop(peer, None)
         current = self._directory.current(peer.role, peer.entity)
         if current is not None and current.fence > peer.fence:
             peer.adapter.close(CloseCode.SUPERSEDED)
@@ -256,7 +256,7 @@ class Admission:
 
     def gone(self, adapter: Adapter, code: CloseCode | None, error: RemoteProtocolError | None, *, clean: bool) -> None:
         """A connection ended without having become a peer: leave a line, unless its refusal has left one."""
-        self._admitted.discard(adapter.peer)
+        self._admitted.pop(adapter.peer, None)
         if adapter.refused is RefuseCode.BUSY:
             self._reject(adapter.address, "busy", None, authentication=False)
             return

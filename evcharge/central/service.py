@@ -88,7 +88,7 @@ class Central:
         self._log = log.bind()
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         self._stopping = False
-        self._paused: set[Peer] = set()
+        self._paused: dict[Peer, None] = {}
         self._doubts = 0
         # Whatever is in doubt is looked at one after the other: each time the whole log is read.
         self._mending = asyncio.Lock()
@@ -308,7 +308,7 @@ class Central:
         """A peer says something."""
         self._inbound.message(adapter.peer, message)
         if self._engine.congested:
-            self._paused.add(adapter.peer)
+            self._paused[adapter.peer] = None
             adapter.pause_reading()
 
     def checkpoint(self, _adapter: Adapter, _note: bytes) -> None:
@@ -325,7 +325,7 @@ class Central:
             if peer is not None:
                 peer.part()
             return
-        self._paused.discard(peer)
+        self._paused.pop(peer, None)
         self._directory.remove(peer)
         cause = why if error is None else f"{type(error).__name__}: {error.message}"
         self._log.info(
@@ -338,7 +338,7 @@ class Central:
         peer.part()
 
     def _resume_reading(self) -> None:
-        paused, self._paused = self._paused, set()
+        paused, self._paused = self._paused, {}
         for peer in paused:
             peer.adapter.resume_reading()
 

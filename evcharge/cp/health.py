@@ -32,7 +32,7 @@ class HealthServer:
     def __init__(self, health_of: HealthOf) -> None:
         self._health_of = health_of
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the real address. Raises OSError."""
@@ -53,8 +53,8 @@ class HealthServer:
             writer.close()
             return
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

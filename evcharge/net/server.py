@@ -111,7 +111,8 @@ class Server:
         self.counts = Counts()
         self.draining = False
         """True from the start of ``drain`` on: refuse newcomers with DRAINING."""
-        self.adapters: set[Adapter] = set()
+        # In the order in which they came: a set of objects has another order each time.
+        self.adapters: dict[Adapter, None] = {}
         self.sources = Sources(server_limits.source) if sources is None else sources
         self.lanes = Lanes(server_limits.slots, clock, serve=self._serve, busy=self._busy)
         self._credential = credential
@@ -214,7 +215,7 @@ class Server:
         self.counts.accepted += 1
         self.counts.open += 1
         self.counts.unauthenticated += 1
-        self.adapters.add(adapter)
+        self.adapters[adapter] = None
 
     def adapter_hello(self, adapter: Adapter) -> None:
         self.lanes.ask(adapter, known=self.sources.known(adapter.source, self._clock.monotonic()))
@@ -230,7 +231,7 @@ class Server:
         self.sources.succeed(adapter.source, now, now)
 
     def adapter_lost(self, adapter: Adapter) -> None:
-        self.adapters.discard(adapter)
+        self.adapters.pop(adapter, None)
         self.counts.open -= 1
         now = self._clock.monotonic()
         if adapter.established:

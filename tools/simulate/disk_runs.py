@@ -44,6 +44,8 @@ class DiskOutcome(msgspec.Struct, kw_only=True):
     seed: int
     wrong: list[str] = []
     trace: str = ""
+    repeated: int = 0
+    """1: it was run twice."""
     acknowledged: int = 0
     lives: int = 0
     ends: dict[str, int] = {}

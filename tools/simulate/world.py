@@ -54,6 +54,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     sentences: list[str] = []
     trace: str = ""
     """SHA-256 of everything that happened, in order: the same for the same seed."""
+    repeated: int = 0
+    """1: it was run twice."""
     faults: dict[str, int] = {}
     """What went wrong on purpose, how often."""
     acknowledgements: int = 0
