@@ -30,6 +30,8 @@ SHUTDOWN = "engine_shutdown"
 REVOKED = "revoked"
 # Why a session ends when its connector, the red button or the disk stops it; the status says which. SPEC §7.4
 FAULT = "fault"
+# How long past its instant an authorization waits for Central's word when a vehicle is there, site milliseconds.
+LAPSE_GRACE_MS = 60_000
 
 Results = tuple[KeptResult, ...]
 """The kept answer of the order that caused a change, written with it."""
@@ -160,9 +162,12 @@ class Sessions:
             self.lapse_authorization(slot)
 
     def lapse_authorization(self, slot: Slot) -> None:
-        """An authorization is over at its instant unless a vehicle came; then Central decides."""
+        """An authorization is over at its instant. With a vehicle there Central decides, if it says so soon enough.
+
+        Central lets it expire at the same instant, started or not; on a lost line its word never comes.
+        """
         expires_ms = None if slot.authorized is None else slot.authorized.expires_ms
-        if expires_ms is not None and slot.connector.at_ms >= expires_ms and not slot.occupied:
+        if expires_ms is not None and slot.connector.at_ms >= expires_ms + (LAPSE_GRACE_MS if slot.occupied else 0):
             slot.authorized = None
             self.ledger.fact(Batch(at_ms=slot.connector.at_ms, authorized={slot.number: None}, durable=False))
 

@@ -257,6 +257,21 @@ def test_an_authorization_holds_while_a_vehicle_waits_for_power_and_lapses_when_
     assert rig.store.saved.authorized == {}
 
 
+def test_an_authorization_that_central_forgot_unheard_does_not_stay_for_ever() -> None:
+    """Found by the simulation, seed 141: the line was dark when Central let it expire."""
+    rig = Rig()
+    rig.connect()
+    rig.authorize(expires_ms=SITE_MS + 60_000)
+    rig.plug()
+    rig.disconnect()
+    rig.wait(119)
+    assert rig.store.saved.authorized != {}
+    rig.wait(1)
+    assert rig.store.saved.authorized == {}
+    rig.connect()
+    assert result(rig.start()) == "rejected"
+
+
 @pytest.mark.parametrize(
     "fields",
     [
