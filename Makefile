@@ -4,6 +4,7 @@
 VENV    ?= .venv
 ARGS    ?=
 WORKERS ?= 2
+SEEDS   ?= 50
 BIN      = $(VENV)/bin
 
 # Newest first; EVCHARGE needs 3.11. Choose another one with `make PYTHON=/path/to/python …`.
@@ -16,13 +17,14 @@ LOCKED   = $(INSTALL) --require-hashes
 COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz bench drill mutation system-deps image-test lock clean
+.PHONY: help run test check fuzz simulate bench drill mutation system-deps image-test lock clean
 
 help: ## What there is
 	@echo "make run ARGS='…'      the whole system on this machine, a simulated day; ARGS go to evcharge-demo (--help)"
 	@echo "make test ARGS='…'     the tests; ARGS go to pytest"
 	@echo "make check             ruff, mypy --strict, import contracts, tests with branch coverage in random order"
 	@echo "make fuzz ARGS='…'     the protocol under atheris, a minute unless ARGS say otherwise (python -m tools.fuzz run --help)"
+	@echo "make simulate SEEDS=n  the whole system and the log on virtual time, everything going wrong (python -m tools.simulate --help)"
 	@echo "make bench ARGS='…'    Central beside its floor and beside an OCPP server; ten idle minutes, or ARGS=--quick"
 	@echo "make drill ARGS='…'    storm, strangers, slow readers against a real Central (python -m tools.drill --help)"
 	@echo "make mutation ARGS='…' do the tests notice changes of frames, handshake, cipher, states, journal? an hour"
@@ -46,6 +48,11 @@ check: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tools.fuzz run --parallel $(or $(ARGS),--seconds 60)
+
+# As many disks as take about the same time; a failing seed is printed with the command that repeats it.
+simulate: $(VENV)/.dev
+	@$(BIN)/python -m tools.simulate system --seeds $(SEEDS) --processes $(WORKERS) $(ARGS)
+	@$(BIN)/python -m tools.simulate disk --seeds $$(( $(SEEDS) * 40 )) --processes $(WORKERS) $(ARGS)
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m tools.bench wire $(ARGS)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import click
-import structlog
 
 from evcharge.cli.common import CONTEXT
-from tools.simulate.disk_runs import DiskOutcome, DiskRun
+from tools.simulate.disk_runs import DiskOutcome
+from tools.simulate.seeds import quiet, run_disk, run_system, shared
 from tools.simulate.sums import DiskSums, Sums, SystemSums
 from tools.simulate.troubles import Troubles
 from tools.simulate.world import Outcome, simulate
-
-T = TypeVar("T", Outcome, DiskOutcome)
 
 # Every so many seeds one is run twice: its trace has to be the same.
 TWICE = 20
@@ -50,12 +44,6 @@ def cli() -> None:
     with its seed; 2: misuse.
     """
     quiet()
-
-
-def quiet() -> None:
-    """What the system logs about troubles that are meant is no news."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.disable(logging.CRITICAL)
 
 
 @cli.command()
@@ -89,7 +77,7 @@ def system(
     else:
         sums = SystemSums.load(state)
         numbers = range(first + sums.seeds, first + seeds)
-        outcomes = _shared(partial(_system, minutes=minutes, twice=twice), numbers, processes)
+        outcomes = shared(partial(run_system, minutes=minutes, twice=twice), numbers, processes)
     again = f"python -m tools.simulate system --minutes {minutes:g} --seeds 1 --first"
     _gather(sums, outcomes, seeds, state, again, as_json=as_json)
 
@@ -105,37 +93,8 @@ def disk(first: int, seeds: int, processes: int, twice: int, state: Path | None,
     """Simulate the log on its disk: power cuts, EIO, ENOSPC, kills, short writes, rotten bits, at any call."""
     sums = DiskSums.load(state)
     numbers = range(first + sums.seeds, first + seeds)
-    outcomes = _shared(partial(_disk, twice=twice), numbers, processes)
+    outcomes = shared(partial(run_disk, twice=twice), numbers, processes)
     _gather(sums, outcomes, seeds, state, "python -m tools.simulate disk --seeds 1 --first", as_json=as_json)
-
-
-def _system(seed: int, minutes: float, twice: int) -> Outcome:
-    outcome = simulate(seed, minutes, troubles=Troubles)
-    if twice and seed % twice == 0:
-        again = simulate(seed, minutes, troubles=Troubles)
-        outcome.repeated = 1
-        if again.trace != outcome.trace:
-            outcome.wrong["not repeatable"] = 1
-            outcome.sentences.append("not repeatable: the same seed gave another trace")
-    return outcome
-
-
-def _disk(seed: int, twice: int) -> DiskOutcome:
-    outcome = DiskRun(seed).run()
-    if twice and seed % twice == 0:
-        outcome.repeated = 1
-        if DiskRun(seed).run().trace != outcome.trace:
-            outcome.wrong.append("not repeatable: the same seed gave another trace")
-    return outcome
-
-
-def _shared(run: Callable[[int], T], seeds: Sequence[int], processes: int) -> Iterator[T]:
-    """The outcomes in the order of the seeds."""
-    if processes == 1:
-        yield from map(run, seeds)
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn"), quiet) as pool:
-        yield from pool.map(run, seeds)
 
 
 def _gather(

@@ -26,7 +26,7 @@ from evcharge.net.witness import Witness
 from protocol.credentials import Credential
 from tools.drill.drivers import Drivers
 from tools.drill.history import Kind, RecordingClient
-from tools.simulate.loop import BEGIN_S, Process, VirtualLoop
+from tools.simulate.loop import BEGIN_S, CURRENT, Process, VirtualLoop
 from tools.simulate.registry import Registry
 from tools.simulate.volume import Volume
 
@@ -106,10 +106,14 @@ class Machine:
         self._tasks.append(task)
 
     async def guarded(self) -> None:
-        """What ends by itself is a bug, unless the world expects it."""
+        """What ends by itself is a bug."""
+        process = CURRENT.get()
         try:
             await self.run()
         except Exception as error:
+            if process is None or not process.alive:
+                # The run is over, and its generators are let go of.
+                raise
             self.world.wrong("crashed", f"{self.name}: {type(error).__name__}: {error}")
 
     async def run(self) -> None:
