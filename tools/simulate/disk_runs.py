@@ -93,8 +93,7 @@ class DiskRun:
                 alive = False
             for fault in loop.faults:
                 self._wrong(f"crashed: {fault}")
-            loop.set_exception_handler(lambda *_: None)
-            loop.close()
+            loop.bury()
             self._note(f"{end} {self._disk.calls}")
             if not alive:
                 break

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """Nobody sleeps."""
+
+    def bury(self) -> None:
+        """The run is over: let go of everything, dead or alive. What still wants to say something is not heard."""
+        self.set_exception_handler(lambda *_: None)
+        self.close()
+        for thread in list(self.all_threads.values()):
+            # A greenlet that rests is invisible to the collector, and with it all that it knows.
+            with suppress(BaseException):
+                thread.green.throw()
+        self.all_threads.clear()
 
     # --- processes ------------------------------------------------------------------------------------------------
 

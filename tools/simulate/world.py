@@ -289,9 +289,9 @@ def _simulate(seed: int, minutes: float, troubles: Any, trace: list[str] | None)
         for machine in world.machines:
             if machine.process is not None:
                 machine.process.alive = False
-        loop.set_exception_handler(lambda *_: None)
-        loop.close()
-        return world.outcome
+        outcome = world.outcome
+        loop.bury()
+        return outcome
 
 
 def _memory() -> str | None:
