@@ -66,6 +66,9 @@ class Inquiry:
             self._at.add(event.session_id)
             self._asked_at = event.cp_id
         told = self._told(event)
+        if self.subject in self._at and _is_over(event, self.subject):
+            # What happens at the charge point later is the next session's.
+            self._asked_at = ""
         if told:
             limit = event.grant.limit_w if isinstance(event, e.SetPointIssued) else None
             yield Step(seq, at_ms, type(event).__name__, told, limit)
@@ -130,6 +133,13 @@ class Inquiry:
             case e.PeerConnected():
                 return f"{event.entity} connected"
         return ""
+
+
+def _is_over(event: e.Event, session_id: str) -> bool:
+    """Whether the session has ended with this."""
+    if isinstance(event, e.TicketIssued):
+        return event.ticket.session_id == session_id
+    return isinstance(event, e.AuthorizationExpired) and event.session_id == session_id
 
 
 def _ticket(ticket: Ticket) -> str:

@@ -20,8 +20,9 @@ from tests.support.clock import ManualClock
 HOW = pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
 
 
-def after_start(state: State, site: Site) -> bytes:
-    """The state as a new start makes it, by design: links down, running sessions offline."""
+async def after_start(state: State, site: Site) -> bytes:
+    """The state as a new start makes it, by design: links down since then, running sessions offline."""
+    await until(lambda: site.central._journal.durable == site.central._journal.last)
     copy = copy_of(state)
     line = site.lines(e.CentralStarted)[-1]
     evolve(copy, line.event, line.stamp)
@@ -48,7 +49,7 @@ async def test_the_state_is_the_same_byte_for_byte(killed: bool, site: Site) -> 
     expected = site.state
     assert canonical(site.history.state()) == canonical(expected), "the log tells all there is"
     await site.start()
-    assert canonical(site.state) == after_start(expected, site)
+    assert canonical(site.state) == await after_start(expected, site)
     assert site.state.sessions.keys() == before.sessions.keys()
     assert site.state.totals == before.totals
     assert site.state.provisional == before.provisional

@@ -224,6 +224,8 @@ def _head() -> Head:
 async def test_a_running_central_has_snapshots_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the shipped program, in a process of its own, of a log that goes on being written."""
     monkeypatch.setattr("evcharge.central.snapshots.EVERY_RECORDS", 10)
+    # It is waited for here, on a machine that may have a lot to do.
+    monkeypatch.setattr("evcharge.central.snapshots.NICENESS", 0)
     async with Site(tmp_path) as site:
         await site.charging()
         snapshots = Snapshots(tmp_path / "central", 0, lambda: site.central._journal.durable)
@@ -242,6 +244,8 @@ async def test_a_snapshot_that_fails_is_said_and_charging_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evcharge.central.snapshots.EVERY_RECORDS", 10)
+    # It is waited for here, on a machine that may have a lot to do.
+    monkeypatch.setattr("evcharge.central.snapshots.NICENESS", 0)
     async with Site(tmp_path) as site:
         await site.charging()
         snapshots = Snapshots(tmp_path / "nowhere", 0, lambda: site.central._journal.durable)
