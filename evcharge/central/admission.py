@@ -64,7 +64,7 @@ class Admission:
         self._entropy = entropy
         self._rejections = Rejections(self._record)
         self._takeovers = Takeovers()
-        self._last_fence = Fence(engine.state.last_fence)
+        self._last_fence = Fence(0)
         self._admitted: dict[Peer, None] = {}
         """Those whose READY is still to come."""
         self.draining = False
@@ -130,7 +130,7 @@ class Admission:
         return record
 
     def _grant(self, adapter: Adapter, event: AuthPresented, record: RegistryRecord, *, stale: bool) -> None:
-        self._last_fence = Fence(self._last_fence + 1)
+        self._last_fence = Fence(max(self._last_fence, self._engine.state.last_fence) + 1)
         peer = Peer(
             adapter,
             role=ROLES[record.role],

@@ -39,6 +39,9 @@ TICKETS_KEPT = 100
 UNDELIVERED_KEPT = 100
 # Sources whose failed authentications are remembered at once; beyond it the one seen first is dropped.
 SOURCES_KEPT = 1_024
+# A channel hears its fence before the disk does: what was told when Central died is passed over at the next start. More
+# than can wait for the disk at once (``central.engine.FULL_MARK``).
+FENCE_GAP = 100_000
 # Failures remembered of one source: enough to see the fifth in ten minutes.
 FAILURES_KEPT = 8
 
@@ -63,6 +66,8 @@ def apply(event: e.Event, _state: State, _stamp: Stamp) -> None:
 @apply.register
 def _central_started(event: e.CentralStarted, state: State, stamp: Stamp) -> None:
     _configure(state, event.site)
+    if state.last_fence:
+        state.last_fence = Fence(state.last_fence + FENCE_GAP)
     for charge_point in state.charge_points.values():
         if charge_point.engine.state is LinkState.UP:
             _turn(charge_point.engine, LinkState.LOST, stamp)

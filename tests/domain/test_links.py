@@ -7,6 +7,7 @@ from itertools import combinations
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
+from evcharge.domain.evolve import FENCE_GAP
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Hold, LinkState, Role, SessionStatus, Shown, StopCause
@@ -288,3 +289,13 @@ def test_drivers_have_an_account_from_their_first_connection() -> None:
     scenario = Scenario().given(site()).when(command).then_kinds(e.PeerConnected).told()
     assert BEN in scenario.state.drivers
     assert scenario.state.last_fence == 3
+
+
+def test_fences_that_were_told_and_lost_with_a_crash_are_passed_over() -> None:
+    """Found by the simulation, seed 1044: a channel hears its fence before the disk does."""
+    scenario = Scenario().given(site())
+    assert scenario.state.last_fence == 0, "nobody was ever here"
+    scenario.given(*connected())
+    before = scenario.state.last_fence
+    scenario.given(site())
+    assert scenario.state.last_fence == before + FENCE_GAP

@@ -117,6 +117,7 @@ class DiskSums(Sums, kw_only=True):
     rotten: int = 0
     refused: int = 0
     found: int = 0
+    unwitnessed: int = 0
     harmless: int = 0
 
     def add(self, outcome: DiskOutcome) -> None:
@@ -126,6 +127,7 @@ class DiskSums(Sums, kw_only=True):
         self.rotten += outcome.rotten
         self.refused += outcome.refused
         self.found += outcome.found
+        self.unwitnessed += outcome.unwitnessed
         self.harmless += outcome.harmless
         self.count(outcome.ends)
 
@@ -138,6 +140,7 @@ class DiskSums(Sums, kw_only=True):
             ("bits rotten between two lives", f"{self.rotten:,}"),
             ("  the start refused", f"{self.refused:,}"),
             ("  found by `verify`", f"{self.found:,}"),
+            ("  in the last record, like a cut write", f"{self.unwitnessed:,}"),
             ("  everything was there", f"{self.harmless:,}"),
             ("lives, and how they ended", f"{self.lives:,}"),
         ]
