@@ -16,10 +16,10 @@ import structlog
 from evcharge.audit.files import Files, OsFiles
 from evcharge.audit.journal import JournalFailed
 from evcharge.audit.threads import Threads
-from evcharge.audit.tree import TreeDamaged
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
+from evcharge.central.doubts import Doubts
 from evcharge.central.engine import Engine
 from evcharge.central.inbound import Inbound
 from evcharge.central.limits import check_limits, gateway_rate, server_limits, wire_limits
@@ -37,7 +37,6 @@ from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
-from evcharge.central.witnesses import Witnesses
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.state import LinkState, Role, SiteConfig, State
@@ -89,9 +88,6 @@ class Central:
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         self._stopping = False
         self._paused: dict[Peer, None] = {}
-        self._doubts = 0
-        # Whatever is in doubt is looked at one after the other: each time the whole log is read.
-        self._mending = asyncio.Lock()
         self._turned_away = 0
         self._turned_away_told_s = float("-inf")
         self.state = State()
@@ -151,7 +147,7 @@ class Central:
             lookup_s=settings.lookup_s,
             lookups=settings.lookups,
         )
-        self._witnesses = Witnesses(self._attestor.tree, self._attestor.keys, self._rolled_back, self._in_doubt)
+        self._doubts = Doubts(self._attestor, self._tasks, self._suspect, self._rolled_back)
         self._admission = Admission(
             self._engine,
             self._registry,
@@ -160,7 +156,7 @@ class Central:
             clock,
             gateway_rate=gateway_rate(settings),
             entropy=self._entropy,
-            witnesses=self._witnesses,
+            witnesses=self._doubts.witnesses,
             checkpoint=self._newest_checkpoint,
         )
         questions = Questions(self._engine, self._directory, self._telemetry, clock)
@@ -245,28 +241,13 @@ class Central:
     def _rolled_back(self, proof: str) -> None:
         """A witness proves that the log lost its end."""
         log.critical("log.rolled_back", proof=proof, accepted=self._settings.accept_rollback)
-        self._engine.suspect = not self._settings.accept_rollback
+        self._suspect(True)
         # Called in the middle of an admission; what it decides comes first.
         self._loop.call_soon(self._engine.execute, c.RaiseIncident(code="log_rollback", detail=proof))
 
-    def _in_doubt(self, note: bytes, who: str) -> None:
-        """A witness remembers another past, or a derived file is damaged: until it is clear nothing new begins."""
-        self._doubts += 1
-        self._engine.suspect = not self._settings.accept_rollback
-        self._tasks.start(self._clear_up(note, who))
-
-    async def _clear_up(self, note: bytes, who: str) -> None:
-        async with self._mending:
-            try:
-                await asyncio.to_thread(self._attestor.mend)
-            except TreeDamaged as error:
-                log.error("witness.in_doubt", why=str(error))  # noqa: TRY400  (a sentence, not a bug)
-            except OSError as error:
-                raise JournalFailed(f"the audit log failed: {error}") from error
-            self._witnesses.settle(note, who)
-            self._doubts -= 1
-            if not self._doubts and not self._witnesses.proof:
-                self._engine.suspect = False
+    def _suspect(self, suspect: bool) -> None:
+        """The log may not be what it was: nothing new is authorized, unless the operator has accepted that."""
+        self._engine.suspect = suspect and not self._settings.accept_rollback
 
     def _remember_source(self, source: str, clock_ms: int) -> None:
         """Peers of this source were connected then: a site that comes back after a restart is known."""

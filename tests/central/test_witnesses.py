@@ -200,7 +200,7 @@ async def test_a_damaged_file_of_nodes_is_mended_and_charging_goes_on(
 ) -> None:
     async with Site(tmp_path / "site") as site:
         driver = await shown_after(site, change)
-        await until(lambda: site.central._doubts == 0 and not site.central._engine.suspect)
+        await until(lambda: site.central._doubts.open == 0 and not site.central._engine.suspect)
         assert await site.charge(driver)
         assert not site.logged(e.IncidentRaised)
         tree = site.central._attestor.tree
