@@ -18,6 +18,8 @@ from evcharge.domain import events as e
 from evcharge.domain.digest import fingerprint
 from tests.support.generated_logs import Day, Printed, Replayed, bytes_of, lived, log_of, replay_all, write
 
+pytestmark = pytest.mark.tool
+
 LOGS = 200
 # Days that every interpreter lives again, from the first command on: what is decided is compared, not only replayed.
 AGAIN = range(0, LOGS, 8)

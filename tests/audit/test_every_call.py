@@ -25,6 +25,8 @@ from tools.simulate.disk import Disk, Fault
 from tools.simulate.loop import VirtualLoop
 from tools.simulate.threads import GreenThreads
 
+pytestmark = pytest.mark.tool
+
 SIGNER = Signer("evcharge/every-call", b"k" * 32)
 KEY = signing_key_body(SIGNER.verifier, None)
 BODIES = [b"event %03d" % number + b"." * (number * 13 % 150) for number in range(180)]

@@ -27,6 +27,8 @@ from evcharge.audit.merkle import (
     stored_index,
 )
 
+pytestmark = pytest.mark.tool
+
 SEED = 20_261_121
 # Leaves of the tree: past 4,096, so that a level begins and is not complete.
 LEAVES = 5_000
