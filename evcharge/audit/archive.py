@@ -113,13 +113,13 @@ def read_anchors(directory: Path, files: Files) -> dict[int, Anchor]:
     return anchors
 
 
-def archivable(directory: Path, files: Files, keys: Sequence[Verifier], keep: int) -> int:
-    """Segments with a number below this one are needed by no start: snapshots stand behind them.
+def archivable(directory: Path, files: Files, keys: Sequence[Verifier], keep: int, *, rules: int) -> int:
+    """Segments with a number below this one are needed by no start: snapshots by these ``rules`` stand behind them.
 
     At least ``keep`` segments stay. Raises CannotArchive, OSError.
     """
     numbers = [one.first_seq for one in list_segments(directory, files)[0]]
-    needed = [head.segment for head in heads(directory, files, keys)]
+    needed = [head.segment for head in heads(directory, files, keys) if head.rules == rules]
     if not needed:
         raise CannotArchive("there is no snapshot yet, so a start of Central needs all records; it makes one by itself")
     return min([*needed, *numbers[-keep:]])

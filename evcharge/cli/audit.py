@@ -29,6 +29,7 @@ from evcharge.central.recall import Diverged
 from evcharge.central.snapshots import CannotSnapshot, make_snapshot
 from evcharge.cli.audit_show import ARCHIVE, export_command, files_of, show_command, why_command
 from evcharge.cli.common import CONTEXT, Failed, print_json, run_command
+from evcharge.domain.digest import RULES
 from evcharge.text import escaped
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -258,7 +259,7 @@ def archive(directory: Path, destination: Path, keep: int, as_json: bool) -> Non
         if report.damage is not None:
             raise Failed(f"the log is damaged, nothing was moved; `evcharge-audit doctor {directory}` says what to do.")
         try:
-            below = archivable(directory, files, [Verifier.parse(key) for key in report.keys], keep)
+            below = archivable(directory, files, [Verifier.parse(key) for key in report.keys], keep, rules=RULES)
             moved = move(directory, destination, files, verification.anchors, below)
         except CannotArchive as error:
             raise Failed(f"{error}.") from None

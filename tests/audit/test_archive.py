@@ -18,7 +18,7 @@ from evcharge.audit.tree import TREE
 from evcharge.audit.verify import Report, Verification, verify
 from evcharge.central.recall import Recalled, recall
 from evcharge.central.snapshots import CannotSnapshot, make_snapshot
-from evcharge.domain.digest import fingerprint
+from evcharge.domain.digest import RULES, fingerprint
 from tests.audit.test_audit_cli import EVENTS, run
 
 FILES = OsFiles()
@@ -113,8 +113,10 @@ def test_nothing_is_moved_that_a_snapshot_needs_or_that_is_to_stay(data: Path, t
     log, to = data / "log", tmp_path / "old"
     numbers = [one.first_seq for one in list_segments(log, FILES)[0]]
     keys = [Verifier.parse(key) for key in checked(log).keys]
-    assert archivable(log, FILES, keys, 1) in numbers
-    assert archivable(log, FILES, keys, len(numbers)) == 1
+    assert archivable(log, FILES, keys, 1, rules=RULES) in numbers
+    assert archivable(log, FILES, keys, len(numbers), rules=RULES) == 1
+    with pytest.raises(CannotArchive, match="no snapshot yet"):
+        archivable(log, FILES, keys, 1, rules=RULES + 1)
     assert not archive(data, to, "--keep", len(numbers))
     for _, path in list_snapshots(log, FILES):
         path.unlink()
@@ -277,4 +279,4 @@ def test_one_at_a_time(data: Path, tmp_path: Path) -> None:
 def test_anchors_of_a_folder_without_any(tmp_path: Path) -> None:
     assert read_anchors(tmp_path, FILES) == {}
     with pytest.raises(CannotArchive):
-        archivable(tmp_path, FILES, [], 1)
+        archivable(tmp_path, FILES, [], 1, rules=RULES)
