@@ -133,6 +133,8 @@ def move(directory: Path, destination: Path, files: Files, anchors: Mapping[int,
     one of the two folders.
     """
     files.make_directory(destination)
+    if destination.resolve().is_relative_to(directory.resolve().parent):
+        raise CannotArchive(f"{destination} lies in Central's data folder: give a folder elsewhere")
     lock = files.lock(destination)
     try:
         return _move(directory, destination, files, anchors, below)
@@ -165,6 +167,8 @@ def _lines(anchors: Mapping[int, Anchor]) -> bytes:
 def _copy(path: Path, destination: Path, files: Files) -> Path:
     """A durable, compared copy in ``destination``."""
     target = destination / path.name
+    if target.exists() and target.samefile(path):
+        raise CannotArchive(f"{target} is the very file that would be moved")
     digest = _digest(path, files)
     if target.name in files.listdir(destination):
         if _digest(target, files) != digest:

@@ -176,12 +176,18 @@ class LogTree:
         """
         frontier, place, wrong = Frontier(), 0, 0
         hashes = iter(leaves)
-        while batch := list(islice(hashes, _MEND_LEAVES)):
-            nodes = b"".join(frontier.extend(batch))
-            if self._handle is not None and self._files.pread(self._handle, len(nodes), place) != nodes:
-                write_all(self._files, self._handle, nodes, place)
-                wrong += 1
-            place += len(nodes)
+        # A handle of its own: the tree may be closed meanwhile, and its handle's number given to another file.
+        handle = self._files.open(self._path)
+        try:
+            while batch := list(islice(hashes, _MEND_LEAVES)):
+                nodes = b"".join(frontier.extend(batch))
+                if self._files.pread(handle, len(nodes), place) != nodes:
+                    write_all(self._files, handle, nodes, place)
+                    wrong += 1
+                place += len(nodes)
+        finally:
+            with suppress(OSError):
+                self._files.close(handle)
         return wrong
 
     def stored(self, level: int, index: int) -> bytes:

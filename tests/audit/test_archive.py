@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from evcharge.audit.archive import ANCHORS, CannotArchive, WithArchive, archivable, move, read_anchors
+from evcharge.audit.checkpoints import CHECKPOINTS, read_checkpoints
 from evcharge.audit.files import OsFiles
-from evcharge.audit.note import Verifier
+from evcharge.audit.keys import CURRENT, load
+from evcharge.audit.merkle import Frontier
+from evcharge.audit.note import Checkpoint, Verifier, write_note
 from evcharge.audit.segments import list_segments
 from evcharge.audit.snapshot import list_snapshots
 from evcharge.audit.tree import TREE
@@ -267,6 +270,47 @@ def test_whatever_fails_and_whenever_nothing_is_lost_and_it_can_be_done_again(ma
         assert checked(data / "log").damage is None and checked(to).damage is None
         shutil.rmtree(tmp_path / str(at))
     assert at > 20
+
+
+@pytest.mark.parametrize("where", ["log", "log/old", "old", "link"])
+def test_a_folder_of_central_itself_is_no_archive(data: Path, where: str) -> None:
+    """Found in review: the originals were taken for copies, and removed."""
+    if where == "link":
+        (data.parent / "link").symlink_to(data / "log")
+    before = sorted((data / "log").glob("audit-*.log"))
+    to = data.parent / "link" if where == "link" else data / where
+    shown = run("archive", data / "log", to)
+    assert shown.exit_code == 1 and "data folder" in shown.stderr
+    assert sorted((data / "log").glob("audit-*.log")) == before
+
+
+def test_a_hard_link_is_no_copy(data: Path, tmp_path: Path) -> None:
+    first = list_segments(data / "log", FILES)[0][0].path
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / first.name).hardlink_to(first)
+    assert "very file" in run("archive", data / "log", tmp_path / "old").stderr
+    assert first.exists()
+
+
+def test_a_checkpoint_that_ends_where_the_rest_begins_proves_the_anchor(data: Path, tmp_path: Path) -> None:
+    """Found in review: it was compared with the next record's root."""
+    log, to = data / "log", tmp_path / "old"
+    verification = Verification(log, FILES)
+    report = verification.run()
+    signer = load(data / "log-key", CURRENT, FILES)
+    assert signer is not None
+    below = archivable(log, FILES, [signer.verifier], 2, rules=RULES)
+    edge = [bytes.fromhex(one) for one in verification.anchors[below].edge]
+    note = write_note(Checkpoint("evcharge/test", below - 1, Frontier(below - 1, edge).root()).text(), [signer])
+    kept = [one for one in read_checkpoints(log, FILES)[0] if one.checkpoint.size >= below]
+    (log / CHECKPOINTS).write_bytes(note + b"".join(one.data for one in kept))
+    archive(data, to)
+    left = checked(log, trusted=report.keys[0])
+    assert left.damage is None and left.first == below and left.checkpoints == 1 + len(kept)
+    assert run("doctor", log).exit_code == 0
+    wrong = write_note(Checkpoint("evcharge/test", below - 1, bytes(32)).text(), [signer])
+    (log / CHECKPOINTS).write_bytes(wrong + b"".join(one.data for one in kept))
+    assert checked(log).damage is not None
 
 
 def test_one_at_a_time(data: Path, tmp_path: Path) -> None:
