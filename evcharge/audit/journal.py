@@ -275,7 +275,10 @@ class Journal:
                 self._attestor.close(self._now(), failed=self._error is not None)
         self._segment.close()
         if self._spare is not None:
+            # Nothing was written to it, and the next start makes its own.
             self._spare.close()
+            with suppress(OSError):
+                self._files.remove(self._spare.path)
         if self._lock is not None:
             with suppress(OSError):
                 self._files.close(self._lock)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -26,6 +26,10 @@ from evcharge.audit.tree import TreeDamaged, open_tree
 MAX_PROOF_FILE = 2 << 20
 
 
+# Largest sequence number of a proof: what every reader of JSON keeps exact.
+MAX_SEQ = 2**53 - 1
+
+
 class CannotProve(Exception):
     """There is no such proof; the text says why."""
 
@@ -33,8 +37,8 @@ class CannotProve(Exception):
 class Inclusion(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="evcharge inclusion 1"):
     """Record ``seq`` is in the log that ``checkpoint`` signs. Bytes are base64."""
 
-    seq: int
-    durable: int
+    seq: Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQ)]
+    durable: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
     body: str
     proof: list[str]
     checkpoint: str

@@ -27,14 +27,13 @@ from evcharge.audit.record import FIRST_SEQ
 from evcharge.audit.verify import Progress, Report, Verification
 from evcharge.central.recall import Diverged
 from evcharge.central.snapshots import CannotSnapshot, make_snapshot
-from evcharge.cli.audit_show import ARCHIVE, export_command, files_of, show_command, why_command
+from evcharge.cli.audit_show import ARCHIVE, LOG, export_command, files_of, show_command, why_command
 from evcharge.cli.common import CONTEXT, Failed, print_json, run_command
 from evcharge.domain.digest import RULES
 from evcharge.text import escaped
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LOG = click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 

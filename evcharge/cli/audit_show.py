@@ -6,7 +6,6 @@ import csv
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +49,30 @@ class _When(click.ParamType[Any]):
             self.fail(f"{value!r} is no time like 2026-11-21T09:30 (UTC).", parameter, context)
 
 
+class _LogFolder(click.Path):
+    """A folder with segments in it: a wrong one must not pass for an empty log."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx)))
+        inside = path / "log"
+        try:
+            there, below = _has_log(path), inside.is_dir() and _has_log(inside)
+        except OSError as error:
+            self.fail(f"cannot read {path}: {error.strerror}.", param, ctx)
+        if not there:
+            hint = f"; did you mean {inside}?" if below else "."
+            self.fail(f"there is no audit log in {path}{hint}", param, ctx)
+        return path
+
+
+def _has_log(path: Path) -> bool:
+    segments, strange = list_segments(path, OsFiles())
+    return bool(segments or strange)
+
+
+LOG = click.argument("directory", type=_LogFolder(path_type=Path, exists=True, file_okay=False))
+
+
 def files_of(archive: Path | None) -> OsFiles:
     """The file system of a log, with what was archived of it."""
     return OsFiles() if archive is None else WithArchive(archive)
@@ -87,7 +110,7 @@ def _filter(options: dict[str, Any]) -> Filter:
 
 
 @click.command("show")
-@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@LOG
 @filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what Central writes, until Ctrl-C.")
@@ -96,15 +119,13 @@ def show_command(directory: Path, as_json: bool, follow: bool, archive: Path | N
     """Show the records of DIRECTORY, one a line, oldest first. Nothing is verified: that is `verify`."""
     wanted = _filter(options)
     follower = _follow(directory, archive)
-    with suppress(BrokenPipeError):
-        while True:
-            for line in _lines(follower, wanted):
-                click.echo(msgspec.json.encode(line).decode() if as_json else _text(line))
-            if not follow:
-                return
-            sys.stdout.flush()
-            time.sleep(LOOK_S)
-    sys.stderr.close()
+    while True:
+        for line in _lines(follower, wanted):
+            click.echo(msgspec.json.encode(line).decode() if as_json else _text(line))
+        if not follow:
+            return
+        sys.stdout.flush()
+        time.sleep(LOOK_S)
 
 
 def _lines(follower: Follower, wanted: Filter) -> Iterator[Line]:
@@ -125,7 +146,7 @@ def _text(line: Line) -> str:
 
 
 @click.command("why")
-@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@LOG
 @click.argument("subject", metavar="SESSION|CP")
 @click.option("--at", "at_ms", type=_When(), default=None, help="Only what ruled at this site time, UTC.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -152,13 +173,12 @@ def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool,
         steps = sorted({step.seq: step for step in (*ruling, *before[-1:])}.values(), key=lambda step: step.seq)
     if not steps:
         raise Failed(f"the log has no session and no charge point {subject} that anything was decided about.")
-    with suppress(BrokenPipeError):
-        for step in steps:
-            click.echo(msgspec.json.encode(step).decode() if as_json else escaped(step.line))
+    for step in steps:
+        click.echo(msgspec.json.encode(step).decode() if as_json else escaped(step.line))
 
 
 @click.command("export")
-@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@LOG
 @filters
 @click.option(
     "--out",
@@ -175,11 +195,10 @@ def export_command(directory: Path, out: Path, archive: Path | None, **options: 
         stream = sys.stdout if str(out) == "-" else out.open("w", encoding="utf-8", newline="")
     except OSError as error:
         raise Failed(f"cannot write {out}: {error.strerror}.") from None
-    with suppress(BrokenPipeError):
-        table = csv.writer(stream)
-        table.writerow(COLUMNS)
-        for line in _lines(follower, wanted):
-            table.writerow(_row(line))
+    table = csv.writer(stream)
+    table.writerow(COLUMNS)
+    for line in _lines(follower, wanted):
+        table.writerow(_row(line))
     if stream is not sys.stdout:
         stream.close()
 

@@ -1,16 +1,18 @@
 """What every command shares: settings from flag > EVCHARGE_* variable > TOML file > default, logging, exit codes.
 
-Exit codes: 0 done, 1 failed (the sentence is on stderr), 2 misused. A traceback never reaches the user unless
-``--debug`` asks for it.
+Exit codes: 0 done, 1 failed (the sentence is on stderr), 2 misused, 74 the output cannot be written, 141 nobody reads
+it. A traceback never reaches the user unless ``--debug`` asks for it.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -21,6 +23,11 @@ import structlog
 from evcharge.net.clock import SystemClock
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Nobody reads the output any more (as after SIGPIPE), or it cannot be written (EX_IOERR of sysexits).
+EXIT_NOBODY_READS = 141
+EXIT_OUTPUT_LOST = 74
+_OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 
@@ -172,17 +179,52 @@ def _have_streams() -> None:
 
 
 def run_command(command: click.Command, variables: str) -> NoReturn:
-    """Run a command: environment variables start with ``variables``; errors leave one sentence, not a traceback."""
+    """Run a command: environment variables start with ``variables``; errors leave one sentence, not a traceback.
+
+    Nobody reads on: exit code 141, as after SIGPIPE. The output cannot be written: 74 (EX_IOERR of sysexits).
+    """
     _have_streams()
+    stdout = sys.stdout
+    try:
+        code = _run(command, variables)
+        stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_LOST:
+            raise
+        _forget(stdout)
+        if error.errno == errno.EPIPE:
+            sys.exit(EXIT_NOBODY_READS)
+        with suppress(OSError):
+            Failed(f"the output cannot be written: {error.strerror}.").show()
+        sys.exit(EXIT_OUTPUT_LOST)
+    if sys.stdout is not stdout:
+        # click has seen that nobody reads, and made an end of 1 of it.
+        _forget(stdout)
+        sys.exit(EXIT_NOBODY_READS)
+    sys.exit(code)
+
+
+def _run(command: click.Command, variables: str) -> Any:
+    """The exit code."""
     try:
         # https://no-color.org; None leaves it to what stdout is.
         colour = False if os.environ.get("NO_COLOR") else None
         command.main(auto_envvar_prefix=variables, standalone_mode=False, prog_name=command.name, color=colour)
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
+    except SystemExit as stop:
+        return stop.code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    sys.exit(0)
+        return 130
+    return 0
+
+
+def _forget(stdout: Any) -> None:
+    """What is still in the buffer is not tried again when the interpreter ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, stdout.fileno())
+    os.close(nowhere)

@@ -135,7 +135,7 @@ def sentence(basis: Basis) -> str:
         said += "; " + ", ".join(f"{one.name} {_age(one.age_ms)} old" for one in basis.inputs)
     if basis.rejected:
         said += "; " + ", ".join(
-            f"{kw(one.limit_w)} was not given because of the {_WORDS[one.constraint]}" for one in basis.rejected
+            f"not {kw(one.limit_w)}, because of the {_WORDS[one.constraint]}" for one in basis.rejected
         )
     return said
 

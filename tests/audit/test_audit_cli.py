@@ -244,3 +244,37 @@ def test_other_records_tell_no_ticket() -> None:
     adjusted = next(sample for sample in SAMPLES if isinstance(sample, TicketAdjusted))
     told = ticket_told(encode(adjusted, Stamp(at_ms=1, clock_ms=2)))
     assert told.startswith(f"ticket {adjusted.ticket_id} adjusted by {adjusted.energy_wh} Wh")
+
+
+# --- what a stranger does ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["verify", "show", "export", "doctor", "prove", "why", "archive"])
+def test_a_folder_without_a_log_is_misuse(made: Path, tmp_path: Path, command: str) -> None:
+    more = {"prove": ["1"], "why": ["CP-1"], "archive": [tmp_path / "x"]}.get(command, [])
+    nothing = run(command, tmp_path, *more)
+    assert (nothing.exit_code, "there is no audit log" in nothing.stderr) == (2, True)
+    data = run(command, made, *more)
+    assert (data.exit_code, f"did you mean {made / 'log'}?" in data.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("seq", ["-1", "0", str(10**30), "true"])
+def test_a_proof_with_an_odd_number_is_refused(made: Path, tmp_path: Path, seq: str) -> None:
+    proof = run("prove", made / "log", 5).stdout.replace('"seq": 5', f'"seq": {seq}')
+    shown = run("check-proof", "-", "--key", key_of(made), input=proof)
+    assert shown.exit_code == 1 and "is no proof" in shown.stderr
+
+
+def piped(made: Path, *arguments: str, to: str) -> subprocess.CompletedProcess[bytes]:
+    command = (
+        f"{sys.executable} -m evcharge.cli.audit {' '.join(arguments)} {made / 'log'} {to}; exit ${{PIPESTATUS[0]}}"
+    )
+    return subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+
+
+def test_output_that_cannot_be_written_is_no_damage(made: Path) -> None:
+    full = piped(made, "verify", to="> /dev/full")
+    assert (full.returncode, b"cannot be written: No space left" in full.stderr) == (74, True)
+    assert b"Traceback" not in full.stderr
+    unread = piped(made, "show", to="| true")
+    assert unread.returncode in (0, 141) and not unread.stderr

@@ -87,7 +87,7 @@ def test_a_refusal_for_want_of_power_has_its_figures() -> None:
                 (Input("meter", 1_200),),
                 (Rejected(11_000, Constraint.CAPACITY),),
             ),
-            "main has 22 kW, 18 kW of it shared by 3; meter 1 s old; 11 kW was not given because of the capacity",
+            "main has 22 kW, 18 kW of it shared by 3; meter 1 s old; not 11 kW, because of the capacity",
         ),
         (
             Basis(Bound(Constraint.CAPACITY, "main", 6_250, 0, 1), (Input("meter", 20),)),

@@ -166,6 +166,8 @@ class Disk:
 
     def remove(self, path: Path) -> None:
         self._call("remove")
+        if path.name not in self.names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         self._change(("remove", path.name, self.names[path.name], ""))
 
     # --- inside ---------------------------------------------------------------------------------------------
