@@ -13,14 +13,14 @@ from pathlib import Path
 
 import msgspec
 
-from evcharge.audit.checkpoints import CHECKPOINTS, read_checkpoints
+from evcharge.audit.checkpoints import CHECKPOINTS, BadCheckpoints, read_checkpoints
 from evcharge.audit.files import Files, OsFiles
 from evcharge.audit.merkle import Frontier
 from evcharge.audit.note import BadNote, Verifier
 from evcharge.audit.record import FIRST_SEQ
 from evcharge.audit.replay import FROM_THE_FIRST, Start
 from evcharge.audit.segments import DRAFT_PREFIX, list_segments, write_all
-from evcharge.audit.snapshot import heads
+from evcharge.audit.snapshot import KEPT, BadSnapshot, start_of, usable
 
 ANCHORS = "anchors"
 # Bytes copied at a time.
@@ -107,7 +107,8 @@ def read_anchors(directory: Path, files: Files) -> dict[int, Anchor]:
             files.close(handle)
     anchors: dict[int, Anchor] = {}
     for line in bytes(data).splitlines():
-        with suppress(msgspec.DecodeError):
+        # Not UTF-8, too deep, no anchor at all: all the same.
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             anchor = msgspec.json.decode(line, type=Anchor)
             anchors[anchor.seq] = anchor
     return anchors
@@ -119,9 +120,16 @@ def archivable(directory: Path, files: Files, keys: Sequence[Verifier], keep: in
     At least ``keep`` segments stay. Raises CannotArchive, OSError.
     """
     numbers = [one.first_seq for one in list_segments(directory, files)[0]]
-    needed = [head.segment for head in heads(directory, files, keys) if head.rules == rules]
-    if not needed:
-        raise CannotArchive("there is no snapshot yet, so a start of Central needs all records; it makes one by itself")
+    needed = []
+    for snapshot in usable(directory, files, keys, rules=rules, reject=lambda _path, _why: None):
+        with suppress(BadSnapshot):
+            start_of(snapshot.head, directory, files)
+            needed.append(snapshot.head.segment)
+    if len(needed) < KEPT:
+        raise CannotArchive(
+            f"there are {len(needed)} of {KEPT} snapshots from which Central could start, so it may need all records; "
+            "it makes them by itself"
+        )
     return min([*needed, *numbers[-keep:]])
 
 
@@ -144,6 +152,9 @@ def move(directory: Path, destination: Path, files: Files, anchors: Mapping[int,
 
 
 def _move(directory: Path, destination: Path, files: Files, anchors: Mapping[int, Anchor], below: int) -> list[Path]:
+    _same_log(directory, destination, files)
+    # What Central has begun since is not verified yet, and stays.
+    below = max((seq for seq in anchors if seq <= below), default=0)
     old = [one for one in list_segments(directory, files)[0] if one.first_seq < below]
     copies = [_copy(path, destination, files) for _, path in old]
     if not copies:
@@ -160,6 +171,18 @@ def _move(directory: Path, destination: Path, files: Files, anchors: Mapping[int
     return copies
 
 
+def _same_log(directory: Path, destination: Path, files: Files) -> None:
+    """An archive holds one log. Raises CannotArchive."""
+    try:
+        origins = {
+            kept.checkpoint.origin for one in (directory, destination) for kept in read_checkpoints(one, files)[0]
+        }
+    except BadCheckpoints as error:
+        raise CannotArchive(f"the checkpoints in {destination} cannot be read: {error}") from None
+    if len(origins) > 1:
+        raise CannotArchive(f"{destination} holds another log ({', '.join(sorted(origins))}): give a folder of its own")
+
+
 def _lines(anchors: Mapping[int, Anchor]) -> bytes:
     return b"".join(msgspec.json.encode(anchors[seq]) + b"\n" for seq in sorted(anchors))
 
@@ -173,6 +196,13 @@ def _copy(path: Path, destination: Path, files: Files) -> Path:
     if target.name in files.listdir(destination):
         if _digest(target, files) != digest:
             raise CannotArchive(f"{target} is there already and is another file")
+        # Whoever put it there may not have synced it.
+        handle = files.open(target)
+        try:
+            files.fsync(handle)
+        finally:
+            files.close(handle)
+        files.sync_directory(destination)
         return target
     draft = destination / f"{DRAFT_PREFIX}{path.name}"
     if draft.name in files.listdir(destination):

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from evcharge.audit.archive import beginning
 from evcharge.audit.checkpoints import BadCheckpoints, Checkpoints, Kept, read_checkpoints
 from evcharge.audit.control import SIGNING_KEY, signing_key
 from evcharge.audit.files import Files
@@ -55,8 +56,10 @@ class Attestor:
         """The tree's edge behind the snapshot with which the replay began."""
         self.signing = False
         """Checkpoints are made. Whoever recovers a log switches it on once the log has named its key."""
+        self.named: list[Verifier] = []
+        """The keys that the log has named, in its order; the last one is ``key``."""
         self.keys: list[Verifier] = [signer.verifier]
-        """All keys that have signed this log, as far as it names them; the present one among them."""
+        """All keys that have signed this log, as far as it names them; the present one among them, in no order."""
         self.tree = LogTree(directory, files, None, 0)
         self.checkpoints = Checkpoints(directory, files, self.tree, [signer])
 
@@ -67,6 +70,7 @@ class Attestor:
         self.resumed = frontier
         if keys:
             self.key = keys[-1]
+            self.named = list(keys)
             self.keys += [key for key in keys if key not in self.keys]
 
     def begin(self) -> None:
@@ -110,6 +114,7 @@ class Attestor:
             return
         if named.follows(self.key):
             self.key = named.key
+            self.named.append(named.key)
             if named.key not in self.keys:
                 self.keys.append(named.key)
         elif self._wrong is None:
@@ -160,18 +165,22 @@ class Attestor:
         return None
 
     def _rebuild(self) -> Corrupt | None:
-        """Make the file of nodes anew from the log; why not, where its first records are elsewhere."""
-        edge = self.tree.frontier
-        segments, _ = list_segments(self._directory, self._files)
-        if segments and segments[0].first_seq > FIRST_SEQ:
-            why = (
-                f"the file does not fit to the log, and records 1 to {segments[0].first_seq - 1}, from which it would "
-                "be made anew, were archived: put their segments back for one start"
-            )
-            return Corrupt(self._directory / TREE, 0, 1, why)
+        """Make the file of nodes anew from the records that are here; why not, where the first ones are needed too."""
+        edge, begin = self.tree.frontier, beginning(self._directory, self._files)
         self.tree.close()
-        self.tree = open_tree(self._directory, self._files, anew=True)
-        for item in replay(self._directory, self._files):
+        if begin.frontier.size:
+            # What was archived has its nodes in the file still, if its edge is the anchor's.
+            self.tree = open_tree(self._directory, self._files, leaves=begin.frontier.size)
+            self.tree.begin(begin.frontier)
+            if self.tree.damaged:
+                why = (
+                    f"the file does not fit to the log, and records 1 to {begin.frontier.size}, from which it would be "
+                    "made anew, were archived: put their segments back for one start"
+                )
+                return Corrupt(self._directory / TREE, 0, 1, why)
+        else:
+            self.tree = open_tree(self._directory, self._files, anew=True)
+        for item in replay(self._directory, self._files, begin.start):
             if isinstance(item, Record) and item.seq <= edge.size:
                 self.tree.extend([leaf_hash(item.seq, item.durable, item.body)])
         self.tree.finish()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -88,21 +88,24 @@ def encode(head: Head, state: bytes, signer: Signer) -> bytes:
 
 
 def decode(data: bytes, keys: Sequence[Verifier]) -> Snapshot:
-    """Raises BadSnapshot."""
+    """A snapshot that is signed by the key that was in force there, or, where the log had named none yet, by one of
+    ``keys``. Whether that key is one of this log's, the replay behind it tells. Raises BadSnapshot.
+    """
     smallest = len(MAGIC) + _LENGTH.size + _HASH + _SIGNATURE
     if len(data) < smallest or not data.startswith(MAGIC):
         raise BadSnapshot("the file is no snapshot, or is cut")
     plain, digest, signature = data[: -_HASH - _SIGNATURE], data[-_HASH - _SIGNATURE : -_SIGNATURE], data[-_SIGNATURE:]
     if sha256(plain).digest() != digest:
         raise BadSnapshot("the file was damaged, or is cut")
-    if not any(key.holds(_SENTENCE + digest.hex(), signature) for key in keys):
-        raise BadSnapshot("the snapshot is signed by no key of this log")
     size = _LENGTH.unpack_from(plain, len(MAGIC))[0]
     begin = len(MAGIC) + _LENGTH.size
     try:
         head = msgspec.msgpack.decode(plain[begin : begin + size], type=Head)
     except msgspec.MsgspecError as error:
         raise BadSnapshot(f"the head of the snapshot cannot be read: {error}") from None
+    signers = verifiers(head.keys)[-1:] or keys
+    if not any(key.holds(_SENTENCE + digest.hex(), signature) for key in signers):
+        raise BadSnapshot("the snapshot is not signed by the key that was in force there")
     return Snapshot(head, plain[begin + size :])
 
 
@@ -132,8 +135,10 @@ def list_snapshots(directory: Path, files: Files) -> list[tuple[int, Path]]:
     return sorted(((int(match[1], 16), directory / match[0]) for match in matches if match), reverse=True)
 
 
-def newest(directory: Path, files: Files, keys: Sequence[Verifier], *, rules: int, reject: Rejected) -> Snapshot | None:
-    """The newest one that can be used; ``reject`` hears of those that cannot. Raises OSError."""
+def usable(
+    directory: Path, files: Files, keys: Sequence[Verifier], *, rules: int, reject: Rejected
+) -> Iterator[Snapshot]:
+    """All that are whole and by these rules, newest first; ``reject`` hears of the others. Raises OSError."""
     for seq, path in list_snapshots(directory, files):
         try:
             snapshot = decode(_read(path, files), keys)
@@ -145,17 +150,7 @@ def newest(directory: Path, files: Files, keys: Sequence[Verifier], *, rules: in
         elif snapshot.head.rules != rules:
             reject(path, "an evcharge with other rules has made it")
         else:
-            return snapshot
-    return None
-
-
-def heads(directory: Path, files: Files, keys: Sequence[Verifier]) -> list[Head]:
-    """Of all snapshots that are whole and signed, newest first. Raises OSError."""
-    found = []
-    for _, path in list_snapshots(directory, files):
-        with suppress(BadSnapshot):
-            found.append(decode(_read(path, files), keys).head)
-    return found
+            yield snapshot
 
 
 def start_of(head: Head, directory: Path, files: Files) -> Start:

@@ -55,8 +55,9 @@ class LogTree:
         self._stored = stored
         # What `size` says, whole at any moment, for whoever asks from another thread.
         self._edge = Frontier()
-        self._waiting = bytearray()
-        self._written = 0
+        # How many bytes the file has, and those behind them: one pair, replaced as a whole, for whoever asks from
+        # another thread. Its bytes only grow.
+        self._behind = (0, bytearray())
         self._trusted = stored == 0
         self.damaged = False
         """The file has other nodes than the log: it has to be made anew from the first record on."""
@@ -82,8 +83,9 @@ class LogTree:
                 self.finish()
         made = self.frontier.extend(leaves)
         if self._trusted:
-            self._waiting += b"".join(made)
-            if len(self._waiting) >= _WRITE_BYTES:
+            waiting = self._behind[1]
+            waiting += b"".join(made)
+            if len(waiting) >= _WRITE_BYTES:
                 self.flush()
             self._show()
 
@@ -103,7 +105,7 @@ class LogTree:
             return False
 
     def _trust(self) -> None:
-        self._written = merkle.stored_count(self.frontier.size) * HASH_SIZE
+        self._behind = (merkle.stored_count(self.frontier.size) * HASH_SIZE, bytearray())
         self._trusted = True
         self._show()
 
@@ -113,12 +115,12 @@ class LogTree:
 
     def flush(self) -> None:
         """Give everything to the file; not synced. Raises OSError."""
-        if self._waiting:
+        written, waiting = self._behind
+        if waiting:
             if self._handle is None:
                 self._handle = self._files.create(self._path)
-            write_all(self._files, self._handle, bytes(self._waiting), self._written)
-            self._written += len(self._waiting)
-            self._waiting.clear()
+            write_all(self._files, self._handle, bytes(waiting), written)
+            self._behind = (written + len(waiting), bytearray())
 
     def sync(self) -> None:
         """The file is durable: a power cut makes no work for the next start. Raises OSError."""
@@ -195,10 +197,9 @@ class LogTree:
         return self._read(level, index)
 
     def _node(self, level: int, index: int) -> bytes:
-        offset = merkle.stored_index(level, index) * HASH_SIZE
-        behind = offset - self._written
-        # The writing thread may give what waits to the file in between: then the file has it.
-        if behind >= 0 and len(found := bytes(self._waiting[behind : behind + HASH_SIZE])) == HASH_SIZE:
+        written, waiting = self._behind
+        place = merkle.stored_index(level, index) * HASH_SIZE - written
+        if place >= 0 and len(found := bytes(waiting[place : place + HASH_SIZE])) == HASH_SIZE:
             return found
         return self._read(level, index)
 
@@ -211,8 +212,10 @@ class LogTree:
         return found
 
 
-def open_tree(directory: Path, files: Files, *, anew: bool = False) -> LogTree:
-    """The tree of the log in ``directory``; ``anew``: what its file holds is of no use. Raises OSError.
+def open_tree(directory: Path, files: Files, *, anew: bool = False, leaves: int | None = None) -> LogTree:
+    """The tree of the log in ``directory``; ``anew``: what its file holds is of no use; ``leaves``: no more than these.
+
+    Raises OSError.
 
     A file that is missing is made when there is something to write.
     """
@@ -224,7 +227,8 @@ def open_tree(directory: Path, files: Files, *, anew: bool = False) -> LogTree:
     if not there:
         return LogTree(path, files, None, 0)
     handle = files.open(path)
-    return LogTree(path, files, handle, _leaves_in(files.size(handle) // HASH_SIZE))
+    stored = _leaves_in(files.size(handle) // HASH_SIZE)
+    return LogTree(path, files, handle, stored if leaves is None else min(stored, leaves))
 
 
 def _leaves_in(nodes: int) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from evcharge.audit.archive import Anchor, beginning
-from evcharge.audit.checkpoints import CHECKPOINTS, BadCheckpoints, Kept, read_checkpoints
+from evcharge.audit.checkpoints import CHECKPOINTS, EVERY_RECORDS, BadCheckpoints, Kept, read_checkpoints
 from evcharge.audit.control import signing_key
 from evcharge.audit.files import Files
 from evcharge.audit.merkle import Frontier, leaf_hash
@@ -59,6 +59,8 @@ class Report(msgspec.Struct, kw_only=True):
     checkpoints: int = 0
     signed_up_to: int = 0
     """Records that the newest checkpoint covers."""
+    unsigned: int = 0
+    """Records behind the newest checkpoint: only their chain and witnesses speak for them."""
     unread: int = 0
     """Bytes behind the last whole checkpoint: of one whose writing was cut, or that was damaged."""
     keys: list[str] = []
@@ -254,8 +256,17 @@ class Verification:
     def _finish(self) -> None:
         report = self.report
         report.root = self.frontier.root().hex()
-        if report.damage is None and self._trusted is not None and report.records and not self._kept:
-            why = "nothing here is signed by the key that you gave: no checkpoint is"
+        report.unsigned = max(0, report.records - max(report.signed_up_to, report.first - 1))
+        # The last checkpoint may be cut by a crash, and the one before it is what there is then.
+        late = report.unsigned > 2 * EVERY_RECORDS
+        here = report.records >= report.first
+        if report.damage is None and here and self._trusted is not None and (late or not report.checkpoints):
+            why = f"records behind {report.signed_up_to} are not signed, and Central signs each {EVERY_RECORDS}"
+            if not report.checkpoints:
+                why = "nothing here is signed by the key that you gave: no checkpoint is"
+            report.damage = Damage(str(self._directory / CHECKPOINTS), 0, report.signed_up_to + 1, why)
+        if report.damage is None and report.first > FIRST_SEQ and not report.checkpoints:
+            why = "no signed checkpoint of what is left proves where it begins"
             report.damage = Damage(str(self._directory / CHECKPOINTS), 0, report.first, why)
         if report.damage is None and self._next < len(self._kept):
             kept = self._kept[-1]

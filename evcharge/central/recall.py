@@ -19,7 +19,7 @@ from evcharge.audit.merkle import Frontier
 from evcharge.audit.note import Signer, Verifier
 from evcharge.audit.recovery import recover
 from evcharge.audit.replay import FROM_THE_FIRST, Start
-from evcharge.audit.snapshot import BadSnapshot, Snapshot, newest, snapshot_name, start_of, verifiers
+from evcharge.audit.snapshot import BadSnapshot, Snapshot, snapshot_name, start_of, usable, verifiers
 from evcharge.audit.threads import Threads
 from evcharge.domain.digest import RULES, fingerprint
 from evcharge.domain.events import PeerConnected, PeerDisconnected
@@ -163,19 +163,18 @@ def resume(recalled: Recalled, directory: Path, files: Files, keys: Sequence[Ver
     def reject(path: Path, why: str) -> None:
         log.warning("snapshot.unusable", file=str(path), why=why)
 
-    found = newest(directory, files, keys, rules=RULES, reject=reject)
-    if found is None:
-        return FROM_THE_FIRST
-    try:
-        head = found.head
-        start, named = start_of(head, directory, files), verifiers(head.keys)
-        frontier = Frontier(head.seq, head.edge)
-        recalled.take(found)
-    except (BadSnapshot, ValueError) as error:
-        reject(directory / snapshot_name(found.head.seq), str(error))
-        return FROM_THE_FIRST
-    recalled.attestor.resume(frontier, named)
-    return start
+    for found in usable(directory, files, keys, rules=RULES, reject=reject):
+        try:
+            head = found.head
+            start, named = start_of(head, directory, files), verifiers(head.keys)
+            frontier = Frontier(head.seq, head.edge)
+            recalled.take(found)
+        except (BadSnapshot, ValueError) as error:
+            reject(directory / snapshot_name(found.head.seq), str(error))
+        else:
+            recalled.attestor.resume(frontier, named)
+            return start
+    return FROM_THE_FIRST
 
 
 def _name_key(recalled: Recalled, signer: Signer, retired: Signer | None) -> None:

@@ -147,7 +147,7 @@ class Central:
             lookup_s=settings.lookup_s,
             lookups=settings.lookups,
         )
-        self._doubts = Doubts(self._attestor, self._tasks, self._suspect, self._rolled_back)
+        self._doubts = Doubts(self._attestor, self._tasks, self._suspect, self._rolled_back, self._in_doubt)
         self._admission = Admission(
             self._engine,
             self._registry,
@@ -244,6 +244,12 @@ class Central:
         self._suspect(True)
         # Called in the middle of an admission; what it decides comes first.
         self._loop.call_soon(self._engine.execute, c.RaiseIncident(code="log_rollback", detail=proof))
+
+    def _in_doubt(self, why: str) -> None:
+        """Nobody can tell whether the log lost its end."""
+        detail = f"{why}: put archived segments back for one start, or accept it with --accept-rollback"
+        log.critical("log.in_doubt", sentence=detail)
+        self._engine.execute(c.RaiseIncident(code="log_in_doubt", detail=detail))
 
     def _suspect(self, suspect: bool) -> None:
         """The log may not be what it was: nothing new is authorized, unless the operator has accepted that."""

@@ -105,7 +105,7 @@ def make_snapshot(data_dir: Path, files: Files, *, up_to: int | None = None) -> 
         offset=offset,
         rules=RULES,
         state_hash=folding.digest.value(),
-        keys=[str(key) for key in recalled.attestor.keys],
+        keys=[str(key) for key in recalled.attestor.named],
         sources=recalled.sources,
     )
     state = msgspec.msgpack.encode(plain_state(recalled.state))

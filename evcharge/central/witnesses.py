@@ -47,9 +47,10 @@ class Witnesses:
         self._tell(found, who)
 
     def settle(self, note: bytes, who: str) -> bool:
-        """The file was mended, as far as it can be: whatever still differs is proof. False: it is proof."""
+        """The file was mended: what still differs is proof, and then this is False. Raises TreeDamaged, OSError."""
         checkpoint = self._of_this_log(note)
-        found = "" if checkpoint is None or self._leads(checkpoint) else _other_past(checkpoint)
+        same = checkpoint is None or self._tree.begins_with(checkpoint.size, checkpoint.root)
+        found = "" if checkpoint is None or same else _other_past(checkpoint)
         self._remember(note, found)
         self._tell(found, who)
         return not found

@@ -49,6 +49,9 @@ FAILURES_KEPT = 8
 def evolve(state: State, event: e.Event, stamp: Stamp) -> None:
     """Apply one event."""
     if isinstance(event, e.CentralStarted):
+        if state.last_clock_ms:
+            # Not at the very first start: nobody was told anything before.
+            state.last_fence = Fence(state.last_fence + FENCE_GAP)
         _carry_leases_over(state, stamp.clock_ms - state.last_clock_ms)
     state.last_clock_ms = max(state.last_clock_ms, stamp.clock_ms)
     apply(event, state, stamp)
@@ -66,8 +69,6 @@ def apply(event: e.Event, _state: State, _stamp: Stamp) -> None:
 @apply.register
 def _central_started(event: e.CentralStarted, state: State, stamp: Stamp) -> None:
     _configure(state, event.site)
-    if state.last_fence:
-        state.last_fence = Fence(state.last_fence + FENCE_GAP)
     for charge_point in state.charge_points.values():
         if charge_point.engine.state is LinkState.UP:
             _turn(charge_point.engine, LinkState.LOST, stamp)

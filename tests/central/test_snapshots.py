@@ -15,7 +15,7 @@ from evcharge.audit.keys import CURRENT, load
 from evcharge.audit.merkle import check_consistency
 from evcharge.audit.note import Signer
 from evcharge.audit.recovery import CorruptLog
-from evcharge.audit.snapshot import BadSnapshot, Head, decode, list_snapshots, newest
+from evcharge.audit.snapshot import BadSnapshot, Head, decode, list_snapshots, usable
 from evcharge.audit.snapshot import encode as encode_snapshot
 from evcharge.central.recall import Recalled, recall, remember_source
 from evcharge.central.snapshots import CannotSnapshot, Snapshots, make_snapshot
@@ -98,7 +98,7 @@ def rewrite(data: Path, **head: object) -> None:
         ("flip", "damaged"),
         ("cut", "damaged"),
         ("empty", "no snapshot"),
-        ("key", "no key of this log"),
+        ("key", "in force there"),
         ("rules", "other rules"),
         ("name", "another record"),
         ("chain", "another record 22"),
@@ -170,7 +170,7 @@ def test_a_snapshot_may_stand_anywhere_in_several_segments(tmp_path: Path) -> No
         assert make_snapshot(tmp_path, FILES, up_to=seq).seq == seq
         signer = load(tmp_path / "log-key", CURRENT, FILES)
         assert signer is not None
-        found = newest(tmp_path / "log", FILES, [signer.verifier], rules=RULES, reject=lambda *_: None)
+        found = next(usable(tmp_path / "log", FILES, [signer.verifier], rules=RULES, reject=lambda *_: None), None)
         assert found is not None and found.head.seq == seq
         again = opened(tmp_path)
         assert again.seq == seq and canonical(again.state) == canonical(expected().state)

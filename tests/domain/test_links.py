@@ -295,6 +295,8 @@ def test_fences_that_were_told_and_lost_with_a_crash_are_passed_over() -> None:
     """Found by the simulation, seed 1044: a channel hears its fence before the disk does."""
     scenario = Scenario().given(site())
     assert scenario.state.last_fence == 0, "nobody was ever here"
+    again = Scenario().given(site()).given(site())
+    assert again.state.last_fence == FENCE_GAP, "who was there in the first life may have been told one"
     scenario.given(*connected())
     before = scenario.state.last_fence
     scenario.given(site())

@@ -17,6 +17,7 @@ import msgspec
 from evcharge.audit.files import Files
 from evcharge.audit.folding import Folding
 from evcharge.audit.verify import Verification
+from evcharge.domain.digest import fingerprint
 from protocol.credentials import Role
 from tools.drill.history import Ack
 from tools.drill.log_check import LogFacts
@@ -218,11 +219,12 @@ class World:
         """When all is at rest: the log against what everybody was told, and against itself."""
         central = self.central.central
         if central is None:
+            self.wrong("stuck", "Central is down at the end, and its books were not compared")
             return
         if central._engine.suspect:
             self.wrong("rollback", "a witness remembers more of the log than there is")
-        live = central._engine._digest.value()
         await central.stop()
+        live = fingerprint(central.state)
         files, directory = self.central.volume, central.log_dir
         meters = {
             machine.name: sum(machine.engine.meters().values())
@@ -242,6 +244,8 @@ class World:
             self.wrong("damaged", f"{report.damage.file}, record {report.damage.seq}: {report.damage.why}")
         if folding.diverged is not None:
             self.wrong("diverged", f"record {folding.diverged.seq}: {folding.diverged.why}")
+        elif folding.digest.value() != live:
+            self.wrong("diverged", "a replay gives another state than Central had at its end")
         facts = LogFacts.read(directory, files)
         history = [msgspec.convert(line, Ack) for line in self.memory.lines]
         outcome.acknowledgements = facts.compare(history)
