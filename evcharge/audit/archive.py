@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from evcharge.audit.checkpoints import CHECKPOINTS, BadCheckpoints, read_checkpoints
-from evcharge.audit.files import Files, OsFiles
+from evcharge.audit.files import Files, OsFiles, ReadOnly
 from evcharge.audit.merkle import Frontier
 from evcharge.audit.note import BadNote, Verifier
 from evcharge.audit.record import FIRST_SEQ
@@ -54,7 +54,7 @@ class CannotArchive(Exception):
     """Nothing was moved; the text says why."""
 
 
-class WithArchive(OsFiles):
+class WithArchive(ReadOnly):
     """The operating system, where a log's folder also has the segments of an archive. For readers only."""
 
     def __init__(self, archive: Path) -> None:
@@ -128,7 +128,7 @@ def archivable(directory: Path, files: Files, keys: Sequence[Verifier], keep: in
     if len(needed) < KEPT:
         raise CannotArchive(
             f"there are {len(needed)} of {KEPT} snapshots from which Central could start, so it may need all records; "
-            "it makes them by itself"
+            "it makes one each 100,000 records, `evcharge-audit snapshot` one of a log that nobody writes"
         )
     return min([*needed, *numbers[-keep:]])
 

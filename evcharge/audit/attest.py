@@ -125,6 +125,8 @@ class Attestor:
         """After the last good record, before anything is changed: why this log cannot be the one that was signed."""
         self.tree.extend(self._leaves)
         self._leaves.clear()
+        if self._wrong is None and self.key is not None and not self._kept:
+            log.warning("log.unsigned", sentence="the log names a signing key, and has no checkpoint: was it removed?")
         if self._wrong is None and self._kept:
             newest = self._kept[-1]
             if newest.checkpoint.size > last:

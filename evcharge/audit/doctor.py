@@ -9,7 +9,8 @@ import msgspec
 from evcharge.audit.checkpoints import CHECKPOINTS
 from evcharge.audit.files import Files
 from evcharge.audit.room import BALLAST, LOW_BYTES
-from evcharge.audit.segments import BROKEN_SUFFIX, DRAFT_PREFIX
+from evcharge.audit.segments import BROKEN_SUFFIX, DRAFT_PREFIX, SPARE
+from evcharge.audit.snapshot import usable
 from evcharge.audit.tree import TREE
 from evcharge.audit.verify import Progress, Report, Verification
 
@@ -59,7 +60,8 @@ def examine(directory: Path, files: Files, progress: Progress | None = None) -> 
                 "Nobody reads them; look at them or move them away.",
             )
         )
-    if any(name.startswith(DRAFT_PREFIX) for name in names):
+    findings += _signatures(report) + _snapshots(directory, files)
+    if any(name.startswith(DRAFT_PREFIX) and name != SPARE for name in names):
         findings.append(
             Finding(False, "A start or a roll-over was interrupted (tmp- files).", "The next start removes them.")
         )
@@ -77,6 +79,32 @@ def examine(directory: Path, files: Files, progress: Progress | None = None) -> 
             )
         )
     return Diagnosis(report, findings)
+
+
+def _signatures(report: Report) -> list[Finding]:
+    """What is not signed although it should be."""
+    if report.damage is not None or not report.keys:
+        return []
+    if not report.checkpoints:
+        what = f"The log names a signing key, and no checkpoint is there: none of {report.records:,} records is signed."
+        return [
+            Finding(True, what, f"Was the file `checkpoints` removed? {_COPY} Put it back; Central starts without.")
+        ]
+    if report.unread:
+        what = f"Behind the last checkpoint stand {report.unread} bytes that are none."
+        return [
+            Finding(False, what, "A write was cut, or they were damaged. The next start drops them and signs anew.")
+        ]
+    return []
+
+
+def _snapshots(directory: Path, files: Files) -> list[Finding]:
+    """Snapshots that no start can use."""
+    wrong: list[tuple[Path, str]] = []
+    for _ in usable(directory, files, [], rules=None, reject=lambda path, why: wrong.append((path, why))):
+        pass
+    do = "A start uses another one, or replays all records. Central makes new ones by itself; it may be removed."
+    return [Finding(False, f"{path.name} is of no use: {why}.", do) for path, why in wrong]
 
 
 def _damage(report: Report, directory: Path) -> list[Finding]:

@@ -148,3 +148,10 @@ class OsFiles:
 
     def remove(self, path: Path) -> None:
         path.unlink()
+
+
+class ReadOnly(OsFiles):
+    """Opens files for reading: for those who only look, and may have no right to more."""
+
+    def open(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

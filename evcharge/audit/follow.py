@@ -44,6 +44,25 @@ class Follower:
             if self._segment() == path:
                 return
 
+    def unread(self) -> bool:
+        """Whether something stands behind the last record that is none: damage, or a write that was cut.
+
+        Of a log that is being written only what the first look saw counts: the record may have come whole meanwhile.
+        Raises OSError.
+        """
+        path = self._segment()
+        if path is None:
+            return False
+        later = any(first > self.seq for first, _ in list_segments(self._directory, self._files)[0])
+        handle = self._files.open(path)
+        try:
+            offset = self._offset if path == self._path else 0
+            rest = self._files.pread(handle, READ_BYTES, offset).strip(b"\0") != b""
+        finally:
+            with suppress(OSError):
+                self._files.close(handle)
+        return later or (rest and next(self.records(), None) is None)
+
     def _segment(self) -> Path | None:
         """The segment that holds the next record, or will."""
         segments, _ = list_segments(self._directory, self._files)

@@ -18,7 +18,7 @@ from pathlib import Path
 from evcharge.audit.attest import Attestor
 from evcharge.audit.files import Files
 from evcharge.audit.record import HEADER_SIZE, MARK, encode
-from evcharge.audit.segments import Segment, segment_name
+from evcharge.audit.segments import DRAFT_PREFIX, SPARE, Segment, segment_name
 from evcharge.audit.threads import Joinable, SystemThreads, Threads
 
 # The next segment is made as soon as the one before it is in use: it is the room that running sessions are sure of. On
@@ -28,7 +28,6 @@ PREPARE_AGAIN_S = 1.0
 # changes of thread; at thousands of small ones a second these were a third of what a handshake takes.
 PACE_S = 0.002
 ENOUGH = 32
-_SPARE = "next.log"
 
 
 class JournalFailed(Exception):
@@ -260,7 +259,7 @@ class Journal:
         self._spare = self._draft()
 
     def _draft(self) -> Segment:
-        return Segment.draft(self._directory, self._files, _SPARE, self._segment_bytes)
+        return Segment.draft(self._directory, self._files, SPARE.removeprefix(DRAFT_PREFIX), self._segment_bytes)
 
     def _die(self, error: BaseException) -> None:
         with self._wake:

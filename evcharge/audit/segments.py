@@ -21,6 +21,8 @@ SEGMENT_BYTES = 64 << 20
 # Names of drafts; whatever has such a name after a crash was never part of the log.
 DRAFT_PREFIX = "tmp-"
 BROKEN_SUFFIX = ".broken"
+# The segment that is made ahead of time.
+SPARE = f"{DRAFT_PREFIX}next.log"
 
 _NAME = re.compile(r"audit-([0-9a-f]{16})\.log")
 _LIKE_A_SEGMENT = re.compile(r"audit-.*\.log", re.IGNORECASE)

@@ -88,8 +88,9 @@ def encode(head: Head, state: bytes, signer: Signer) -> bytes:
 
 
 def decode(data: bytes, keys: Sequence[Verifier]) -> Snapshot:
-    """A snapshot that is signed by the key that was in force there, or, where the log had named none yet, by one of
-    ``keys``. Whether that key is one of this log's, the replay behind it tells. Raises BadSnapshot.
+    """A snapshot that is signed by the key that was in force there, or by one of ``keys`` that the log named later.
+
+    Whether the former is one of this log's, the replay behind it tells. Raises BadSnapshot.
     """
     smallest = len(MAGIC) + _LENGTH.size + _HASH + _SIGNATURE
     if len(data) < smallest or not data.startswith(MAGIC):
@@ -103,7 +104,9 @@ def decode(data: bytes, keys: Sequence[Verifier]) -> Snapshot:
         head = msgspec.msgpack.decode(plain[begin : begin + size], type=Head)
     except msgspec.MsgspecError as error:
         raise BadSnapshot(f"the head of the snapshot cannot be read: {error}") from None
-    signers = verifiers(head.keys)[-1:] or keys
+    named = verifiers(head.keys)
+    # One that was made later, of an earlier moment, is signed by a key that the log names only behind it.
+    signers = [*named[-1:], *(key for key in keys if key not in named)]
     if not any(key.holds(_SENTENCE + digest.hex(), signature) for key in signers):
         raise BadSnapshot("the snapshot is not signed by the key that was in force there")
     return Snapshot(head, plain[begin + size :])
@@ -136,9 +139,12 @@ def list_snapshots(directory: Path, files: Files) -> list[tuple[int, Path]]:
 
 
 def usable(
-    directory: Path, files: Files, keys: Sequence[Verifier], *, rules: int, reject: Rejected
+    directory: Path, files: Files, keys: Sequence[Verifier], *, rules: int | None, reject: Rejected
 ) -> Iterator[Snapshot]:
-    """All that are whole and by these rules, newest first; ``reject`` hears of the others. Raises OSError."""
+    """All that are whole and by these rules (None: by any), newest first; ``reject`` hears of the others.
+
+    Raises OSError.
+    """
     for seq, path in list_snapshots(directory, files):
         try:
             snapshot = decode(_read(path, files), keys)
@@ -147,7 +153,7 @@ def usable(
             continue
         if snapshot.head.seq != seq:
             reject(path, "its name is that of another record")
-        elif snapshot.head.rules != rules:
+        elif rules is not None and snapshot.head.rules != rules:
             reject(path, "an evcharge with other rules has made it")
         else:
             yield snapshot

@@ -84,6 +84,9 @@ class Verification:
         self._trusted = trusted
         self._key: Verifier | None = None
         self._keys: list[Verifier] = []
+        """All that the log has named."""
+        self._good: list[Verifier] = []
+        """Of these the trusted one, and those behind it."""
         self._kept: list[Kept] = []
         self._next = 0
         self._leaves: list[bytes] = []
@@ -149,15 +152,10 @@ class Verification:
         report.records = begin.start.seq - 1
         self.frontier = begin.frontier
         if begin.keys:
-            if self._trusted is not None and self._trusted != begin.keys[-1]:
-                why = (
-                    f"records 1 to {report.records} are not here, and after them {begin.keys[-1]} signs: give that "
-                    "key, or --archive with the folder of these records"
-                )
-                report.damage = Damage(str(self._directory), 0, report.first, why)
-            # Of the keys before an anchor only one that the reader brought with him is believed.
-            self._keys = list(begin.keys) if self._trusted is None else [self._trusted]
             self._key = begin.keys[-1]
+            self._keys = list(begin.keys)
+            # Of the keys before an anchor only one that the reader brought with him is believed.
+            self._good = list(begin.keys) if self._trusted in (None, self._key) else []
             report.keys = [str(key) for key in self._keys]
         while self._next < len(self._kept) and self._kept[self._next].checkpoint.size < report.first - 1:
             self._next += 1
@@ -215,15 +213,12 @@ class Verification:
             named = None
         if named is None:
             return True
-        first = self._key is None
-        if not named.follows(self._key) or (first and self._trusted is not None and named.key != self._trusted):
-            why = (
-                f"the log begins with the key {named.key}, not with the trusted one"
-                if first
-                else "the record names a signing key, and the key before it did not say so"
-            )
+        if not named.follows(self._key):
+            why = "the record names a signing key, and the key before it did not say so"
             self.report.damage = Damage(str(self._directory), 0, record.seq, why)
             return False
+        if self._trusted in (None, named.key) or self._key in self._good:
+            self._good.append(named.key)
         self._key = named.key
         self._keys.append(named.key)
         self.report.keys.append(str(named.key))
@@ -240,8 +235,19 @@ class Verification:
             if why:
                 self.report.damage = Damage(str(self._directory / CHECKPOINTS), kept.offset, seq, why)
                 return False
-            self.report.checkpoints += 1
-            self.report.signed_up_to = kept.checkpoint.size
+            if self._signed(kept):
+                self.report.checkpoints += 1
+                self.report.signed_up_to = kept.checkpoint.size
+        return True
+
+    def _signed(self, kept: Kept) -> bool:
+        """Whether one signed it whom the reader trusts, or a key that such a one has named."""
+        if self._trusted is None:
+            return True
+        try:
+            open_checkpoint(kept.data, self._good or [self._trusted])
+        except BadNote:
+            return False
         return True
 
     def _wrong(self, kept: Kept, root: bytes) -> str:
@@ -263,7 +269,9 @@ class Verification:
         if report.damage is None and here and self._trusted is not None and (late or not report.checkpoints):
             why = f"records behind {report.signed_up_to} are not signed, and Central signs each {EVERY_RECORDS}"
             if not report.checkpoints:
-                why = "nothing here is signed by the key that you gave: no checkpoint is"
+                why = "no checkpoint here is signed by the key that you gave"
+                if self._keys:
+                    why += f"; the log names {', '.join(report.keys)}"
             report.damage = Damage(str(self._directory / CHECKPOINTS), 0, report.signed_up_to + 1, why)
         if report.damage is None and report.first > FIRST_SEQ and not report.checkpoints:
             why = "no signed checkpoint of what is left proves where it begins"

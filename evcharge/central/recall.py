@@ -119,7 +119,8 @@ def recall(
     files.make_directory(directory)
     successor = load(keys, NEXT, files)
     current = load(keys, CURRENT, files)
-    if current is None and successor is None:
+    fresh = current is None and successor is None
+    if fresh:
         current = make(keys, CURRENT, origin, files, entropy)
     signer, retired = (current, None) if successor is None else (successor, current)
     assert signer is not None
@@ -134,6 +135,8 @@ def recall(
     if successor is not None:
         promote(keys, files)
     recalled.attestor.signing = True
+    if current is not None and not fresh and recalled.seq == 0 and recalled.records <= 1:
+        log.warning("log.new_history", sentence=f"{directory} was empty, and {keys} was not: did the log get lost?")
     log.info("log.replayed", records=recalled.records, since=recalled.seq, sessions=len(recalled.state.sessions))
     return recalled
 

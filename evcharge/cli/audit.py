@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from evcharge.audit.archive import CannotArchive, archivable, beginning, move
-from evcharge.audit.checkpoints import BadCheckpoints
+from evcharge.audit.checkpoints import CHECKPOINTS, BadCheckpoints, read_checkpoints
 from evcharge.audit.doctor import examine
 from evcharge.audit.event_codec import UnknownKind
 from evcharge.audit.files import OsFiles
@@ -105,8 +105,9 @@ def _say(report: Report, folding: Folding | None) -> None:
         damage = report.damage
         head = click.style("damaged", fg="red", bold=True)
         click.echo(f"{head}  {escaped(damage.file)} at offset {damage.offset}, record {damage.seq}: {damage.why}")
-        sound = f"records {report.first:,} to {report.records:,} before it are sound"
-        click.echo(f"         {sound}; `evcharge-audit doctor` says what to do")
+        if not damage.file.endswith(CHECKPOINTS):
+            click.echo(f"         records {report.first:,} to {report.records:,} before it are sound")
+        click.echo("         `evcharge-audit doctor` says what to do")
     if report.first > FIRST_SEQ:
         click.echo(f"archived records 1 to {report.first - 1:,} are not here; --archive checks them too")
     signed = f"up to record {report.signed_up_to:,}, {report.checkpoints:,} checkpoints" if report.checkpoints else "no"
@@ -168,6 +169,17 @@ def prove(
         out.write_bytes(text)
     except OSError as error:
         raise Failed(f"cannot write {out}: {error.strerror}") from error
+
+
+@cli.command()
+@LOG
+def checkpoint(directory: Path) -> None:
+    """Print the newest signed checkpoint, for somebody who wants to keep it: `prove --since` begins with it."""
+    with _errors():
+        kept, _ = read_checkpoints(directory, files_of(None))
+    if not kept:
+        raise Failed(f"there is no signed checkpoint in {directory} yet.")
+    sys.stdout.buffer.write(kept[-1].data)
 
 
 @cli.command("check-proof")
@@ -292,7 +304,9 @@ def rotate_key(data_dir: Path) -> None:
         if load(keys, NEXT, files) is not None:
             raise Failed(f"a new key waits in {keys} already; restart Central to take it over.")
         made = make(keys, NEXT, current.verifier.name, files, os.urandom)
-    click.echo(f"new key  {made.verifier}\nRestart Central to take it over; note the key for those who verify.")
+    click.echo(
+        f"new key  {made.verifier}\nRestart Central to take it over. Either key verifies the log from then on; note the new one too."
+    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import msgspec
 from evcharge.audit.archive import WithArchive
 from evcharge.audit.control import KINDS
 from evcharge.audit.event_codec import UnknownKind, decode, kind_of
-from evcharge.audit.files import OsFiles
+from evcharge.audit.files import OsFiles, ReadOnly
 from evcharge.audit.follow import Follower
 from evcharge.audit.lines import Filter, Line, about_of, fields, line_of, parse_when, when
 from evcharge.audit.record import FIRST_SEQ
@@ -66,7 +66,7 @@ class _LogFolder(click.Path):
 
 
 def _has_log(path: Path) -> bool:
-    segments, strange = list_segments(path, OsFiles())
+    segments, strange = list_segments(path, ReadOnly())
     return bool(segments or strange)
 
 
@@ -75,7 +75,7 @@ LOG = click.argument("directory", type=_LogFolder(path_type=Path, exists=True, f
 
 def files_of(archive: Path | None) -> OsFiles:
     """The file system of a log, with what was archived of it."""
-    return OsFiles() if archive is None else WithArchive(archive)
+    return ReadOnly() if archive is None else WithArchive(archive)
 
 
 def _follow(directory: Path, archive: Path | None) -> Follower:
@@ -123,6 +123,7 @@ def show_command(directory: Path, as_json: bool, follow: bool, archive: Path | N
         for line in _lines(follower, wanted):
             click.echo(msgspec.json.encode(line).decode() if as_json else _text(line))
         if not follow:
+            _check_end(follower)
             return
         sys.stdout.flush()
         time.sleep(LOOK_S)
@@ -136,6 +137,16 @@ def _lines(follower: Follower, wanted: Filter) -> Iterator[Line]:
                 yield line
     except OSError as error:
         raise Failed(f"cannot read {error.filename or 'the log'}: {error.strerror}.") from None
+
+
+def _check_end(follower: Follower) -> None:
+    """Whoever reads on must not take a damaged place for the end. Raises Failed."""
+    try:
+        unread = follower.unread()
+    except OSError as error:
+        raise Failed(f"cannot read {error.filename or 'the log'}: {error.strerror}.") from None
+    if unread:
+        raise Failed(f"behind record {follower.seq - 1:,} the log cannot be read: `evcharge-audit verify` says why.")
 
 
 def _text(line: Line) -> str:
@@ -159,7 +170,8 @@ def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool,
     inquiry = Inquiry(subject)
     steps: list[Step] = []
     try:
-        for record in _follow(directory, archive).records():
+        follower = _follow(directory, archive)
+        for record in follower.records():
             logged = decode(record.body)
             if logged is not None:
                 steps += inquiry.take(record.seq, logged)
@@ -167,6 +179,8 @@ def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool,
         raise Failed(f"the log was written by a newer evcharge: {error}.") from None
     except OSError as error:
         raise Failed(f"cannot read {error.filename or 'the log'}: {error.strerror}.") from None
+    if at_ms is not None and steps and at_ms < steps[0].at_ms:
+        raise Failed(f"nothing had been decided about {subject} at that time: it begins at {when(steps[0].at_ms)}.")
     if at_ms is not None:
         before = [step for step in steps if step.at_ms <= at_ms]
         ruling = [step for step in before if step.limit_w is not None][-1:]
@@ -175,6 +189,7 @@ def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool,
         raise Failed(f"the log has no session and no charge point {subject} that anything was decided about.")
     for step in steps:
         click.echo(msgspec.json.encode(step).decode() if as_json else escaped(step.line))
+    _check_end(follower)
 
 
 @click.command("export")
@@ -199,6 +214,7 @@ def export_command(directory: Path, out: Path, archive: Path | None, **options: 
     table.writerow(COLUMNS)
     for line in _lines(follower, wanted):
         table.writerow(_row(line))
+    _check_end(follower)
     if stream is not sys.stdout:
         stream.close()
 

@@ -175,8 +175,14 @@ def test_an_anchor_cannot_bring_a_key_of_its_own(data: Path, tmp_path: Path) -> 
     for anchor in anchors:
         anchor["keys"] = [key, str(other)]
     (log / ANCHORS).write_bytes(b"".join(json.dumps(one).encode() + b"\n" for one in anchors))
+    assert checked(log, trusted=key).damage is None, "its own checkpoints still prove it"
+    signer = stranger.attestor._signer
+    kept = read_checkpoints(log, FILES)[0]
+    forged = [write_note(Checkpoint(signer.verifier.name, *one.checkpoint[1:]).text(), [signer]) for one in kept]
+    (log / CHECKPOINTS).write_bytes(b"".join(forged))
+    assert checked(log).damage is None, "it agrees with itself"
     damage = checked(log, trusted=key).damage
-    assert damage is not None and "give that key" in damage.why
+    assert damage is not None and "signed by the key that you gave" in damage.why
 
 
 def test_a_start_that_needs_what_is_elsewhere_says_so(data: Path, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_whole_log(log: Path) -> None:
 
 def test_another_key_is_not_trusted(log: Path) -> None:
     report = verify(log, FILES, trusted=SUCCESSOR.verifier)
-    assert report.damage is not None and "not with the trusted one" in report.damage.why
+    assert report.damage is not None and "signed by the key that you gave" in report.damage.why
 
 
 def test_an_empty_folder_is_a_whole_log_of_nothing(tmp_path: Path) -> None:
@@ -109,6 +109,9 @@ def test_a_rotated_key(tmp_path: Path) -> None:
     journal.close()
     report = verify(tmp_path, FILES, trusted=SIGNER.verifier)
     assert report.damage is None and report.keys == [str(SIGNER.verifier), str(SUCCESSOR.verifier)]
+    later = verify(tmp_path, FILES, trusted=SUCCESSOR.verifier)
+    assert later.damage is None and later.signed_up_to == later.records, "its checkpoints cover all that was before it"
+    assert 0 < later.checkpoints < report.checkpoints
 
 
 def test_every_byte_that_is_changed_is_found_or_is_behind_the_last_record(log: Path, tmp_path: Path) -> None:

@@ -110,7 +110,10 @@ def _gather(
     live = sys.stderr.isatty()
     for outcome in outcomes:
         sums.add(outcome)
-        sums.keep(state)
+        try:
+            sums.keep(state)
+        except OSError as error:
+            raise click.ClickException(f"cannot write {state}: {error.strerror}.") from error
         if outcome.wrong:
             click.echo(f"seed {outcome.seed}: {sums.first_of(outcome)}\n  again: {again} {outcome.seed}", err=True)
         if live:

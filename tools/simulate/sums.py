@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import click
 import msgspec
@@ -17,6 +17,8 @@ KEPT = 50
 
 class Sums(msgspec.Struct, kw_only=True):
     """Of all seeds so far."""
+
+    TITLE: ClassVar[str]
 
     seeds: int = 0
     repeated: int = 0
@@ -65,7 +67,12 @@ class Sums(msgspec.Struct, kw_only=True):
         if as_json:
             click.echo(msgspec.json.encode({"kept": not self.failing, **msgspec.to_builtins(self)}).decode())
             return
-        rows = [("seeds", f"{self.seeds:,}"), ("run twice, same trace", f"{self.repeated:,}"), *self.rows()]
+        rows = [
+            (self.TITLE, ""),
+            ("seeds", f"{self.seeds:,}"),
+            ("run twice, same trace", f"{self.repeated:,}"),
+            *self.rows(),
+        ]
         rows += [(f"  {kind}", f"{number:,}") for kind, number in sorted(self.faults.items())]
         verdict = f"{len(self.failing)} seeds broke a promise" if self.failing else "every promise kept"
         width = max(len(name) for name, _ in rows)
@@ -76,6 +83,8 @@ class Sums(msgspec.Struct, kw_only=True):
 
 class SystemSums(Sums, kw_only=True):
     """Of whole sites."""
+
+    TITLE = "whole sites"
 
     hours: float = 0.0
     acknowledgements: int = 0
@@ -100,10 +109,10 @@ class SystemSums(Sums, kw_only=True):
     def rows(self) -> list[tuple[str, str]]:
         return [
             ("virtual hours", f"{self.hours:,.1f}"),
-            ("acknowledgements, none lost", f"{self.acknowledgements:,}"),
-            ("sessions", f"{self.sessions:,}"),
-            ("tickets, each once", f"{self.tickets:,}"),
-            ("Wh on tickets = on meters", f"{self.energy_wh:,}"),
+            ("acknowledgements compared", f"{self.acknowledgements:,}"),
+            ("sessions granted", f"{self.sessions:,}"),
+            ("tickets of those that began", f"{self.tickets:,}"),
+            ("Wh on tickets and meters", f"{self.energy_wh:,}"),
             ("records", f"{self.records:,}"),
             ("troubles", f"{sum(self.faults.values()):,}"),
         ]
@@ -111,6 +120,8 @@ class SystemSums(Sums, kw_only=True):
 
 class DiskSums(Sums, kw_only=True):
     """Of logs on their disks."""
+
+    TITLE = "logs on their disks"
 
     lives: int = 0
     acknowledged: int = 0
@@ -136,7 +147,7 @@ class DiskSums(Sums, kw_only=True):
 
     def rows(self) -> list[tuple[str, str]]:
         return [
-            ("records acknowledged, none lost", f"{self.acknowledged:,}"),
+            ("records acknowledged", f"{self.acknowledged:,}"),
             ("bits rotten between two lives", f"{self.rotten:,}"),
             ("  the start refused", f"{self.refused:,}"),
             ("  found by `verify`", f"{self.found:,}"),
