@@ -304,9 +304,8 @@ def rotate_key(data_dir: Path) -> None:
         if load(keys, NEXT, files) is not None:
             raise Failed(f"a new key waits in {keys} already; restart Central to take it over.")
         made = make(keys, NEXT, current.verifier.name, files, os.urandom)
-    click.echo(
-        f"new key  {made.verifier}\nRestart Central to take it over. Either key verifies the log from then on; note the new one too."
-    )
+    click.echo(f"new key  {made.verifier}")
+    click.echo("Restart Central to take it over. Either key verifies the log from then on; note the new one too.")
 
 
 @contextmanager
