@@ -174,12 +174,18 @@ class LogTree:
     def mend(self, leaves: Iterable[bytes]) -> int:
         """Put right what the file holds of the tree over ``leaves``, the log's first ones; how many pieces were wrong.
 
-        On any thread, while the tree grows: what is written is what stands there or will. Raises OSError.
+        On any thread, while the tree grows: what is written is what stands there or will. Raises TreeDamaged, OSError.
         """
         frontier, place, wrong = Frontier(), 0, 0
         hashes = iter(leaves)
-        # A handle of its own: the tree may be closed meanwhile, and its handle's number given to another file.
-        handle = self._files.open(self._path)
+        if self._handle is None:
+            # All nodes are in memory yet.
+            return 0
+        try:
+            # A handle of its own: the tree may be closed meanwhile, and its handle's number given to another file.
+            handle = self._files.open(self._path)
+        except FileNotFoundError:
+            raise TreeDamaged("the file of tree nodes was removed while it was in use") from None
         try:
             while batch := list(islice(hashes, _MEND_LEAVES)):
                 nodes = b"".join(frontier.extend(batch))

@@ -211,6 +211,18 @@ async def test_a_damaged_file_of_nodes_is_mended_and_charging_goes_on(
         assert root == frontier.root()
 
 
+def test_a_file_that_is_not_there_yet_or_no_more(tmp_path: Path) -> None:
+    tree = LogTree(tmp_path / TREE, DiskInHand(), None, 0)
+    tree.extend(LEAVES)
+    assert tree.mend(LEAVES) == 0, "all nodes are in memory"
+    tree.flush()
+    assert tree.mend(LEAVES) == 0
+    (tmp_path / TREE).unlink()
+    with pytest.raises(TreeDamaged, match="removed"):
+        tree.mend(LEAVES)
+    tree.close()
+
+
 async def test_what_cannot_be_cleared_up_stops_new_charging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def archived(_attestor: Attestor) -> None:
         raise TreeDamaged("records 1 to 9 were archived")

@@ -118,6 +118,8 @@ class Disk:
 
     def open(self, path: Path) -> int:
         self._call("open")
+        if path.name not in self.names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return self._give(self.names[path.name])
 
     def close(self, handle: int) -> None:
