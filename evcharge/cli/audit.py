@@ -112,7 +112,7 @@ def _say(report: Report, folding: Folding | None) -> None:
         click.echo(f"archived records 1 to {report.first - 1:,} are not here; --archive checks them too")
     signed = f"up to record {report.signed_up_to:,}, {report.checkpoints:,} checkpoints" if report.checkpoints else "no"
     click.echo(f"signed   {signed}")
-    if report.unsigned:
+    if report.unsigned and report.damage is None:
         click.echo(f"         {report.unsigned:,} records behind that are chained and not signed yet")
     if report.unread:
         click.echo(f"         {report.unread} bytes behind the last checkpoint cannot be read: a cut write, or damage")
