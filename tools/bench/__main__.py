@@ -20,6 +20,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from tools.bench.energy_command import command as energy_command
 from tools.bench.log import measure as measure_log
 from tools.bench.report import Report, goal_table, report_of, row_table
 from tools.bench.servers import BenchFailed, place
@@ -27,7 +28,7 @@ from tools.bench.wire import FULL, PROFILER, QUICK, ROWS, measure
 from tools.daemon import DaemonFailed, raise_file_limit
 
 # Packages whose versions decide about the figures.
-PACKAGES = ("cryptography", "msgspec", "uvloop", "ocpp", "websockets")
+PACKAGES = ("cryptography", "highspy", "msgspec", "numpy", "uvloop", "ocpp", "websockets")
 # Width of the tables where there is no terminal.
 WIDTH = 130
 
@@ -155,6 +156,8 @@ def machine() -> dict[str, str | int]:
     }
     return about | {name: version(name) for name in PACKAGES}
 
+
+cli.add_command(energy_command(machine))
 
 if __name__ == "__main__":
     cli(prog_name="python -m tools.bench")

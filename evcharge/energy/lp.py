@@ -1,0 +1,274 @@
+"""The linear program of a site's power over time, built as one sparse matrix and solved by HiGHS.
+
+kW, kWh, hours and money. It is never infeasible: what cannot be delivered is bought as shortage, in tiers that get
+dearer, so that a shortage is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+
+# Price of a missing kWh: far above any tariff, so that no price of power is a reason to leave a car empty.
+SHORTAGE_PRICE = 10.0
+# A session's need in equal parts: the first part that is missing costs the least, the last five times that.
+TIERS = (1.0, 1.5, 2.2, 3.2, 5.0)
+# Money per kWh and hour of waiting: between equal prices the earlier is better.
+EARLY = 1e-4
+# Money per kWh through the battery beside its losses, so that it is not cycled for nothing.
+WEAR = 1e-3
+# One way through the battery.
+EFFICIENCY = 0.95
+# From so many columns on, interior point without crossover is faster than the simplex.
+SIMPLEX_COLUMNS = 10_000
+
+
+class Demands(NamedTuple):
+    """Sessions as arrays of the same length; a session may use periods ``first`` to ``last`` - 1."""
+
+    need: Floats
+    power: Floats
+    first: Ints
+    last: Ints
+    last_share: Floats
+    """Share of period last - 1 that is before departure."""
+    penalty: Floats
+    """Factor of SHORTAGE_PRICE: expected arrivals count less than those who are there."""
+    first_share: Floats
+    """Share of period ``first`` that is after arrival."""
+    whole: Floats
+    """Need from arrival on: tiers are parts of it, so that who has much already misses the rest first."""
+
+
+class NodeRow(NamedTuple):
+    """Σ x of ``members`` ≤ cap, in each period."""
+
+    members: Ints
+    cap: Floats
+
+
+class Store(NamedTuple):
+    """A battery: kWh and kW."""
+
+    soc: float
+    least: float
+    capacity: float
+    charge: float
+    discharge: float
+
+
+class Problem(NamedTuple):
+    """All of it. Arrays over periods have their number of elements."""
+
+    hours: Floats
+    price: Floats
+    """Money per kWh with carbon in it."""
+    base: Floats
+    pv: Floats
+    cap: Floats
+    demands: Demands
+    nodes: Sequence[NodeRow] = ()
+    export: float = 0.0
+    demand_charge: float = 0.0
+    billed_peak: float = 0.0
+    store: Store | None = None
+    alive: Floats | None = None
+    """Per session and period (rows, columns): how likely it is still there; None: surely."""
+    peak_of: Ints | None = None
+    """Per period, the billing interval whose mean the demand charge counts; None: each period is one."""
+
+
+class Solution(NamedTuple):
+    """What to do. ``power`` is the sum over sessions per period, ``of`` each session's kWh."""
+
+    power: Floats
+    session: Ints
+    period: Ints
+    x: Floats
+    """Column by column: session, period, kW."""
+    short: Floats
+    battery: Floats
+    grid: Floats
+    objective: float
+
+
+class SolverFailed(Exception):
+    """HiGHS did not come to an optimum; its status is the text."""
+
+
+def solve(problem: Problem, *, seconds: float = float("inf"), threads: int = 1) -> Solution:
+    """The optimum. Raises SolverFailed, after ``seconds`` at the latest."""
+    periods, count = len(problem.hours), len(problem.demands.need)
+    demands, hours = problem.demands, problem.hours
+    lengths = np.maximum(0, demands.last - demands.first)
+    session = np.repeat(np.arange(count, dtype=np.int32), lengths)
+    offset = np.arange(len(session), dtype=np.int32) - np.repeat(np.cumsum(lengths) - lengths, lengths).astype(np.int32)
+    period = (np.repeat(demands.first, lengths) + offset).astype(np.int32)
+    width = len(session)
+    high = demands.power[session].copy()
+    high[period == demands.first[session]] *= demands.first_share[session[period == demands.first[session]]]
+    high[period == demands.last[session] - 1] *= demands.last_share[session[period == demands.last[session] - 1]]
+    middle = np.cumsum(hours) - hours / 2
+    cost = EARLY * middle[period] * hours[period]
+    tiers = np.asarray(TIERS)
+    matrix = _Matrix()
+    x = matrix.columns(cost, np.zeros(width), high)
+    short_cost = (SHORTAGE_PRICE * demands.penalty[:, None] * tiers[None, :]).ravel()
+    part = np.repeat(np.maximum(demands.whole, demands.need) / len(TIERS), len(TIERS))
+    short = matrix.columns(short_cost, np.zeros(len(part)), part)
+    if problem.alive is not None:
+        # What is given to a car that may be gone is worth less: its shortage is then not filled.
+        worth = SHORTAGE_PRICE * (1.0 - problem.alive[session, period]) * demands.penalty[session]
+        matrix.add_cost(x, worth * hours[period])
+    grid = matrix.columns(problem.price * hours, np.zeros(periods), np.maximum(problem.cap, 0.0))
+    # Where the base load alone is above the limit, the excess is nobody's to steer: it must not make it infeasible.
+    over = matrix.columns(1e4 * hours, np.zeros(periods), np.full(periods, np.inf))
+    out = matrix.columns(-problem.export * hours, np.zeros(periods), np.full(periods, np.inf))
+    # need: Σ dt x + Σ u = need
+    rows = matrix.rows(demands.need, demands.need)
+    matrix.put(rows[session], x, hours[period])
+    matrix.put(np.repeat(rows, len(TIERS)), short, np.ones(len(short)))
+    # balance: Σ x + bc − bd − g + y − over = pv − base
+    balance = matrix.rows(problem.pv - problem.base, problem.pv - problem.base)
+    matrix.put(balance[period], x, np.ones(width))
+    matrix.put(balance, grid, -np.ones(periods))
+    matrix.put(balance, over, -np.ones(periods))
+    matrix.put(balance, out, np.ones(periods))
+    for node in problem.nodes:
+        inside = np.zeros(count, dtype=bool)
+        inside[node.members] = True
+        chosen = inside[session]
+        limit = matrix.rows(np.full(periods, -np.inf), np.maximum(node.cap, 0.0))
+        matrix.put(limit[period[chosen]], x[chosen], np.ones(int(chosen.sum())))
+    if problem.demand_charge > 0:
+        _bill_peak(problem, matrix, grid)
+    battery = _battery(problem, matrix, balance) if problem.store is not None else None
+    values, objective = matrix.solve(seconds, threads)
+    power = np.bincount(period, weights=values[x], minlength=periods).astype(np.float64)
+    return Solution(
+        power=power,
+        session=session,
+        period=period,
+        x=values[x],
+        short=values[short].reshape(count, len(TIERS)).sum(axis=1),
+        battery=np.zeros(periods) if battery is None else values[battery[0]] - values[battery[1]],
+        grid=values[grid],
+        objective=objective,
+    )
+
+
+def _bill_peak(problem: Problem, matrix: _Matrix, grid: Ints) -> None:
+    """z ≥ mean of g over each billing interval, z ≥ the peak that is billed already."""
+    periods = len(problem.hours)
+    of = np.arange(periods, dtype=np.int32) if problem.peak_of is None else problem.peak_of
+    total = np.bincount(of, weights=problem.hours)
+    peak = matrix.columns(
+        np.array([problem.demand_charge]), np.array([problem.billed_peak]), np.array([np.inf], dtype=np.float64)
+    )
+    # Σ share g − z ≤ 0
+    rows = matrix.rows(np.full(len(total), -np.inf), np.zeros(len(total)))
+    matrix.put(rows[of], grid, problem.hours / total[of])
+    matrix.put(rows, np.repeat(peak, len(total)), -np.ones(len(total)))
+
+
+def _battery(problem: Problem, matrix: _Matrix, balance: Ints) -> tuple[Ints, Ints]:
+    """soc_t = soc_{t−1} + 0.95 dt bc − dt bd / 0.95; at the end at least what there was, up to a half."""
+    store, hours, periods = problem.store, problem.hours, len(problem.hours)
+    assert store is not None
+    zeros = np.zeros(periods)
+    into = matrix.columns(WEAR * hours, zeros, np.full(periods, store.charge))
+    out = matrix.columns(WEAR * hours, zeros, np.full(periods, store.discharge))
+    least = np.full(periods, min(store.least, store.soc))
+    least[-1] = max(least[-1], min(store.soc, store.capacity / 2))
+    soc = matrix.columns(zeros, least, np.full(periods, max(store.capacity, store.soc)))
+    matrix.put(balance, into, np.ones(periods))
+    matrix.put(balance, out, -np.ones(periods))
+    begin = zeros.copy()
+    begin[0] = store.soc
+    chain = matrix.rows(begin, begin)
+    matrix.put(chain, soc, np.ones(periods))
+    matrix.put(chain[1:], soc[:-1], -np.ones(periods - 1))
+    matrix.put(chain, into, -EFFICIENCY * hours)
+    matrix.put(chain, out, hours / EFFICIENCY)
+    return into, out
+
+
+class _Matrix:
+    """Columns, rows and entries in the order in which they come; compressed once at the end."""
+
+    def __init__(self) -> None:
+        self._cost: list[Floats] = []
+        self._low: list[Floats] = []
+        self._high: list[Floats] = []
+        self._row_low: list[Floats] = []
+        self._row_high: list[Floats] = []
+        self._entries: list[tuple[Ints, Ints, Floats]] = []
+        self._width = 0
+        self._height = 0
+        self._more: list[tuple[Ints, Floats]] = []
+
+    def columns(self, cost: Floats, low: Floats, high: Floats) -> Ints:
+        """Indices of new columns."""
+        self._cost.append(cost)
+        self._low.append(low)
+        self._high.append(high)
+        self._width += len(cost)
+        return np.arange(self._width - len(cost), self._width, dtype=np.int32)
+
+    def rows(self, low: Floats, high: Floats) -> Ints:
+        """Indices of new rows."""
+        self._row_low.append(low)
+        self._row_high.append(high)
+        self._height += len(low)
+        return np.arange(self._height - len(low), self._height, dtype=np.int32)
+
+    def put(self, rows: Ints, columns: Ints, values: Floats) -> None:
+        """Entries; no place twice."""
+        self._entries.append((rows, columns, values))
+
+    def add_cost(self, columns: Ints, cost: Floats) -> None:
+        """On top of what the columns cost."""
+        self._more.append((columns, cost))
+
+    def solve(self, seconds: float, threads: int) -> tuple[Floats, float]:
+        """Values of the columns, and the objective. Raises SolverFailed."""
+        rows = np.concatenate([entry[0] for entry in self._entries])
+        columns = np.concatenate([entry[1] for entry in self._entries])
+        values = np.concatenate([entry[2] for entry in self._entries])
+        order = np.argsort(columns, kind="stable")
+        starts = np.zeros(self._width + 1, dtype=np.int32)
+        np.cumsum(np.bincount(columns, minlength=self._width), out=starts[1:])
+        cost = np.concatenate(self._cost)
+        for chosen, added in self._more:
+            cost[chosen] += added
+        model: Any = highspy.HighsLp()
+        model.num_col_, model.num_row_ = self._width, self._height
+        model.col_cost_ = cost
+        model.col_lower_, model.col_upper_ = np.concatenate(self._low), np.concatenate(self._high)
+        model.row_lower_, model.row_upper_ = np.concatenate(self._row_low), np.concatenate(self._row_high)
+        model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+        model.a_matrix_.start_ = starts
+        model.a_matrix_.index_ = rows[order]
+        model.a_matrix_.value_ = values[order]
+        make: Any = highspy.Highs
+        solver = make()
+        solver.silent()
+        solver.setOptionValue("threads", threads)
+        solver.setOptionValue("time_limit", seconds)
+        if self._width >= SIMPLEX_COLUMNS:
+            solver.setOptionValue("solver", "ipm")
+            solver.setOptionValue("run_crossover", "off")
+        solver.passModel(model)
+        solver.run()
+        status = solver.getModelStatus()
+        if status != highspy.HighsModelStatus.kOptimal:
+            raise SolverFailed(solver.modelStatusToString(status))
+        found = np.asarray(solver.getSolution().col_value, dtype=np.float64)
+        return found, float(solver.getInfo().objective_function_value)

@@ -1,0 +1,262 @@
+"""What may never happen when power is given, and what has to."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evcharge.energy.allocate import CALM_MS, DWELL_MS, by_laxity, calm, highs_w, laxity, tops_w, usable_w
+from evcharge.energy.model import STEP_MS, Limit, Node, Plan, Session, SetPoint
+from evcharge.energy.policies import PLAN_LIFE_MS, Policy, dispatch
+from evcharge.energy.tree import Tree, headroom_w
+from tests.energy.trees import NOW_MS, sites
+
+POLICIES = st.sampled_from(list(Policy))
+
+
+def car(name: str, **more: object) -> Session:
+    about: dict[str, object] = {
+        "id": name,
+        "connector": name,
+        "node": "site",
+        "need_wh": 20_000,
+        "arrival_ms": NOW_MS,
+        "departure_ms": NOW_MS + 8 * 3_600_000,
+        "max_w": 7_360,
+    }
+    return Session(**(about | more))  # type: ignore[arg-type]
+
+
+def site(cap_w: int) -> list[Node]:
+    return [Node(id="site", cap_w=cap_w)]
+
+
+def watts(sessions: list[Session], cap_w: int, policy: Policy = Policy.SLLF, now_ms: int = NOW_MS) -> list[int]:
+    points = dispatch(policy, now_ms, sessions, site(cap_w))
+    return [points[session.connector].watts for session in sessions]
+
+
+@given(sites(), POLICIES, st.booleans())
+def test_never_above_any_limit(case: tuple[list[Node], list[Session]], policy: Policy, whole: bool) -> None:
+    """Each node, each phase, and with what those hold who cannot be told."""
+    nodes, sessions = case
+    tree = Tree(nodes)
+    points = dispatch(policy, NOW_MS, sessions, nodes, whole=whole)
+    given_w = [points[s.connector].watts if s.connector in points else s.last_w for s in sessions]
+    for row in tree.rows(sessions):
+        total = sum(share * given_w[i] for i, share in zip(row.leaves, row.shares, strict=True))
+        assert total <= row.cap_w + 1e-3, row.name
+    assert set(points) == {s.connector for s in sessions if tree.online(s.node)}
+
+
+@given(sites(), POLICIES)
+def test_whole_amperes_from_the_smallest_current_up_to_the_rating(
+    case: tuple[list[Node], list[Session]], policy: Policy
+) -> None:
+    nodes, sessions = case
+    points = dispatch(policy, NOW_MS, sessions, nodes)
+    for session in sessions:
+        point = points.get(session.connector)
+        if point is not None and point.watts:
+            assert point.watts % session.step_w == 0
+            assert session.min_w <= point.watts <= session.max_w
+            assert session.remaining_wh > 0
+
+
+@given(sites(phases=False), st.sampled_from([Policy.EQUAL, Policy.SLLF, Policy.LLF]))
+def test_no_ampere_is_left_where_somebody_could_use_it(case: tuple[list[Node], list[Session]], policy: Policy) -> None:
+    nodes, sessions = case
+    nodes = [msgspec.structs.replace(node, online=True) for node in nodes]
+    sessions = [msgspec.structs.replace(session, ramp_w=None) for session in sessions]
+    tops = tops_w(sessions, {})
+    points = dispatch(policy, NOW_MS, sessions, nodes)
+    got = [points[session.connector].watts for session in sessions]
+    room = {row.name: row.cap_w - sum(got[i] for i in row.leaves) for row in Tree(nodes).rows(sessions)}
+    for session, top, mine in zip(sessions, tops, got, strict=True):
+        least = min(room[node] for node in Tree(nodes).above(session.node))
+        if mine == 0 and top:
+            assert least < session.min_w
+        elif mine < top:
+            assert least < session.step_w
+
+
+@given(sites(), POLICIES)
+def test_same_question_same_answer_in_any_order(case: tuple[list[Node], list[Session]], policy: Policy) -> None:
+    nodes, sessions = case
+    assert dispatch(policy, NOW_MS, sessions, nodes) == dispatch(policy, NOW_MS, sessions[::-1], nodes[::-1])
+
+
+@given(sites(), st.integers(0, 20_000), st.integers(-10_000, 2 * CALM_MS), st.integers(0, 20_000))
+def test_a_decrease_is_never_delayed(
+    case: tuple[list[Node], list[Session]], last_w: int, ago_ms: int, wanted_w: int
+) -> None:
+    _, sessions = case
+    for session in sessions:
+        was = msgspec.structs.replace(session, last_w=last_w, last_ms=NOW_MS - ago_ms)
+        point = calm(was, SetPoint(wanted_w, Limit.NODE), NOW_MS)
+        assert point.watts <= wanted_w or point.watts <= last_w
+        if wanted_w <= last_w:
+            assert point.watts == wanted_w
+
+
+def test_raises_wait_a_minute_and_an_ampere() -> None:
+    session = car("a", last_w=2_300, last_ms=NOW_MS)
+    up = SetPoint(4_600, Limit.NODE)
+    assert calm(session, up, NOW_MS + CALM_MS - 1) == SetPoint(2_300, Limit.STEADY, "a")
+    assert calm(session, up, NOW_MS + CALM_MS) == up
+    assert calm(session, SetPoint(2_529, Limit.NODE), NOW_MS + CALM_MS).watts == 2_300
+    assert calm(session, SetPoint(2_530, Limit.NODE), NOW_MS + CALM_MS).watts == 2_530
+
+
+def test_a_ramp_is_kept_in_whole_amperes_and_reaches_the_smallest_current() -> None:
+    later = NOW_MS + CALM_MS
+    ramped = car("a", last_w=2_300, last_ms=NOW_MS, ramp_w=1_000)
+    assert calm(ramped, SetPoint(7_360, Limit.NODE), later) == SetPoint(3_220, Limit.RAMP, "a")
+    assert calm(car("a", last_ms=NOW_MS, ramp_w=10), SetPoint(7_360, Limit.NODE), later).watts == 1_380
+
+
+def test_laxity_is_the_steps_that_can_be_waited() -> None:
+    session = car("a", need_wh=7_360, departure_ms=NOW_MS + 2 * 3_600_000)
+    assert laxity(session, NOW_MS) == 12
+    assert laxity(session, NOW_MS + STEP_MS) == 11
+    assert laxity(car("a", departure_ms=None), NOW_MS) is None
+    assert laxity(car("a", max_w=0), NOW_MS) == 0.0
+
+
+def test_what_a_vehicle_can_use() -> None:
+    assert usable_w(car("a", need_wh=100)) == 1_200
+    assert usable_w(car("a", need_wh=100, delivered_wh=200)) == 0
+    assert usable_w(car("a")) == 7_360
+
+
+def test_a_nearly_full_vehicle_gets_the_smallest_current_and_a_full_one_nothing() -> None:
+    assert watts([car("a", need_wh=10), car("b", need_wh=0)], 50_000) == [1_380, 0]
+
+
+def test_a_vehicle_that_takes_less_than_the_smallest_current_gets_nothing() -> None:
+    assert watts([car("a", max_w=1_379), car("b", max_w=1_380)], 50_000) == [0, 1_380]
+
+
+def test_whoever_has_to_leave_first_is_lifted_first() -> None:
+    late, soon = car("late"), car("soon", departure_ms=NOW_MS + 3_600_000)
+    assert watts([late, soon], 1_500) == [0, 1_380]
+    assert watts([late, soon], 2_760, Policy.EQUAL) == [1_380, 1_380]
+
+
+def test_left_over_amperes_go_round_by_laxity() -> None:
+    first, second = car("a", departure_ms=NOW_MS + 3_600_000 * 7), car("b")
+    assert watts([second, first], 1_380 * 2 + 230, Policy.EQUAL) == [1_380, 1_610]
+
+
+def test_weights_are_shares() -> None:
+    assert watts([car("a", weight=2), car("b")], 6_900, Policy.EQUAL) == [4_600, 2_300]
+
+
+def test_who_got_the_smallest_current_keeps_it_ten_minutes_then_it_is_the_next_ones_turn() -> None:
+    """Departures unknown, room for one of two."""
+    one = car("a", departure_ms=None)
+    two = car("b", departure_ms=None)
+    seen = []
+    for step in range(12):
+        now_ms = NOW_MS + step * STEP_MS
+        got = watts([one, two], 1_500, now_ms=now_ms)
+        seen.append("ab"[got.index(1_380)])
+        assert sum(got) == 1_380
+        one, two = (_told(session, point, now_ms) for session, point in zip((one, two), got, strict=True))
+    assert "".join(seen) == "aabbaabbaabb"
+    assert DWELL_MS == 2 * STEP_MS
+
+
+@given(st.integers(2, 7), st.integers(1, 3), st.booleans())
+def test_nobody_starves(cars: int, places: int, known: bool) -> None:
+    """However few smallest currents fit, each car gets one within so many turns of ten minutes as there are cars."""
+    departure_ms = NOW_MS + 9 * 3_600_000 if known else None
+    sessions = [car(f"c{k}", departure_ms=departure_ms, need_wh=40_000) for k in range(cars)]
+    fed: set[str] = set()
+    for step in range(2 * cars):
+        now_ms = NOW_MS + step * STEP_MS
+        got = watts(sessions, places * 1_380, now_ms=now_ms)
+        fed |= {session.id for session, point in zip(sessions, got, strict=True) if point}
+        sessions = [_told(session, point, now_ms) for session, point in zip(sessions, got, strict=True)]
+    assert len(fed) == cars
+
+
+def _told(session: Session, point_w: int, now_ms: int) -> Session:
+    turned = (point_w > 0) != (session.last_w > 0)
+    return msgspec.structs.replace(
+        session,
+        last_w=point_w,
+        last_ms=now_ms,
+        turned_ms=now_ms if turned else session.turned_ms,
+        delivered_wh=session.delivered_wh + point_w // 12,
+    )
+
+
+def test_unknown_departures_count_as_the_middle_of_the_others() -> None:
+    sessions = [
+        car("soon", departure_ms=NOW_MS + 3 * 3_600_000),
+        car("who", departure_ms=None),
+        car("middle", departure_ms=NOW_MS + 5 * 3_600_000),
+        car("late"),
+    ]
+    rows = Tree(site(9_000)).rows(sessions)
+    got = by_laxity(sessions, rows, highs_w(sessions, {}), NOW_MS).watts
+    assert got[1] == pytest.approx(got[2])
+    assert got[0] > got[1] > got[3] - 1e-9
+
+
+def test_those_who_cannot_be_told_keep_what_they_were_told() -> None:
+    nodes = [Node(id="site", cap_w=10_000), Node(id="dark", parent="site", cap_w=9_000, online=False)]
+    away = car("away", node="dark", last_w=4_000)
+    assert dispatch(Policy.EQUAL, NOW_MS, [car("a"), away], nodes)["a"].watts == 5_980
+
+
+def test_a_target_holds_until_the_plan_is_old() -> None:
+    made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS, NOW_MS + STEP_MS), target_w={"site": (2_000, 4_000)})
+
+    def at(after_ms: int) -> SetPoint:
+        return dispatch(Policy.PLAN, NOW_MS + after_ms, [car("a")], site(50_000), made)["a"]
+
+    assert at(0).watts == 1_840
+    assert at(0).limit is Limit.PLAN
+    assert at(STEP_MS).watts == 3_910
+    assert at(PLAN_LIFE_MS - 1).watts == 3_910
+    assert at(PLAN_LIFE_MS).watts == 7_360
+    assert at(-1).watts == 7_360
+
+
+def test_in_a_shortage_who_is_to_miss_some_gives_way_to_who_is_not() -> None:
+    """By laxity alone the large need would have all of it."""
+    large = car("large", need_wh=30_000, departure_ms=NOW_MS + 3_600_000)
+    small = car("small", need_wh=7_000, departure_ms=NOW_MS + 3_600_000)
+    made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS,), target_w={"site": (7_360,)}, short_wh={"large": 29_000})
+    points = dispatch(Policy.PLAN, NOW_MS, [large, small], site(7_360), made)
+    assert points["small"].watts > 3 * points["large"].watts
+    alone = dispatch(Policy.PLAN, NOW_MS, [large, small], site(7_360))
+    assert alone["large"].watts == 7_360
+
+
+def test_a_target_is_no_permission() -> None:
+    made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS,), target_w={"site": (50_000,), "gone": (1,)})
+    assert dispatch(Policy.PLAN, NOW_MS, [car("a")], site(5_000), made)["a"].watts == 4_830
+
+
+@pytest.mark.parametrize(
+    ("session", "cap_w", "limit", "at"),
+    [
+        (car("a"), 50_000, Limit.RATING, "a"),
+        (car("a", need_wh=200), 50_000, Limit.NEED, "a"),
+        (car("a", need_wh=0), 50_000, Limit.NEED, "a"),
+        (car("a"), 5_000, Limit.NODE, "site"),
+        (car("a"), 1_000, Limit.MINIMA, "site"),
+        (car("a", on=(2,)), 50_000, Limit.NODE, "site/L3"),
+    ],
+)
+def test_each_set_point_says_what_keeps_it_from_more(session: Session, cap_w: int, limit: Limit, at: str) -> None:
+    third = 5_000 if session.on else 50_000
+    nodes = [Node(id="site", cap_w=cap_w, phase_cap_w=(50_000, 50_000, third))]
+    point = dispatch(Policy.SLLF, NOW_MS, [session], nodes)["a"]
+    assert (point.limit, point.at) == (limit, at)
+    assert headroom_w(nodes[0]) == cap_w

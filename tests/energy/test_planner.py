@@ -1,0 +1,226 @@
+"""The linear program: never infeasible, within limits, and right where the right answer is known."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evcharge.energy.lp import Problem, SolverFailed, solve
+from evcharge.energy.model import STEP_MS, Battery, Expected, Node, Plan, Series, Session, Signals
+from evcharge.energy.planner import (
+    FINE_STEPS,
+    LEAST_HORIZON_MS,
+    MAX_PERIODS,
+    demands_of,
+    make_plan,
+    means,
+    periods,
+    problem_of,
+    quarters,
+)
+from evcharge.energy.tree import Tree, headroom_w
+from tests.energy.trees import NOW_MS, sites
+
+HOUR_MS = 3_600_000
+# A full hour, so that periods are easy to count.
+NOON_MS = 1_560_002_400_000 - 1_560_002_400_000 % HOUR_MS
+FLAT = Series(0, HOUR_MS, (0.1,))
+
+
+def car(name: str, need_wh: int, hours: float | None, **more: object) -> Session:
+    departure_ms = None if hours is None else NOON_MS + int(hours * HOUR_MS)
+    about = {"connector": name, "node": "site", "arrival_ms": NOON_MS, "max_w": 10_000}
+    return Session(**({"id": name, "need_wh": need_wh, "departure_ms": departure_ms} | about | more))  # type: ignore[arg-type]
+
+
+def planned(sessions: list[Session], cap_w: int, signals: Signals) -> Plan:
+    return make_plan(NOON_MS, sessions, Tree([Node(id="site", cap_w=cap_w)]), signals)
+
+
+def energy_wh(plan: Plan, node: str, from_h: float, to_h: float) -> float:
+    """Energy of a node's targets; periods lie wholly within or without."""
+    edges = [*plan.starts_ms, plan.starts_ms[-1] + 900_000]
+    first, last = NOON_MS + from_h * HOUR_MS, NOON_MS + to_h * HOUR_MS
+    return sum(
+        plan.target_w[node][k] * (edges[k + 1] - edges[k]) / HOUR_MS
+        for k in range(len(plan.starts_ms))
+        if first <= edges[k] < last
+    )
+
+
+@given(st.integers(0, 10**13), st.integers(0, 40 * HOUR_MS))
+def test_periods_begin_now_and_then_lie_on_the_clock(now_ms: int, ahead_ms: int) -> None:
+    edges = periods(now_ms, now_ms + ahead_ms)
+    assert edges[0] == now_ms
+    assert all(a < b for a, b in pairwise(edges))
+    assert all(edge % STEP_MS == 0 for edge in edges[1:])
+    assert all(edge % 900_000 == 0 for edge in edges[FINE_STEPS + 3 :])
+    assert len(edges) - 1 <= MAX_PERIODS
+    assert edges[-1] >= now_ms + LEAST_HORIZON_MS
+    assert edges[-1] >= now_ms + ahead_ms or len(edges) - 1 == MAX_PERIODS
+
+
+def test_means_of_a_step_function_within_and_beyond_its_ends() -> None:
+    series = Series(0, 10, (1.0, 3.0, 5.0))
+    assert means(series, [0, 10, 15, 25, 30, 50]).tolist() == [1, 3, 4, 5, 5]
+    assert means(series, [-20, 0, 20]).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="without values"):
+        means(Series(0, 10, ()), [0, 1])
+
+
+def test_billing_quarters_are_those_of_the_clock() -> None:
+    edges = periods(NOON_MS + 5 * 60_000, NOON_MS)
+    assert quarters(edges)[:7].tolist() == [0, 0, 1, 1, 1, 2, 2]
+
+
+def test_a_period_counts_as_far_as_the_session_is_there() -> None:
+    demands = demands_of([(1.0, 5, 22, 7.0, 1.0), (1.0, 12, 14, 7.0, 1.0), (1.0, 90, 95, 7.0, 1.0)], [0, 10, 20, 30])
+    assert demands.first.tolist() == [0, 1, 0]
+    assert demands.last.tolist() == [3, 2, 0]
+    assert demands.first_share.tolist() == [0.5, 0.2, 0]
+    assert demands.last_share.tolist() == pytest.approx([0.2, 1.0, 0])
+
+
+def test_a_session_that_ends_on_an_edge_has_no_part_of_the_next_period() -> None:
+    demands = demands_of([(1.0, 0, 20, 7.0, 1.0)], [0, 10, 20, 30])
+    assert (demands.first.tolist(), demands.last.tolist(), demands.last_share.tolist()) == ([0], [2], [1.0])
+
+
+@settings(max_examples=25)
+@given(sites(most=6), st.integers(0, 50_000), st.booleans(), st.floats(-0.1, 9.0), st.floats(0, 20))
+def test_never_infeasible_and_never_above_a_limit(
+    case: tuple[list[Node], list[Session]], base_w: int, stored: bool, price: float, demand: float
+) -> None:
+    nodes, sessions = case
+    tree = Tree(nodes)
+    battery = Battery(capacity_wh=9_000, soc_wh=100, max_charge_w=3_000, max_discharge_w=3_000, min_soc_wh=500)
+    signals = Signals(
+        price=Series(NOW_MS, HOUR_MS, (price, 0.1)),
+        base=Series(NOW_MS, HOUR_MS, (float(base_w), 0.0)),
+        demand_charge=demand,
+        battery=battery if stored else None,
+        expected=(Expected(arrival_ms=NOW_MS, departure_ms=NOW_MS + HOUR_MS, need_wh=4_000, max_w=4_000),),
+    )
+    plan = make_plan(NOW_MS, sessions, tree, signals, seconds=30.0)
+    per_node: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+    for name, targets in plan.target_w.items():
+        for above in tree.above(name):
+            per_node[above] = per_node.get(above, np.zeros(len(targets), dtype=np.int64)) + np.array(targets)
+    for name, totals in per_node.items():
+        if name != tree.root:
+            assert totals.max() <= headroom_w(tree.nodes[name]) + len(plan.target_w) + 1
+    assert all(
+        short <= next(s for s in sessions if s.id == name).remaining_wh + 1 for name, short in plan.short_wh.items()
+    )
+
+
+def test_the_cheap_hour_is_used_and_the_dear_one_is_not() -> None:
+    price = Series(NOON_MS, HOUR_MS, (0.3, 0.1, 0.3))
+    plan = planned([car("a", 8_000, 3)], 50_000, Signals(price=price))
+    assert energy_wh(plan, "site", 1, 2) == pytest.approx(8_000, abs=5)
+    assert energy_wh(plan, "site", 0, 1) == 0
+
+
+def test_between_equal_prices_the_earlier_is_better() -> None:
+    plan = planned([car("a", 5_000, 9)], 50_000, Signals(price=FLAT))
+    assert energy_wh(plan, "site", 0, 0.5) == pytest.approx(5_000, abs=5)
+
+
+def test_no_price_is_a_reason_to_leave_a_car_empty() -> None:
+    plan = planned([car("a", 5_000, 1)], 50_000, Signals(price=Series(0, 1, (8.99,))))
+    assert plan.short_wh == {}
+    assert energy_wh(plan, "site", 0, 1) == pytest.approx(5_000, abs=5)
+
+
+def test_a_shortage_is_shared() -> None:
+    plan = planned([car("a", 10_000, 1), car("b", 10_000, 1)], 10_000, Signals(price=FLAT))
+    assert plan.short_wh["a"] + plan.short_wh["b"] == pytest.approx(10_000, abs=5)
+    assert abs(plan.short_wh["a"] - plan.short_wh["b"]) <= 2_000 + 5
+
+
+def test_carbon_moves_what_price_does_not() -> None:
+    dirty = Series(NOON_MS, HOUR_MS, (0.5, 0.1, 0.5))
+    plan = planned([car("a", 8_000, 3)], 50_000, Signals(price=FLAT, co2=dirty))
+    assert energy_wh(plan, "site", 1, 2) == pytest.approx(8_000, abs=5)
+
+
+def test_the_sun_is_used_first() -> None:
+    sun = Series(NOON_MS, HOUR_MS, (0.0, 0.0, 9_000.0, 0.0))
+    plan = planned([car("a", 8_000, 4)], 50_000, Signals(price=FLAT, pv=sun))
+    assert energy_wh(plan, "site", 2, 3) == pytest.approx(8_000, abs=5)
+
+
+def test_a_demand_charge_flattens_above_what_is_billed_already() -> None:
+    sessions = [car("a", 8_000, 2)]
+    plan = planned(sessions, 50_000, Signals(price=FLAT, demand_charge=10.0))
+    assert max(plan.target_w["site"]) <= 4_001
+    plan = planned(sessions, 50_000, Signals(price=FLAT, demand_charge=10.0, billed_peak_w=8_000))
+    assert max(plan.target_w["site"][:3]) == pytest.approx(8_000, abs=2)
+
+
+def test_a_limit_over_time_is_kept() -> None:
+    cap = Series(NOON_MS, HOUR_MS, (2_000.0, 50_000.0))
+    plan = planned([car("a", 8_000, 3)], 50_000, Signals(price=FLAT, cap=cap))
+    assert energy_wh(plan, "site", 0, 1) == pytest.approx(2_000, abs=5)
+
+
+def test_room_is_kept_for_those_who_are_expected() -> None:
+    """Alone it would wait for the cheap hour; others will need that hour whole."""
+    price = Series(NOON_MS, HOUR_MS, (0.2, 0.1))
+    due = Expected(arrival_ms=NOON_MS + HOUR_MS, departure_ms=NOON_MS + 2 * HOUR_MS, need_wh=10_000, max_w=10_000)
+    alone = planned([car("a", 8_000, 2)], 10_000, Signals(price=price))
+    beside = planned([car("a", 8_000, 2)], 10_000, Signals(price=price, expected=(due,)))
+    assert energy_wh(alone, "site", 0, 1) == pytest.approx(0, abs=5)
+    assert energy_wh(beside, "site", 0, 1) == pytest.approx(8_000, abs=5)
+
+
+def test_who_may_leave_early_is_not_kept_for_later() -> None:
+    price = Series(NOON_MS, HOUR_MS, (0.2, 0.2, 0.2, 0.1))
+    sessions = [car("a", 8_000, 4)]
+    late = planned(sessions, 50_000, Signals(price=price))
+    sure = tuple(sorted([-2 * HOUR_MS] * 5 + [0] * 5))
+    soon = planned(sessions, 50_000, Signals(price=price, lateness_ms=sure))
+    assert energy_wh(late, "site", 3, 4) == pytest.approx(8_000, abs=5)
+    assert energy_wh(soon, "site", 0, 2) == pytest.approx(8_000, abs=5)
+
+
+def test_a_battery_carries_the_sun_into_the_evening() -> None:
+    sun = Series(NOON_MS, HOUR_MS, (6_000.0, 0.0))
+    price = Series(NOON_MS, HOUR_MS, (0.1, 0.1, 0.9, 0.9))
+    battery = Battery(capacity_wh=10_000, soc_wh=0, max_charge_w=5_000, max_discharge_w=5_000)
+    guest = Expected(arrival_ms=NOON_MS + 2 * HOUR_MS, departure_ms=NOON_MS + 3 * HOUR_MS, need_wh=4_000, max_w=9_000)
+    plan = planned([], 50_000, Signals(price=price, pv=sun, battery=battery, expected=(guest,)))
+    edges = [*plan.starts_ms, plan.starts_ms[-1] + 900_000]
+    stored = sum(w * (b - a) / HOUR_MS for w, a, b in zip(plan.battery_w, edges, edges[1:], strict=False) if w > 0)
+    taken = -sum(w * (b - a) / HOUR_MS for w, a, b in zip(plan.battery_w, edges, edges[1:], strict=False) if w < 0)
+    assert taken == pytest.approx(4_000, rel=0.01)
+    assert taken == pytest.approx(stored * 0.95 * 0.95, rel=0.01)
+
+
+def test_a_node_below_holds_its_cars_back() -> None:
+    tree = Tree([Node(id="site", cap_w=50_000), Node(id="feeder", parent="site", cap_w=3_000)])
+    plan = make_plan(NOON_MS, [car("a", 8_000, 9, node="feeder"), car("b", 8_000, 9)], tree, Signals(price=FLAT))
+    assert max(plan.target_w["feeder"]) == 3_000
+    assert max(plan.target_w["site"]) == 10_000
+
+
+def test_a_plan_that_takes_too_long_is_none() -> None:
+    sessions = [car(str(k), 9_000 + k, 10 + k / 50) for k in range(200)]
+    with pytest.raises(SolverFailed):
+        make_plan(NOON_MS, sessions, Tree([Node(id="site", cap_w=200_000)]), Signals(price=FLAT), seconds=0.0)
+
+
+def test_both_solvers_come_to_the_same_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    price = Series(NOON_MS, HOUR_MS, (0.3, 0.1, 0.2, 0.25, 0.12))
+    sessions = [car(str(k), 4_000 + 700 * k, 1 + k) for k in range(8)]
+    tree = Tree([Node(id="site", cap_w=12_000)])
+    problem: Problem = problem_of(
+        NOON_MS, sessions, tree, Signals(price=price), periods(NOON_MS, NOON_MS + 9 * HOUR_MS)
+    )
+    exact = solve(problem).objective
+    monkeypatch.setattr("evcharge.energy.lp.SIMPLEX_COLUMNS", 0)
+    assert solve(problem).objective == pytest.approx(exact, rel=1e-5)

@@ -1,0 +1,253 @@
+"""Real series for the energy bench: sessions, tariffs, carbon, solar; and what history lets one expect.
+
+Everything is put on steps of 5 minutes. A session is there from the step of its arrival until the one before its
+departure's, as acnportal has it, so that figures compare.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from evcharge.energy.model import STEP_MS, Expected, Series
+from evcharge.units import MS_PER_HOUR
+
+STEPS_PER_HOUR = MS_PER_HOUR // STEP_MS
+STEPS_PER_DAY = 24 * STEPS_PER_HOUR
+# Days of which a mean is taken for the same time of day: each day of the week once.
+DAYS = 7
+# Longest stay, steps: a car that was forgotten for a week would be a battery of the site.
+MAX_STAY = STEPS_PER_DAY
+# Size of the array whose output the solar file has, kW.
+SOLAR_FILE_KW = 220.0
+# What is left of a panel's output after the inverter.
+INVERTER = 0.96
+
+
+class Visit(NamedTuple):
+    """One session. Steps are counted from the epoch."""
+
+    id: str
+    connector: str
+    arrival: int
+    departure: int
+    need_wh: int
+    declared_departure: int
+    """As the driver said; the real one where nobody said anything."""
+    declared_wh: int
+
+
+class Season(NamedTuple):
+    """One row of a tariff: weekdays 0 to 6 from Monday, hours at which a price begins."""
+
+    first: tuple[int, int]
+    last: tuple[int, int]
+    weekdays: frozenset[int]
+    hours: tuple[float, ...]
+    prices: tuple[float, ...]
+    demand_charge: float
+
+
+class Tariff(NamedTuple):
+    """Prices per kWh by local time."""
+
+    seasons: tuple[Season, ...]
+
+    def season(self, day: date) -> Season:
+        """The row for a day: the first that names it. Raises ValueError when none does."""
+        now = (day.month, day.day)
+        for season in self.seasons:
+            inside = (
+                season.first <= now <= season.last
+                if season.first <= season.last
+                else now >= season.first or now <= season.last
+            )
+            if inside and day.weekday() in season.weekdays:
+                return season
+        raise ValueError(f"the tariff has no prices for {day}")
+
+    def price(self, at: datetime) -> float:
+        """Money per kWh at a local time."""
+        season = self.season(at.date())
+        hour = at.hour + at.minute / 60
+        return season.prices[bisect_right(season.hours, hour) - 1]
+
+
+def step_of(at: datetime) -> int:
+    """The step that an instant lies in."""
+    return int(at.timestamp() * 1000) // STEP_MS
+
+
+def read_visits(path: Path, first: date, last: date, zone: ZoneInfo) -> list[Visit]:
+    """Sessions that arrive on the days ``first`` to ``last``, in order. Raises OSError, KeyError, ValueError."""
+    visits = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            arrival = datetime.fromisoformat(row["arrival"])
+            if not first <= arrival.astimezone(zone).date() <= last:
+                continue
+            start = step_of(arrival)
+            end = max(start + 1, min(step_of(datetime.fromisoformat(row["departure"])), start + MAX_STAY))
+            need_wh = round(float(row["delivered_kwh"]) * 1000)
+            if need_wh <= 0:
+                continue
+            claimed = row["claimed"] == "True" and row["estimated_departure"]
+            declared = step_of(datetime.fromisoformat(row["estimated_departure"])) if claimed else end
+            wanted = round(float(row["requested_kwh"]) * 1000) if claimed else need_wh
+            visits.append(
+                Visit(row["session_id"], row["station_id"], start, end, need_wh, max(start + 1, declared), wanted)
+            )
+    return sorted(visits, key=lambda visit: (visit.arrival, visit.id))
+
+
+def day_of(visit: Visit, zone: ZoneInfo) -> date:
+    """The local day of its arrival."""
+    return datetime.fromtimestamp(visit.arrival * STEP_MS / 1000, zone).date()
+
+
+def read_tariff(path: Path) -> Tariff:
+    """A tariff of acnportal's form. Raises OSError, KeyError, ValueError."""
+    masks = {"WEEKDAYS": range(5), "WEEKENDS": range(5, 7), "ALL": range(7)}
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["schedule"]
+    # A mask of all days beside one of weekends means the rest: the narrower row comes first.
+    rows.sort(key=lambda row: len(masks[row["dow_mask"]]))
+    return Tariff(
+        tuple(
+            Season(
+                _day(row["effective_start"]),
+                _day(row["effective_end"]),
+                frozenset(masks[row["dow_mask"]]),
+                tuple(row["times"]),
+                tuple(row["tariffs"]),
+                row["demand_charge"],
+            )
+            for row in rows
+        )
+    )
+
+
+def _day(text: str) -> tuple[int, int]:
+    month, _, day = text.partition("-")
+    return int(month), int(day)
+
+
+def price_series(tariff: Tariff, first: int, count: int, zone: ZoneInfo) -> tuple[float, ...]:
+    """Price in each step from ``first`` on."""
+    return tuple(
+        tariff.price(datetime.fromtimestamp(step * STEP_MS / 1000, zone)) for step in range(first, first + count)
+    )
+
+
+def read_carbon(path: Path, first: int, count: int) -> tuple[float, ...]:
+    """kg per kWh in each step; a gap has the last value before it. Raises OSError, KeyError, ValueError."""
+    found: dict[int, float] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found[step_of(datetime.fromisoformat(row["time"]))] = float(row["moer"])
+    return _filled(found, first, count)
+
+
+def read_solar(path: Path, kilowatts: float, first: int, count: int, zone: ZoneInfo) -> tuple[float, ...]:
+    """W in each step of an array of ``kilowatts`` peak; the file has a year without its number, in standard time."""
+    by_time: dict[tuple[int, int, int, int], float] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        next(rows)
+        for stamp, kw in rows:
+            at = datetime.strptime(f"2019 {stamp}", "%Y %b %d, %I:%M %p")
+            by_time[at.month, at.day, at.hour, at.minute] = float(kw)
+    winter = datetime(2019, 1, 1, tzinfo=zone).utcoffset()
+    assert winter is not None
+    standard, scale = timezone(winter), kilowatts / SOLAR_FILE_KW * INVERTER * 1000
+    values = []
+    for step in range(first, first + count):
+        at = datetime.fromtimestamp(step * STEP_MS / 1000, standard)
+        values.append(max(0.0, by_time[at.month, at.day, at.hour, 30 * (at.minute // 30)] * scale))
+    return tuple(values)
+
+
+def _filled(found: dict[int, float], first: int, count: int) -> tuple[float, ...]:
+    values, last = [], next((found[step] for step in range(first, first + count) if step in found), None)
+    if last is None:
+        raise ValueError("the series has no values for these days")
+    for step in range(first, first + count):
+        last = found.get(step, last)
+        values.append(last)
+    return tuple(values)
+
+
+def persisted(actual: Sequence[float], first: int, now: int, ahead: int) -> Series:
+    """What is known of a series at step ``now``: this step's value, then the last day's over and over.
+
+    On the first day, what is before the series is its first value.
+    """
+    here = now - first
+    day = [actual[max(0, here - STEPS_PER_DAY + k)] for k in range(1, STEPS_PER_DAY + 1)]
+    values = [actual[here], *(day[k % STEPS_PER_DAY] for k in range(ahead - 1))]
+    return Series(now * STEP_MS, STEP_MS, tuple(values))
+
+
+def seasonal(actual: Sequence[float], past: int, index: int, ahead: int, step: int) -> Series:
+    """The mean of the same time of the last week, and how far from it now is, which fades.
+
+    ``actual[past]`` is the first step of the replay, ``past`` a week of steps; ``step`` the number of the present one.
+    """
+    here = past + index
+    week = np.asarray(actual[here - DAYS * STEPS_PER_DAY : here]).reshape(DAYS, STEPS_PER_DAY).mean(axis=0)
+    profile = np.resize(week, ahead)
+    values = profile + (actual[here] - profile[0]) * np.exp(-np.arange(ahead) / STEPS_PER_HOUR)
+    return Series(step * STEP_MS, STEP_MS, tuple(values.tolist()))
+
+
+class Habits:
+    """Arrivals per hour of a working day or a day off: number, mean energy, mean stay."""
+
+    def __init__(self, history: Iterable[Visit], first: date, last: date, zone: ZoneInfo, max_w: int) -> None:
+        self._zone, self._max_w = zone, max_w
+        days = [first + timedelta(days=k) for k in range((last - first).days + 1)]
+        self._days = {off: max(1, sum((day.weekday() >= 5) == off for day in days)) for off in (False, True)}
+        self._seen: dict[tuple[bool, int], list[Visit]] = {}
+        late = []
+        for visit in history:
+            at = datetime.fromtimestamp(visit.arrival * STEP_MS / 1000, zone)
+            self._seen.setdefault((at.weekday() >= 5, at.hour), []).append(visit)
+            late.append((visit.departure - visit.declared_departure) * STEP_MS)
+        self.lateness_ms = tuple(sorted(late))
+
+    def expected(self, now: int, ahead: int) -> tuple[Expected, ...]:
+        """One for each hour of the next ``ahead`` steps in which somebody came in the past."""
+        found = []
+        start = now - now % STEPS_PER_HOUR
+        for hour in range(start, now + ahead, STEPS_PER_HOUR):
+            at = datetime.fromtimestamp(hour * STEP_MS / 1000, self._zone)
+            off = at.weekday() >= 5
+            seen = self._seen.get((off, at.hour))
+            if not seen:
+                continue
+            rate = len(seen) / self._days[off]
+            stay = fmean(visit.departure - visit.arrival for visit in seen)
+            # In the middle of the hour on average.
+            arrival = hour + STEPS_PER_HOUR // 2 if hour >= now else hour
+            found.append(
+                Expected(
+                    arrival_ms=arrival * STEP_MS,
+                    departure_ms=int((arrival + stay) * STEP_MS),
+                    need_wh=round(rate * fmean(visit.need_wh for visit in seen)),
+                    max_w=round(max(1.0, rate) * self._max_w),
+                )
+            )
+        return tuple(found)
+
+
+def local_midnight(day: date, zone: ZoneInfo) -> int:
+    """The step at which a day begins."""
+    return step_of(datetime(day.year, day.month, day.day, tzinfo=zone))
