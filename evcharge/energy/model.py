@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
+from evcharge.energy.rules import UNREAD, Readings, RuleState, Ruling
+
 # One planning step, ms: the energy that a session still needs is spread over at least this long, and laxity is counted
 # in steps of it.
 STEP_MS = 300_000
@@ -109,31 +111,6 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     max_w: int
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """A measured value and how old it is."""
-
-    value: float
-    age_ms: int
-
-
-class RuleId(StrEnum):
-    """The rules of the table, and what stands in when a reading is missing."""
-
-    PAUSE = "pause_charging"
-    FAST = "fast_charging"
-    NORMAL = "normal_charging"
-    SLOW = "slow_charging"
-    BLIND = "grid_load_unknown"
-
-
-class Ruling(msgspec.Struct, frozen=True):
-    """The rule in force since ``since_ms``; an input of the next decision, so that deciding stays pure."""
-
-    rule: RuleId
-    ceiling_w: int
-    since_ms: int
-
-
 class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """What the planner knows beside sessions and nodes. Money and kilograms are per kWh, powers are W of the site."""
 
@@ -155,11 +132,10 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     lateness_ms: tuple[int, ...] = ()
     """Departure minus declared departure of past sessions, sorted: how far a declaration is to be believed. Empty:
     declarations hold."""
-    grid_load_pct: Reading | None = None
-    solar_w: Reading | None = None
-    battery_pct: Reading | None = None
-    ruling: Ruling | None = None
-    """The last ``Plan.ruling``."""
+    readings: Readings = UNREAD
+    """What the rules look at."""
+    rules: RuleState | None = None
+    """The last ``Plan.rules``: an input of the next, so that planning stays pure."""
 
 
 class Limit(StrEnum):
@@ -206,6 +182,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     short_wh: Mapping[str, int] = {}
     """Session → what it will miss, as it looks now."""
     ruling: Ruling | None = None
+    """What the rules allow, and why; only from the policy that follows them."""
+    rules: RuleState | None = None
 
     def target_at(self, node: str, now_ms: int) -> int | None:
         """The node's target at an instant; None when the plan does not speak of it."""

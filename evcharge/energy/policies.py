@@ -23,15 +23,13 @@ from evcharge.energy.allocate import (
     whole_amperes,
     with_targets,
 )
-from evcharge.energy.model import Node, Plan, RuleId, Ruling, Session, SetPoint, Signals
+from evcharge.energy.ceilings import SOFT_CAP, ceilings_w
+from evcharge.energy.model import Node, Plan, Session, SetPoint, Signals
 from evcharge.energy.planner import BUDGET_S, make_plan
 from evcharge.energy.tree import Row, Tree
 
 # An older plan says nothing any more: who came and went since is not in it.
 PLAN_LIFE_MS = 900_000
-# Share of the site's limit that the rules leave to charging: their own pause begins above it, and a pause that
-# charging itself brings about comes and goes for ever.
-SOFT_CAP = rules.PAUSE_ABOVE_PCT / 100
 
 
 class Policy(StrEnum):
@@ -65,8 +63,8 @@ def plan(
         in_order_of_id = sorted(sessions, key=lambda session: session.id)
         return make_plan(now_ms, in_order_of_id, Tree(nodes), signals, seconds=seconds)
     if policy is Policy.RULES:
-        ruling = rules.decide(now_ms, signals)
-        return Plan(made_ms=now_ms, starts_ms=(now_ms,), target_w={}, ruling=ruling)
+        after, ruling = rules.follow(signals.rules, signals.readings, now_ms)
+        return Plan(made_ms=now_ms, starts_ms=(now_ms,), target_w={}, ruling=ruling, rules=after)
     return None
 
 
@@ -158,14 +156,11 @@ def _from_plan(
     policy: Policy, now_ms: int, sessions: Sequence[Session], made: Plan | None
 ) -> tuple[dict[str, int], Mapping[str, float]]:
     """Targets by node and ceilings by session; none where there is no plan, or an old one."""
-    if made is None or not 0 <= now_ms - made.made_ms < PLAN_LIFE_MS:
-        if policy is Policy.RULES:
-            blind = Ruling(RuleId.BLIND, rules.CEILING_W[RuleId.BLIND], now_ms)
-            return {}, rules.ceilings_w(now_ms, sessions, blind)
-        return {}, {}
-    if policy is Policy.RULES and made.ruling is not None:
-        return {}, rules.ceilings_w(now_ms, sessions, made.ruling)
-    if policy is not Policy.PLAN:
+    if made is not None and not 0 <= now_ms - made.made_ms < PLAN_LIFE_MS:
+        made = None
+    if policy is Policy.RULES:
+        return {}, ceilings_w(now_ms, sessions, None if made is None else made.ruling)
+    if policy is not Policy.PLAN or made is None:
         return {}, {}
     found = {session.node: made.target_at(session.node, now_ms) for session in sessions}
     return {node: target for node, target in found.items() if target is not None}, {}

@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 
 from evcharge.energy.lp import Problem, solve
-from evcharge.energy.model import STEP_MS, Node, Reading, Ruling, Series, Session, Signals
+from evcharge.energy.model import STEP_MS, Node, Series, Session, Signals
 from evcharge.energy.planner import demands_of, quarters
 from evcharge.energy.policies import Policy, dispatch, plan
+from evcharge.energy.rules import Reading, Readings, RuleState
 from evcharge.units import MS_PER_HOUR
 from tools.bench.energy_data import STEPS_PER_DAY, Habits, Visit, persisted, seasonal
 
@@ -106,7 +107,7 @@ def replay(site: Site, policy: Policy, *, whole: bool, progress: Callable[[int],
     there: dict[int, Session] = {}
     waiting = 0
     changes, load_w, billed_w = 0, 0.0, 0.0
-    ruling: Ruling | None = None
+    rules: RuleState | None = None
     times: list[float] = []
     last_w: dict[str, int] = {}
     for index in range(len(site.price)):
@@ -127,11 +128,11 @@ def replay(site: Site, policy: Policy, *, whole: bool, progress: Callable[[int],
             sessions = list(hungry.values())
             made = None
             if policy in (Policy.PLAN, Policy.RULES):
-                signals = _signals(site, index, max(int(billed_w), site.expected_peak_w), load_w, ruling)
+                signals = _signals(site, index, max(int(billed_w), site.expected_peak_w), load_w, rules)
                 began = time.perf_counter()
                 made = plan(policy, now_ms, sessions, nodes, signals, seconds=60.0)
                 times.append(time.perf_counter() - began)
-                ruling = made.ruling if made is not None else None
+                rules = made.rules if made is not None else None
             points = dispatch(policy, now_ms, sessions, nodes, made, whole=whole)
         for number, session in hungry.items():
             point_w = points[session.connector].watts
@@ -182,7 +183,7 @@ def _after(session: Session, point_w: int, given_wh: float, now_ms: int) -> Sess
     )
 
 
-def _signals(site: Site, index: int, billed_w: int, load_w: float, ruling: Ruling | None) -> Signals:
+def _signals(site: Site, index: int, billed_w: int, load_w: float, rules: RuleState | None) -> Signals:
     now = site.first + index
     pv = None if site.pv is None else persisted(site.pv, site.first, now, AHEAD)
     return Signals(
@@ -195,10 +196,12 @@ def _signals(site: Site, index: int, billed_w: int, load_w: float, ruling: Rulin
         co2_price=site.co2_price,
         expected=() if site.habits is None else site.habits.expected(now, AHEAD),
         lateness_ms=site.habits.lateness_ms if site.declared and site.habits is not None else (),
-        grid_load_pct=Reading(100.0 * load_w / max(1, site.capacity_w), 0),
-        solar_w=Reading(0.0 if site.pv is None else site.pv[index], 0),
-        battery_pct=Reading(0.0, 0),
-        ruling=ruling,
+        readings=Readings(
+            grid_percent=Reading(100.0 * load_w / max(1, site.capacity_w), now * STEP_MS),
+            solar_w=Reading(0.0 if site.pv is None else site.pv[index], now * STEP_MS),
+            battery_percent=Reading(0.0, now * STEP_MS),
+        ),
+        rules=rules,
     )
 
 

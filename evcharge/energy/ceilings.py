@@ -1,0 +1,34 @@
+"""The rule table as ceilings of sessions.
+
+A rule is a ceiling of what the allocator may give, never a permission: limits of nodes hold beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evcharge.energy.allocate import URGENT_LAXITY, laxity
+from evcharge.energy.model import Session
+from evcharge.energy.rules import GRID_PAUSE_PERCENT, Rule, Ruling
+
+# Share of the site's limit that the rules leave to charging: their own pause begins above it, and a pause that
+# charging itself brings about comes and goes for ever.
+SOFT_CAP = GRID_PAUSE_PERCENT / 100
+
+
+def ceilings_w(now_ms: int, sessions: Sequence[Session], ruling: Ruling | None) -> dict[str, float]:
+    """Ceiling by session id; nothing for any where there is no ruling.
+
+    Who cannot wait any longer has none but its rating, unless the grid is not seen: nothing says then that the grid
+    can take more.
+    """
+    ceilings: dict[str, float] = {}
+    for session in sessions:
+        left = laxity(session, now_ms)
+        if ruling is None:
+            ceilings[session.id] = 0.0
+        elif ruling.rule is not Rule.GRID_UNKNOWN and left is not None and left < URGENT_LAXITY:
+            ceilings[session.id] = float(session.max_w)
+        else:
+            ceilings[session.id] = float(min(session.max_w, ruling.ceiling_w))
+    return ceilings
