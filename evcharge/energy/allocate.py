@@ -52,12 +52,12 @@ def laxities(sessions: Sequence[Session], now_ms: int) -> list[float] | None:
     return [middle if each is None else each for each in found]
 
 
-def usable_w(session: Session) -> float:
-    """The most that it can take over the next step, without regard to whole amperes."""
-    return min(float(session.max_w), session.remaining_wh * MS_PER_HOUR / STEP_MS)
+def usable_w(session: Session, look_ms: int = STEP_MS) -> float:
+    """The most that it can take until the next look, ``look_ms`` from now, without regard to whole amperes."""
+    return min(float(session.max_w), session.remaining_wh * MS_PER_HOUR / look_ms)
 
 
-def tops_w(sessions: Sequence[Session], ceilings_w: Mapping[str, float]) -> list[int]:
+def tops_w(sessions: Sequence[Session], ceilings_w: Mapping[str, float], look_ms: int = STEP_MS) -> list[int]:
     """The same in whole amperes: nothing, or the smallest current and up.
 
     A need is rounded up: a vehicle that is nearly full gets the smallest current, or it would never be full.
@@ -66,14 +66,16 @@ def tops_w(sessions: Sequence[Session], ceilings_w: Mapping[str, float]) -> list
     for session in sessions:
         allowed_w = min(float(session.max_w), ceilings_w.get(session.id, session.max_w))
         most = int(allowed_w // session.step_w)
-        needed = max(session.min_a, ceil(usable_w(session) / session.step_w)) if session.remaining_wh else 0
+        needed = max(session.min_a, ceil(usable_w(session, look_ms) / session.step_w)) if session.remaining_wh else 0
         tops.append(min(most, needed) * session.step_w if most >= session.min_a else 0)
     return tops
 
 
-def highs_w(sessions: Sequence[Session], ceilings_w: Mapping[str, float]) -> list[float]:
+def highs_w(sessions: Sequence[Session], ceilings_w: Mapping[str, float], look_ms: int = STEP_MS) -> list[float]:
     """The most for each session: what it can take, under its ceiling (by id) where a rule gave one."""
-    return [min(usable_w(session), max(0.0, ceilings_w.get(session.id, session.max_w))) for session in sessions]
+    return [
+        min(usable_w(session, look_ms), max(0.0, ceilings_w.get(session.id, session.max_w))) for session in sessions
+    ]
 
 
 def by_laxity(sessions: Sequence[Session], rows: Sequence[Row], highs: Sequence[float], now_ms: int) -> Grants:

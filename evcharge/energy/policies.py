@@ -24,7 +24,7 @@ from evcharge.energy.allocate import (
     with_targets,
 )
 from evcharge.energy.ceilings import SOFT_CAP, ceilings_w
-from evcharge.energy.model import Node, Plan, Session, SetPoint, Signals
+from evcharge.energy.model import STEP_MS, Node, Plan, Session, SetPoint, Signals
 from evcharge.energy.planner import BUDGET_S, make_plan
 from evcharge.energy.tree import Row, Tree
 
@@ -76,10 +76,12 @@ def dispatch(
     made: Plan | None = None,
     *,
     whole: bool = True,
+    look_ms: int = STEP_MS,
 ) -> dict[str, SetPoint]:
     """Set-point by connector. ``whole`` amperes, as charge points need them, or any power. Raises BadTree.
 
-    Sessions below a node that is offline get none; what they were told last is kept free for them.
+    Sessions below a node that is offline get none; what they were told last is kept free for them. ``look_ms``: until
+    the next call at the latest.
     """
     tree = Tree(nodes)
     # Ties go by this order, and floats are summed in it: the caller's must not matter.
@@ -91,10 +93,11 @@ def dispatch(
         rows = [row._replace(cap_w=row.cap_w * SOFT_CAP) if row.name == tree.root else row for row in rows]
     eased = _eased(policy, now_ms, steered, made)
     rows = with_targets(rows, eased, targets, now_ms)
-    highs = [float(top) for top in tops_w(steered, ceilings)] if whole else highs_w(steered, ceilings)
+    tops = tops_w(steered, ceilings, look_ms)
+    highs = [float(top) for top in tops] if whole else highs_w(steered, ceilings, look_ms)
     grants = _share(policy, now_ms, eased, rows, highs)
     if whole:
-        grants = whole_amperes(eased, rows, tops_w(steered, ceilings), grants, now_ms)
+        grants = whole_amperes(eased, rows, tops, grants, now_ms)
     points = {}
     for session, watts, high, (limit, at) in zip(steered, grants.watts, highs, grants.limits, strict=True):
         point = SetPoint(max(0, int(watts + 1e-6)), limit, at, int(high))
