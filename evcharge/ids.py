@@ -7,7 +7,7 @@ from typing import NewType
 ChargePointId = NewType("ChargePointId", str)
 DriverId = NewType("DriverId", str)
 SessionId = NewType("SessionId", str)
-SubstationId = NewType("SubstationId", str)
+NodeId = NewType("NodeId", str)
 TicketId = NewType("TicketId", str)
 ConnectorNo = NewType("ConnectorNo", int)
 """1 and up on one charge point; 0 means the whole charge point (OCPP)."""

@@ -334,13 +334,18 @@ class TicketView(Part, frozen=True):
 
 
 class SubstationView(Part, frozen=True):
-    """A substation: what it may carry and what it could carry at worst right now."""
+    """A node of the tree of limits: the site, a substation, a feeder. Sums are over all below it."""
 
     substation_id: str
     capacity_w: int
     worst_case_w: int
+    """What the sessions could draw if all messages were lost now."""
     load_w: int
+    """What they draw by their newest readings."""
     sessions: int
+    parent: str | None = None
+    base_w: int = 0
+    """What is kept free for everything else that draws there."""
 
 
 class TotalsView(Part, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from evcharge.ids import SubstationId
+from evcharge.ids import NodeId
 
 # How long changes are gathered before power is shared anew, seconds. Many vehicles come and go together, and each
 # set-point is a record; a tenth of a second is far below what a person or a breaker notices.
@@ -20,15 +20,15 @@ class Allocation:
 
     def __init__(
         self,
-        reallocate: Callable[[SubstationId], None],
-        substations: Callable[[], Iterable[SubstationId]],
+        reallocate: Callable[[NodeId], None],
+        substations: Callable[[], Iterable[NodeId]],
     ) -> None:
         self._reallocate = reallocate
         self._substations = substations
-        self._dirty: dict[SubstationId, None] = {}
+        self._dirty: dict[NodeId, None] = {}
         self._changed = asyncio.Event()
 
-    def dirty(self, substation_id: SubstationId) -> None:
+    def dirty(self, substation_id: NodeId) -> None:
         """Something changed there."""
         self._dirty[substation_id] = None
         self._changed.set()

@@ -12,7 +12,7 @@ from evcharge.central.translate import outgoing
 from evcharge.domain import effects as fx
 from evcharge.domain.state import Role, Session
 from evcharge.domain.views import SessionView, view_session
-from evcharge.ids import SessionId, SubstationId
+from evcharge.ids import NodeId, SessionId
 from evcharge.net.clock import Clock
 
 
@@ -25,7 +25,7 @@ class Outbound:
         telemetry: Telemetry,
         clock: Clock,
         *,
-        dirty: Callable[[SubstationId], None],
+        dirty: Callable[[NodeId], None],
         wake: Callable[[int, SessionId], None],
         revoke: Callable[[Peer], None],
     ) -> None:
@@ -85,7 +85,7 @@ class Outbound:
                 if driver is not None:
                     driver.send(outgoing.ticket_message(effect.ticket))
             case fx.Dirty():
-                self._dirty(effect.substation_id)
+                self._dirty(effect.node_id)
             case fx.Wake():
                 self._wake(effect.at_ms, effect.session_id)
             case fx.CloseChannel():

@@ -40,7 +40,7 @@ from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.state import LinkState, Role, SiteConfig, State
-from evcharge.ids import ChargePointId, SessionId, SubstationId
+from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
 from evcharge.net.server import Server
@@ -116,7 +116,7 @@ class Central:
         self._tasks = Tasks(self._fail)
         undo.push_async_callback(self._tasks.stop)
         self._deadlines = Deadlines(clock, self._pass_deadline)
-        self._allocation = Allocation(self._reallocate, lambda: list(self.state.substations))
+        self._allocation = Allocation(self._reallocate, lambda: list(self.state.nodes))
         self._outbound = Outbound(
             self._directory,
             self._telemetry,
@@ -340,8 +340,8 @@ class Central:
     def _pass_deadline(self, session_id: SessionId) -> None:
         self._engine.execute(c.PassDeadline(session_id=session_id))
 
-    def _reallocate(self, substation_id: SubstationId) -> None:
-        self._engine.execute(c.Reallocate(substation_id=substation_id))
+    def _reallocate(self, node_id: NodeId) -> None:
+        self._engine.execute(c.Reallocate(node_id=node_id))
 
     def _miss_monitors(self) -> None:
         """Monitors that were there before the restart and did not come back in time."""

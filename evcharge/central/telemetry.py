@@ -9,8 +9,8 @@ from __future__ import annotations
 from zlib import crc32
 
 from evcharge.central.translate.outgoing import Live
-from evcharge.domain.state import RUNNING, State
-from evcharge.ids import ChargePointId, SessionId, SubstationId
+from evcharge.domain.state import RUNNING, State, above
+from evcharge.ids import ChargePointId, NodeId, SessionId
 
 # Longest time between two logged meter values of a session, seconds of steady time.
 SAMPLE_S = 30.0
@@ -56,11 +56,15 @@ class Telemetry:
         """The newest reading of a session."""
         return self._live.get(session_id)
 
-    def load_w(self, state: State, substation_id: SubstationId) -> int:
-        """What the sessions of a substation draw by their newest readings."""
-        substation = state.substations[substation_id]
-        readings = (self._live.get(session_id) for session_id in substation.sessions)
-        return sum(reading.power_w for reading in readings if reading is not None)
+    def loads_w(self, state: State) -> dict[NodeId, int]:
+        """What the sessions at each node and below it draw by their newest readings."""
+        found = dict.fromkeys(state.nodes, 0)
+        for node_id, node in state.nodes.items():
+            readings = (self._live.get(session_id) for session_id in node.sessions)
+            here_w = sum(reading.power_w for reading in readings if reading is not None)
+            for each in above(state, node_id):
+                found[each] += here_w
+        return found
 
     def forget(self, session_id: str) -> None:
         """The session ended."""

@@ -10,6 +10,7 @@ import click
 
 from evcharge.central.limits import RANGES, LimitSettings, flag
 from evcharge.central.settings import Settings
+from evcharge.energy.policies import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -142,6 +143,13 @@ def site_options(function: F) -> F:
         ),
         _seconds(CHARGING, "--authorization-s", 1, 86_400, 60.0, "An authorization waits this long for a vehicle."),
         _seconds(CHARGING, "--settle-s", 60, None, 86_400.0, "A final meter is awaited this long."),
+        _option(
+            CHARGING,
+            "--policy",
+            type=click.Choice([policy.value for policy in Policy]),
+            default=Policy.PLAN.value,
+            help="How power is shared: by plan and laxity, or by one of the simpler ways.",
+        ),
         _seconds(CHARGING, "--lease-s", 10, 3_600, 30.0, "A set-point holds this long without renewal."),
         _seconds(CHARGING, "--silence-s", 1, 600, 5.0, "An engine or monitor silent for this long is lost."),
         _seconds(CHARGING, "--monitor-return-s", 1, 600, 20.0, "After a restart, monitors have this long."),

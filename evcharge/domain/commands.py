@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
+from evcharge.domain.reasons import Input
 from evcharge.domain.state import Role, SiteConfig, StopCause
+from evcharge.energy.model import Plan
 from evcharge.ids import (
     ChargePointId,
     CommandId,
     ConnectorNo,
     DriverId,
     Fence,
+    NodeId,
     SessionId,
-    SubstationId,
     TicketId,
 )
 from evcharge.units import Millis, WattHours, Watts
@@ -38,9 +40,25 @@ class PassDeadline(Command, frozen=True):
 
 
 class Reallocate(Command, frozen=True):
-    """Share a substation's capacity anew."""
+    """Share anew what there is in the tree that ``node_id`` belongs to."""
 
-    substation_id: SubstationId
+    node_id: NodeId
+    measured_w: dict[NodeId, int] = {}
+    """What meters show of the base load, by node; for a meter that went silent the most that it ever showed."""
+    inputs: tuple[Input, ...] = ()
+    """How old those readings are."""
+
+
+class AdoptPlan(Command, frozen=True):
+    """The planner has a new plan."""
+
+    plan: Plan
+
+
+class FailPlan(Command, frozen=True):
+    """The planner has none: it was too slow, or failed."""
+
+    cause: str
 
 
 class StopCentral(Command, frozen=True):
@@ -261,7 +279,7 @@ class ResumeChargePoints(Command, frozen=True):
 
 
 class SetCapacity(Command, frozen=True):
-    """An operator changes a substation's capacity."""
+    """An operator changes a node's capacity."""
 
-    substation_id: SubstationId
+    node_id: NodeId
     capacity_w: int

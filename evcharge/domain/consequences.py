@@ -13,7 +13,7 @@ from evcharge.domain.sessions import wake_ms
 from evcharge.domain.state import Role, Session, SessionStatus, Stamp, State, StopCause
 from evcharge.domain.views import SessionView, view_expired, view_session
 from evcharge.energy.leases import Grant
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId
 
 
 @singledispatch
@@ -108,7 +108,7 @@ def _booted(event: e.ChargePointBooted, state: State, stamp: Stamp) -> list[fx.E
         newest = session.lease.newest
         if newest is not None and stamp.clock_ms < newest.expires_ms:
             found.append(_set_point(state, session, newest))
-    found.append(fx.Dirty(substation_id=charge_point.substation_id))
+    found.append(fx.Dirty(node_id=charge_point.node_id))
     return found
 
 
@@ -121,7 +121,7 @@ def _readiness_changed(event: e.ConnectorChanged | e.HoldLifted, state: State, _
 def _dirty_if_waiting(state: State, cp_id: ChargePointId) -> list[fx.Effect]:
     """Only a session that waits for its start is touched when a charge point becomes ready."""
     waiting = any(session.status is SessionStatus.AUTHORIZED for session in open_sessions_at(state, cp_id))
-    return [fx.Dirty(substation_id=state.charge_points[cp_id].substation_id)] if waiting else []
+    return [fx.Dirty(node_id=state.charge_points[cp_id].node_id)] if waiting else []
 
 
 @effects_of.register
@@ -132,7 +132,12 @@ def _outbox_applied(event: e.OutboxApplied, state: State, _stamp: Stamp) -> list
 
 @effects_of.register
 def _capacity_changed(event: e.CapacityChanged, _state: State, _stamp: Stamp) -> list[fx.Effect]:
-    return [fx.Dirty(substation_id=event.substation_id)]
+    return [fx.Dirty(node_id=event.substation_id)]
+
+
+@effects_of.register
+def _plan_adopted(event: e.PlanAdopted, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Dirty(node_id=NodeId(node_id)) for node_id in event.plan.target_w if node_id in state.nodes]
 
 
 # --- session ------------------------------------------------------------------------------------------------------
@@ -147,7 +152,7 @@ def _charge_authorized(event: e.ChargeAuthorized, state: State, _stamp: Stamp) -
         *_wake(state, session),
     ]
     if state.charge_points[event.cp_id].connectors[event.connector].occupied:
-        found.append(fx.Dirty(substation_id=event.substation_id))
+        found.append(fx.Dirty(node_id=event.substation_id))
     return found
 
 
@@ -169,7 +174,7 @@ def _authorization_expired(event: e.AuthorizationExpired, state: State, _stamp: 
         ),
         *_granted(view_expired(state, event), event.cause),
         fx.SessionNews(session=view_expired(state, event)),
-        fx.Dirty(substation_id=event.substation_id),
+        fx.Dirty(node_id=event.substation_id),
     ]
     session = state.sessions.get(event.session_id)
     return found if session is None else [*found, *_wake(state, session)]
@@ -193,7 +198,7 @@ def _room_may_have_changed(
     event: e.SetPointAcknowledged | e.SetPointRejected | e.StopConfirmed, state: State, _stamp: Stamp
 ) -> list[fx.Effect]:
     session = state.sessions[event.session_id]
-    return [fx.Dirty(substation_id=session.substation_id), *_wake(state, session)]
+    return [fx.Dirty(node_id=session.node_id), *_wake(state, session)]
 
 
 @effects_of.register(e.SupplyStarted)
@@ -220,7 +225,7 @@ def _stop_ordered(event: e.StopOrdered, state: State, _stamp: Stamp) -> list[fx.
 
 @effects_of.register
 def _ticket_issued(event: e.TicketIssued, state: State, _stamp: Stamp) -> list[fx.Effect]:
-    found: list[fx.Effect] = [fx.TicketNews(ticket=event.ticket), fx.Dirty(substation_id=event.ticket.substation_id)]
+    found: list[fx.Effect] = [fx.TicketNews(ticket=event.ticket), fx.Dirty(node_id=event.ticket.substation_id)]
     session = state.sessions.get(event.ticket.session_id)
     return found if session is None else [*found, *_wake(state, session)]
 
@@ -228,7 +233,7 @@ def _ticket_issued(event: e.TicketIssued, state: State, _stamp: Stamp) -> list[f
 @effects_of.register
 def _ticket_adjusted(event: e.TicketAdjusted, state: State, _stamp: Stamp) -> list[fx.Effect]:
     ticket = state.drivers[event.driver_id].undelivered[event.ticket_id]
-    return [fx.TicketNews(ticket=ticket), fx.Dirty(substation_id=ticket.substation_id)]
+    return [fx.TicketNews(ticket=ticket), fx.Dirty(node_id=ticket.substation_id)]
 
 
 # --- the parts ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import assert_never
 from evcharge.domain import charge_points, grid, sessions
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
+from evcharge.domain.allocation import reallocate
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Stamp, State
@@ -19,6 +20,8 @@ AnyCommand = (
     | c.StopCentral
     | c.PassDeadline
     | c.Reallocate
+    | c.AdoptPlan
+    | c.FailPlan
     | c.PeerReady
     | c.PeerGone
     | c.PeerRejected
@@ -75,7 +78,11 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
         case c.PassDeadline():
             return sessions.pass_deadline(state, command, stamp)
         case c.Reallocate():
-            return list(grid.reallocate(state, command, stamp))
+            return reallocate(state, command, stamp)
+        case c.AdoptPlan():
+            return grid.adopt_plan(state, command)
+        case c.FailPlan():
+            return [e.PlanFailed(cause=command.cause)]
         case c.PeerReady():
             return charge_points.peer_ready(state, command)
         case c.PeerGone():

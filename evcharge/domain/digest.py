@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from evcharge.domain import events as e
-from evcharge.domain.state import ChargePoint, Role, State
+from evcharge.domain.state import ChargePoint, Role, State, above
 from evcharge.ids import ChargePointId, SessionId
 
 # Number of the rules by which events become state, and of the state's shape: raised whenever a log gives another state
 # than before, so that a newer program does not take its own progress for damage. A golden test watches over it.
-RULES: Final = 3
+RULES: Final = 4
 # Parts that may wait to be hashed anew; a few microseconds each, so that no event waits a millisecond for it.
 MOST_DIRTY = 256
 # Hashes are added modulo this: 256 bits.
@@ -36,13 +36,14 @@ class Part(NamedTuple):
 
 
 # Fields of State that are maps of parts; all other fields together are one part, see ``_rest``.
-SECTIONS: Final = ("charge_points", "sessions", "drivers", "substations", "provisional")
+SECTIONS: Final = ("charge_points", "sessions", "drivers", "nodes", "provisional")
 # Attributes of events that name a part.
 _NAMES: Final = {
     "cp_id": "charge_points",
     "session_id": "sessions",
     "driver_id": "drivers",
-    "substation_id": "substations",
+    "substation_id": "nodes",
+    "node_id": "nodes",
 }
 
 
@@ -64,8 +65,8 @@ class Digest:
             self._settle()
         if isinstance(event, e.CentralStarted):
             self._all()
-            substations = (*event.site.capacities, *event.site.assignments.values())
-            self._dirty.update(Part("substations", substation) for substation in substations)
+            nodes = (*event.site.capacities, *event.site.assignments.values())
+            self._dirty.update(Part("nodes", node) for node in nodes)
             return
         self._dirty.update(touched(event, self._state))
 
@@ -108,7 +109,12 @@ def touched(event: e.Event, state: State) -> Iterator[Part]:
     about: Any = event.ticket if isinstance(event, e.TicketIssued) else event
     for name, section in _NAMES.items():
         key = getattr(about, name, None)
-        if key is not None:
+        if key is None:
+            continue
+        if section == "nodes" and key in state.nodes:
+            # What is reserved at a node is reserved above it as well.
+            yield from (Part(section, node_id) for node_id in above(state, key))
+        else:
             yield Part(section, key)
     session_id = getattr(about, "session_id", None)
     if session_id is None:
@@ -118,7 +124,7 @@ def touched(event: e.Event, state: State) -> Iterator[Part]:
     if session is not None:
         yield Part("charge_points", session.cp_id)
         yield Part("drivers", session.driver_id)
-        yield Part("substations", session.substation_id)
+        yield from (Part("nodes", node_id) for node_id in above(state, session.node_id))
 
 
 def _of_peer(event: e.PeerConnected | e.PeerDisconnected, state: State) -> Iterator[Part]:

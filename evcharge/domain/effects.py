@@ -7,7 +7,7 @@ import msgspec
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import LimitReason, Role, StopCause, Ticket
 from evcharge.domain.views import SessionView
-from evcharge.ids import ChargePointId, CommandId, ConnectorNo, Fence, SessionId, SubstationId
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, Fence, NodeId, SessionId
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -90,9 +90,9 @@ class Denied(Effect, frozen=True):
 
 
 class Dirty(Effect, frozen=True):
-    """A substation's power has to be shared anew."""
+    """What there is at this node has to be shared anew."""
 
-    substation_id: SubstationId
+    node_id: NodeId
 
 
 class Wake(Effect, frozen=True):

@@ -15,14 +15,15 @@ from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Hold, LimitReason, Role, SiteConfig, StopCause, Ticket
 from evcharge.energy.leases import Grant
+from evcharge.energy.model import Plan
 from evcharge.ids import (
     ChargePointId,
     CommandId,
     ConnectorNo,
     DriverId,
     Fence,
+    NodeId,
     SessionId,
-    SubstationId,
     TicketId,
 )
 from evcharge.units import Millis, WattHours, Watts
@@ -41,6 +42,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
 class CentralStarted(Event, frozen=True):
     """Central serves; whoever was connected before is no longer."""
+
+    VERSION: ClassVar[int] = 2
 
     site: SiteConfig
 
@@ -163,7 +166,7 @@ class ChargeAuthorized(Event, frozen=True):
     cp_id: ChargePointId
     connector: ConnectorNo
     driver_id: DriverId
-    substation_id: SubstationId
+    substation_id: NodeId
     min_w: Watts
     max_w: Watts
     energy_wh: WattHours | None
@@ -209,7 +212,7 @@ class AuthorizationExpired(Event, frozen=True):
     cp_id: ChargePointId
     connector: ConnectorNo
     driver_id: DriverId
-    substation_id: SubstationId
+    substation_id: NodeId
     cause: StopCause
     command_id: CommandId
     start_pending: bool = False
@@ -230,7 +233,7 @@ class AuthorizationAcknowledged(Event, frozen=True):
 class SetPointIssued(Event, frozen=True):
     """A set-point was sent; ``start_valid_ms`` (channel clock) when it starts the supply."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     session_id: SessionId
     grant: Grant
@@ -341,10 +344,22 @@ class TicketDelivered(Event, frozen=True):
 
 
 class CapacityChanged(Event, frozen=True):
-    """An operator changed a substation's capacity."""
+    """An operator changed a node's capacity."""
 
-    substation_id: SubstationId
+    substation_id: NodeId
     capacity_w: Watts
+
+
+class PlanAdopted(Event, frozen=True):
+    """How much each node gets over the next hours, and from how old inputs that was worked out."""
+
+    plan: Plan
+
+
+class PlanFailed(Event, frozen=True):
+    """There is no new plan; the last one holds until it is too old, then the allocator works alone."""
+
+    cause: str
 
 
 EVENTS: tuple[type[Event], ...] = (
@@ -383,5 +398,7 @@ EVENTS: tuple[type[Event], ...] = (
     TicketAdjusted,
     TicketDelivered,
     CapacityChanged,
+    PlanAdopted,
+    PlanFailed,
 )
 """All kinds, for the codec of the log; ``evolve`` is proved total over them."""

@@ -20,17 +20,19 @@ from evcharge.domain.state import (
     Hold,
     Link,
     LinkState,
+    Node,
+    NodeConfig,
     Role,
     Session,
     SessionStatus,
     SiteConfig,
     Stamp,
     State,
-    Substation,
     Ticket,
+    above,
 )
 from evcharge.energy.leases import Lease
-from evcharge.ids import ChargePointId, CommandId, DriverId, Fence, SessionId, SubstationId
+from evcharge.ids import ChargePointId, CommandId, DriverId, Fence, NodeId, SessionId
 from evcharge.units import Millis, MinorUnits, WattHours, Watts
 
 # Tickets of one driver that `tickets` can show from memory; older ones are in the log. 100 pages of paper are enough.
@@ -91,26 +93,33 @@ def _carry_leases_over(state: State, down_ms: int) -> None:
 def _configure(state: State, site: SiteConfig) -> None:
     """A capacity that an operator changed at run time holds until the configured one changes."""
     before = state.site.capacities
-    for substation_id, capacity_w in site.capacities.items():
-        substation = state.substations.get(substation_id)
-        if substation is None:
-            state.substations[substation_id] = Substation(capacity_w=capacity_w)
-        elif before.get(substation_id) != capacity_w:
-            substation.capacity_w = capacity_w
-    for substation_id in site.assignments.values():
-        state.substations.setdefault(substation_id, Substation(capacity_w=Watts(0)))
-    for substation_id, substation in state.substations.items():
-        if substation_id not in site.capacities:
+    for node_id, capacity_w in site.capacities.items():
+        node = state.nodes.get(node_id)
+        if node is None:
+            node = state.nodes[node_id] = Node(capacity_w=capacity_w)
+        elif before.get(node_id) != capacity_w:
+            node.capacity_w = capacity_w
+        placed = site.nodes.get(node_id, NodeConfig())
+        node.parent, node.base_w, node.phase_w = placed.parent, placed.base_w, placed.phase_w
+    for node_id in site.assignments.values():
+        state.nodes.setdefault(node_id, Node(capacity_w=Watts(0)))
+    for node_id, node in state.nodes.items():
+        if node_id not in site.capacities:
             # Not there (any more), but sessions may still run there. Nothing new fits into 0 W.
-            substation.capacity_w = Watts(0)
+            node.capacity_w, node.parent = Watts(0), None
+        node.reserved_w = Watts(0)
     state.site = site
+    for node in list(state.nodes.values()):
+        for session_id in node.sessions:
+            session = state.sessions[session_id]
+            _reserve(state, session, session.min_w)
     for charge_point in state.charge_points.values():
         if not any(connector.session_id for connector in charge_point.connectors.values()):
-            charge_point.substation_id = _substation_of(site, charge_point.cp_id)
+            charge_point.node_id = _node_of(site, charge_point.cp_id)
 
 
-def _substation_of(site: SiteConfig, cp_id: ChargePointId) -> SubstationId:
-    return site.assignments.get(cp_id) or next(iter(site.capacities))
+def _node_of(site: SiteConfig, cp_id: ChargePointId) -> NodeId:
+    return site.assignments.get(cp_id) or site.default_node
 
 
 @apply.register
@@ -141,7 +150,7 @@ def _peer_connected(event: e.PeerConnected, state: State, stamp: Stamp) -> None:
 def _charge_point(state: State, cp_id: ChargePointId) -> ChargePoint:
     charge_point = state.charge_points.get(cp_id)
     if charge_point is None:
-        charge_point = ChargePoint(cp_id=cp_id, substation_id=_substation_of(state.site, cp_id))
+        charge_point = ChargePoint(cp_id=cp_id, node_id=_node_of(state.site, cp_id))
         state.charge_points[cp_id] = charge_point
         insort(state.cp_order, cp_id)
     return charge_point
@@ -191,6 +200,7 @@ def _stray_supply_stopped(event: e.StraySupplyStopped, state: State, _stamp: Sta
 @apply.register(e.AnomalySeen)
 @apply.register(e.PeerRevoked)
 @apply.register(e.RequestRefused)
+@apply.register(e.PlanFailed)
 def _only_said(_event: e.Event, _state: State, _stamp: Stamp) -> None:
     """Kept for people; changes nothing."""
 
@@ -247,7 +257,7 @@ def _charge_authorized(event: e.ChargeAuthorized, state: State, stamp: Stamp) ->
         cp_id=event.cp_id,
         connector=event.connector,
         driver_id=event.driver_id,
-        substation_id=event.substation_id,
+        node_id=event.substation_id,
         status=SessionStatus.AUTHORIZED,
         min_w=event.min_w,
         max_w=event.max_w,
@@ -298,7 +308,12 @@ def _session_forgotten(event: e.SessionForgotten, state: State, _stamp: Stamp) -
 def _set_point_issued(event: e.SetPointIssued, state: State, stamp: Stamp) -> None:
     state.last_command = CommandId(max(state.last_command, event.grant.command_id))
     session = state.sessions[event.session_id]
+    before_w = 0 if session.lease.newest is None else session.lease.newest.limit_w
     session.lease = session.lease.issue(event.grant, stamp.clock_ms)
+    if session.limit_ms is None or event.grant.limit_w != before_w:
+        session.limit_ms = Millis(stamp.at_ms)
+    if (event.grant.limit_w > 0) != (before_w > 0):
+        session.turned_ms = Millis(stamp.at_ms)
     session.limit_reason = event.reason
     if event.start_valid_ms is not None:
         session.start_valid_ms = event.start_valid_ms
@@ -436,18 +451,22 @@ def _ticket_delivered(event: e.TicketDelivered, state: State, _stamp: Stamp) -> 
 
 @apply.register
 def _capacity_changed(event: e.CapacityChanged, state: State, _stamp: Stamp) -> None:
-    state.substations[event.substation_id].capacity_w = event.capacity_w
+    state.nodes[event.substation_id].capacity_w = event.capacity_w
 
 
-# --- binding a session to its connector, substation and driver ------------------------------------------------------
+@apply.register
+def _plan_adopted(event: e.PlanAdopted, state: State, _stamp: Stamp) -> None:
+    state.plan = event.plan
+
+
+# --- binding a session to its connector, node and driver ------------------------------------------------------
 
 
 def _attach(state: State, session: Session) -> None:
     """Bind a new session to its connector, its share of power and its driver."""
     state.charge_points[session.cp_id].connectors[session.connector].session_id = session.session_id
-    substation = state.substations[session.substation_id]
-    substation.sessions[session.session_id] = None
-    substation.reserved_w = Watts(substation.reserved_w + session.min_w)
+    state.nodes[session.node_id].sessions[session.session_id] = None
+    _reserve(state, session, session.min_w)
     state.drivers.setdefault(session.driver_id, Driver()).open_sessions[session.session_id] = None
 
 
@@ -456,10 +475,16 @@ def _detach(state: State, session: Session) -> None:
     connector = state.charge_points[session.cp_id].connectors.get(session.connector)
     if connector is not None and connector.session_id == session.session_id:
         connector.session_id = None
-    substation = state.substations[session.substation_id]
-    if session.session_id in substation.sessions:
-        del substation.sessions[session.session_id]
-        substation.reserved_w = Watts(substation.reserved_w - session.min_w)
+    node = state.nodes[session.node_id]
+    if session.session_id in node.sessions:
+        del node.sessions[session.session_id]
+        _reserve(state, session, -session.min_w)
+
+
+def _reserve(state: State, session: Session, watts: int) -> None:
+    for node_id in above(state, session.node_id):
+        node = state.nodes[node_id]
+        node.reserved_w = Watts(node.reserved_w + watts)
 
 
 def _forget(state: State, session: Session) -> None:

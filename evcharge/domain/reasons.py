@@ -15,7 +15,17 @@ class Constraint(StrEnum):
     """What binds."""
 
     CAPACITY = "capacity"
-    """The node's capacity, shared among those who charge there."""
+    """The capacity of a node, or of one of its phases (``node/L1``), shared among those who charge there."""
+    PLAN = "plan"
+    """The plan leaves power for later, or for others."""
+    RULE = "rule"
+    """A rule of the site."""
+    NEED = "need"
+    """It needs no more."""
+    STEADY = "steady"
+    """Raises are not given too often: each one wears out a charge point's flash."""
+    RAMP = "ramp"
+    """It rises step by step."""
     WORST_CASE = "worst_case"
     """Others may still draw what they were told before: nothing is given twice."""
     MINIMA = "minima"
@@ -29,7 +39,7 @@ class Bound(msgspec.Struct, frozen=True, omit_defaults=True):
 
     constraint: Constraint
     node: str
-    """Substation, or charge point and connector as ``CP-1/1``."""
+    """Node, or charge point and connector as ``CP-1/1``."""
     limit_w: int
     others_w: int = 0
     """What others have of it, at worst."""
@@ -127,6 +137,16 @@ def sentence(basis: Basis) -> str:
             left = kw(max(0, bound.limit_w - bound.others_w))
             share = f"{left} of it shared by {bound.sharing}" if bound.sharing > 1 else f"{left} of it for this session"
             said = f"{node} has {limit}, {share}"
+        case Constraint.PLAN:
+            said = f"the plan gives {node} {limit} now, shared by {bound.sharing}"
+        case Constraint.RULE:
+            said = f"a rule of the site holds {node} at {limit}"
+        case Constraint.NEED:
+            said = f"{node} needs no more than {limit} now"
+        case Constraint.STEADY:
+            said = f"{node} could have {limit}, and gets it at the next raise"
+        case Constraint.RAMP:
+            said = f"{node} is on its way up to {limit}"
         case Constraint.WORST_CASE:
             said = f"{node} has {limit}, and others may still draw {kw(bound.others_w)} of it until they confirm less"
         case Constraint.MINIMA:
@@ -142,6 +162,11 @@ def sentence(basis: Basis) -> str:
 
 _WORDS = {
     Constraint.CAPACITY: "capacity",
+    Constraint.PLAN: "plan",
+    Constraint.RULE: "site's rule",
+    Constraint.NEED: "vehicle's need",
+    Constraint.STEADY: "time since the last raise",
+    Constraint.RAMP: "ramp",
     Constraint.WORST_CASE: "worst case of others",
     Constraint.MINIMA: "smallest currents of others",
     Constraint.RATING: "connector's rating",

@@ -13,6 +13,7 @@ from evcharge.domain.commands import (
     ReportStarted,
     RequestCharge,
 )
+from evcharge.domain.headroom import overfull
 from evcharge.domain.objections import against_charge
 from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
@@ -21,17 +22,17 @@ from evcharge.domain.state import (
     RUNNING,
     ChargePoint,
     Hold,
+    Node,
     Session,
     SessionStatus,
     Shown,
     Stamp,
     State,
     StopCause,
-    Substation,
     Ticket,
     shown_state,
 )
-from evcharge.ids import ChargePointId, CommandId, ConnectorNo, ticket_of
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, NodeId, ticket_of
 from evcharge.units import Grams, Millis, WattHours, amount_of, average_power, co2_of
 
 # Most energy one session may ask for: 1 MWh, more than the battery of any road vehicle on sale holds.
@@ -58,8 +59,8 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
     charge_point = state.charge_points.get(command.cp_id)
     if isinstance(verdict, RefusalReason) or charge_point is None:
         reason = verdict if isinstance(verdict, RefusalReason) else RefusalReason.UNKNOWN_CHARGE_POINT
-        substation = None if charge_point is None else state.substations[charge_point.substation_id]
-        figures = substation if reason is RefusalReason.NO_CAPACITY else None
+        short = _short_of_power(state, charge_point, command) if reason is RefusalReason.NO_CAPACITY else None
+        figures = None if short is None else state.nodes[short]
         return [
             e.ChargeRefused(
                 driver_id=command.driver_id,
@@ -70,7 +71,7 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
                 depart_by_ms=command.depart_by_ms,
                 capacity_w=None if figures is None else figures.capacity_w,
                 reserved_w=None if figures is None else figures.reserved_w,
-                basis=None if figures is None or charge_point is None else _shortage(charge_point, figures),
+                basis=None if short is None or figures is None else _shortage(short, figures),
                 against=against_charge(
                     state, command, reason, stamp, most_wh=MAX_ENERGY_WH, most_sessions=MAX_OPEN_SESSIONS
                 ),
@@ -83,7 +84,7 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
             cp_id=command.cp_id,
             connector=verdict,
             driver_id=command.driver_id,
-            substation_id=charge_point.substation_id,
+            substation_id=charge_point.node_id,
             min_w=connector.min_w,
             max_w=connector.max_w,
             energy_wh=None if command.energy_wh is None else WattHours(command.energy_wh),
@@ -94,10 +95,18 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
     ]
 
 
-def _shortage(charge_point: ChargePoint, substation: Substation) -> Basis:
-    """What there is, and what the smallest currents of those who are there take of it."""
-    node = charge_point.substation_id
-    return Basis(Bound(Constraint.MINIMA, node, substation.capacity_w, substation.reserved_w))
+def _shortage(node_id: NodeId, node: Node) -> Basis:
+    """What there is, and what the base load and the smallest currents of those who are there take of it."""
+    return Basis(Bound(Constraint.MINIMA, node_id, node.capacity_w, node.reserved_w + node.base_w))
+
+
+def _short_of_power(state: State, charge_point: ChargePoint | None, command: RequestCharge) -> NodeId | None:
+    """The node that has no room for one more."""
+    if charge_point is None:
+        return None
+    choice = _choose_connector(charge_point, command.connector)
+    min_w = 0 if isinstance(choice, RefusalReason) else charge_point.connectors[choice].min_w
+    return overfull(state, charge_point.node_id, min_w, {}) or charge_point.node_id
 
 
 def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> ConnectorNo | RefusalReason:
@@ -122,8 +131,7 @@ def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> Connec
     choice = _choose_connector(charge_point, command.connector)
     if isinstance(choice, RefusalReason):
         return choice
-    substation = state.substations[charge_point.substation_id]
-    if substation.reserved_w + charge_point.connectors[choice].min_w > substation.capacity_w:
+    if overfull(state, charge_point.node_id, charge_point.connectors[choice].min_w, {}) is not None:
         return RefusalReason.NO_CAPACITY
     return choice
 
@@ -181,7 +189,7 @@ def stop_session(session: Session, cause: StopCause, command_id: CommandId) -> l
                 cp_id=session.cp_id,
                 connector=session.connector,
                 driver_id=session.driver_id,
-                substation_id=session.substation_id,
+                substation_id=session.node_id,
                 cause=cause,
                 command_id=command_id,
                 start_pending=session.start_valid_ms is not None,
@@ -349,7 +357,7 @@ def _ticket(
         session_id=session.session_id,
         cp_id=session.cp_id,
         driver_id=session.driver_id,
-        substation_id=session.substation_id,
+        substation_id=session.node_id,
         start_ms=start_ms,
         end_ms=Millis(max(start_ms, end_ms)),
         energy_wh=energy_wh,

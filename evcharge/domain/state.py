@@ -1,23 +1,26 @@
-"""What is true: charge points, sessions, drivers, substations. Changed by ``evolve`` alone.
+"""What is true: charge points, sessions, drivers, nodes. Changed by ``evolve`` alone.
 
 Live telemetry is not here: it is neither hashed nor replayed (audit.md, "Writing").
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 
 import msgspec
 
 from evcharge.energy.leases import Lease
+from evcharge.energy.model import Plan
+from evcharge.energy.policies import Policy
 from evcharge.ids import (
     ChargePointId,
     CommandId,
     ConnectorNo,
     DriverId,
     Fence,
+    NodeId,
     SessionId,
-    SubstationId,
     TicketId,
 )
 from evcharge.units import Grams, Millis, MinorUnits, PriceE4, WattHours, Watts
@@ -124,12 +127,26 @@ COMPLETING = frozenset({StopCause.TARGET_REACHED, StopCause.VEHICLE_FULL, StopCa
 class LimitReason(StrEnum):
     """What binds a set-point."""
 
-    EQUAL_SHARE = "equal_share"
-    """The substation's capacity, shared equally."""
+    SHARED = "shared"
+    """A node's capacity, shared among those who charge below it."""
     RATING = "connector_rating"
     """The connector's own rating; there is power to spare."""
     NO_CAPACITY = "no_capacity"
-    """The capacity was cut and the minimum no longer fits: paused."""
+    """The smallest current does not fit: it waits for its turn."""
+    WAITING = "waiting_for_others"
+    """Others have to confirm less before there is more."""
+    PLAN = "plan"
+    """The plan leaves power for later, or for others."""
+    RULE = "rule"
+    """A rule of the site holds it down."""
+    NEED = "need"
+    """It needs no more to be full in time."""
+    STEADY = "steady"
+    """There is more, and it gets it soon: raises are not given too often."""
+    RAMP = "ramp"
+    """It is on its way up."""
+    EQUAL_SHARE = "equal_share"
+    """In logs of before there was an allocator: the capacity, shared equally."""
 
 
 class Tariff(msgspec.Struct, frozen=True):
@@ -140,12 +157,25 @@ class Tariff(msgspec.Struct, frozen=True):
     co2_g_per_kwh: int = 300
 
 
+class NodeConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What there is to say of a node beside its capacity; see ``Node``."""
+
+    parent: NodeId | None = None
+    base_w: Watts = Watts(0)
+    phase_w: tuple[Watts, Watts, Watts] | None = None
+
+
 class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator decided; in the log, so that a replay needs no settings file."""
 
-    capacities: dict[SubstationId, Watts]
-    assignments: dict[ChargePointId, SubstationId] = {}
-    """Charge points that are not named belong to the first substation."""
+    capacities: dict[NodeId, Watts]
+    """Of every node: site, substations, feeders."""
+    assignments: dict[ChargePointId, NodeId] = {}
+    """Charge points that are not named stand at ``default_node``."""
+    nodes: dict[NodeId, NodeConfig] = {}
+    """Nodes of which more is to say than their capacity."""
+    phases: dict[ChargePointId, tuple[int, ...]] = {}
+    """The phases (0, 1, 2) that carry a charge point's current; where that is not known, each has to hold all of it."""
     tariff: Tariff = Tariff()
     authorization_ms: int = 60_000
     """How long an authorization waits for a vehicle, site time."""
@@ -155,6 +185,14 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long a set-point holds without renewal, channel clock."""
     start_ms: int = 10_000
     """How long a start is valid, channel clock (SPEC §6)."""
+    policy: Policy = Policy.PLAN
+    """How power is shared."""
+
+    @property
+    def default_node(self) -> NodeId:
+        """Where charge points stand that are not named: the first node that has none below it."""
+        parents = {placed.parent for placed in self.nodes.values()}
+        return next(node_id for node_id in self.capacities if node_id not in parents)
 
 
 class Link(msgspec.Struct):
@@ -183,7 +221,8 @@ class ChargePoint(msgspec.Struct):
     """A charge point with its two processes and its outbox position."""
 
     cp_id: ChargePointId
-    substation_id: SubstationId
+    node_id: NodeId
+    """The lowest node that it draws from."""
     connectors: dict[ConnectorNo, Connector] = {}
     holds: set[Hold] = set()
     engine: Link = msgspec.field(default_factory=Link)
@@ -203,7 +242,7 @@ class Session(msgspec.Struct, kw_only=True):
     cp_id: ChargePointId
     connector: ConnectorNo
     driver_id: DriverId
-    substation_id: SubstationId
+    node_id: NodeId
     status: SessionStatus
     min_w: Watts
     max_w: Watts
@@ -220,6 +259,10 @@ class Session(msgspec.Struct, kw_only=True):
     meter_wh: WattHours = WattHours(0)
     meter_ms: Millis = Millis(0)
     lease: Lease = Lease()
+    limit_ms: Millis | None = None
+    """When its limit changed last, site time; None: it never had one."""
+    turned_ms: Millis | None = None
+    """When it last began or ceased to be allowed power, site time."""
     start_valid_ms: int | None = None
     """Until when the newest start is valid, channel clock; None: no start was sent."""
     limit_reason: LimitReason | None = None
@@ -242,7 +285,7 @@ class Ticket(msgspec.Struct, kw_only=True):
     session_id: SessionId
     cp_id: ChargePointId
     driver_id: DriverId
-    substation_id: SubstationId
+    substation_id: NodeId
     start_ms: Millis
     end_ms: Millis
     energy_wh: WattHours
@@ -268,12 +311,20 @@ class Driver(msgspec.Struct):
     undelivered: dict[TicketId, Ticket] = {}
 
 
-class Substation(msgspec.Struct):
-    """A node with a limit. ``reserved_w`` is the sum of the minima of its sessions."""
+class Node(msgspec.Struct):
+    """One limit of the tree: the site, a substation, a feeder. Sums are over all that is below it as well."""
 
     capacity_w: Watts
+    parent: NodeId | None = None
+    """The node that it is fed from; None: nothing above it is limited."""
+    base_w: Watts = Watts(0)
+    """The most that anything else draws there: kept free, whatever a meter says."""
+    phase_w: tuple[Watts, Watts, Watts] | None = None
+    """Limits of its three phases, where they are known."""
     sessions: dict[SessionId, None] = {}
+    """Those that draw from this very node."""
     reserved_w: Watts = Watts(0)
+    """Sum of the minima of the sessions at it and below it."""
 
 
 class Totals(msgspec.Struct):
@@ -291,15 +342,17 @@ class Totals(msgspec.Struct):
 class State(msgspec.Struct):
     """Everything Central knows."""
 
-    site: SiteConfig = SiteConfig(capacities={SubstationId("site"): Watts(0)})
+    site: SiteConfig = SiteConfig(capacities={NodeId("site"): Watts(0)})
     charge_points: dict[ChargePointId, ChargePoint] = {}
     cp_order: list[ChargePointId] = []
     """Sorted, for paging."""
     sessions: dict[SessionId, Session] = {}
     drivers: dict[DriverId, Driver] = {}
-    substations: dict[SubstationId, Substation] = {}
+    nodes: dict[NodeId, Node] = {}
     provisional: dict[SessionId, Ticket] = {}
     """Tickets whose final meter is still awaited; their sessions keep their share of power until then."""
+    plan: Plan | None = None
+    """The newest that was adopted; how old it may be is the allocator's to judge."""
     last_fence: Fence = Fence(0)
     last_command: CommandId = CommandId(0)
     last_clock_ms: int = 0
@@ -307,6 +360,14 @@ class State(msgspec.Struct):
     failures: dict[str, list[int]] = {}
     """Failed authentications per source, steady time; see ``evolve`` for its bounds."""
     totals: Totals = msgspec.field(default_factory=Totals)
+
+
+def above(state: State, node_id: NodeId) -> Iterator[NodeId]:
+    """The node and all that it is fed from, lowest first. The tree was checked when it was configured."""
+    at: NodeId | None = node_id
+    while at is not None:
+        yield at
+        at = state.nodes[at].parent
 
 
 def shown_state(state: State, charge_point: ChargePoint) -> Shown:

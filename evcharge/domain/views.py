@@ -9,6 +9,7 @@ from itertools import islice
 import msgspec
 
 from evcharge.domain.events import AuthorizationExpired
+from evcharge.domain.headroom import sessions_below, worst_case_w
 from evcharge.domain.state import (
     RUNNING,
     ChargePoint,
@@ -22,7 +23,7 @@ from evcharge.domain.state import (
     Totals,
     shown_state,
 )
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId, SubstationId, TicketId
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
 from evcharge.units import PriceE4
 
 
@@ -60,7 +61,7 @@ class ChargePointView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     cp_id: ChargePointId
     state: str
-    substation_id: SubstationId
+    substation_id: NodeId
     holds: tuple[str, ...]
     engine: str
     monitor: str
@@ -68,13 +69,15 @@ class ChargePointView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A substation at one moment; ``worst_case_w`` is what could flow if all messages were lost now."""
+    """A node at one moment; ``worst_case_w`` is what could flow if all messages were lost now."""
 
-    substation_id: SubstationId
+    substation_id: NodeId
+    parent: NodeId | None
     capacity_w: int
+    base_w: int
     reserved_w: int
     worst_case_w: int
-    sessions: tuple[SessionId, ...]
+    sessions: int
 
 
 def view_session(state: State, session: Session) -> SessionView:
@@ -130,7 +133,7 @@ def view_charge_point(state: State, charge_point: ChargePoint) -> ChargePointVie
     return ChargePointView(
         cp_id=charge_point.cp_id,
         state=shown.value,
-        substation_id=charge_point.substation_id,
+        substation_id=charge_point.node_id,
         holds=tuple(sorted(hold.value for hold in charge_point.holds)),
         engine=charge_point.engine.state.value,
         monitor=charge_point.monitor.state.value,
@@ -187,16 +190,19 @@ def page_of_all_tickets(state: State, after: str, count: int) -> list[Ticket]:
 
 
 def view_substations(state: State, clock_ms: int, count: int) -> list[SubstationView]:
-    """Substations with their limit, their reservations and what could flow at worst."""
+    """Nodes with their limit, their reservations and what could flow at worst."""
+    worst_w, counts = worst_case_w(state, clock_ms), sessions_below(state)
     return [
         SubstationView(
-            substation_id=substation_id,
-            capacity_w=substation.capacity_w,
-            reserved_w=substation.reserved_w,
-            worst_case_w=sum(state.sessions[sid].lease.worst_w(clock_ms) for sid in substation.sessions),
-            sessions=tuple(substation.sessions),
+            substation_id=node_id,
+            parent=node.parent,
+            capacity_w=node.capacity_w,
+            base_w=node.base_w,
+            reserved_w=node.reserved_w,
+            worst_case_w=worst_w[node_id],
+            sessions=counts[node_id],
         )
-        for substation_id, substation in islice(sorted(state.substations.items()), count)
+        for node_id, node in islice(sorted(state.nodes.items()), count)
     ]
 
 

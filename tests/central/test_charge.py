@@ -6,7 +6,7 @@ import pytest
 
 from evcharge.domain import events as e
 from evcharge.domain.state import Hold, LinkState, SessionStatus, Shown
-from evcharge.ids import ConnectorNo, SubstationId
+from evcharge.ids import ConnectorNo, NodeId
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from protocol.credentials import Role
@@ -198,7 +198,7 @@ async def test_leases_are_renewed_even_while_another_substation_is_busy(renewing
 
     def keep_busy() -> None:
         if busy:
-            site.central._allocation.dirty(SubstationId("south"))
+            site.central._allocation.dirty(NodeId("south"))
             site.central._loop.call_soon(keep_busy)
 
     keep_busy()

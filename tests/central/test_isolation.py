@@ -12,7 +12,7 @@ from evcharge.audit.event_codec import decode
 from evcharge.domain import commands as c
 from evcharge.domain.evolve import evolve
 from evcharge.domain.state import Session, State
-from evcharge.ids import ChargePointId, DriverId, SessionId, SubstationId
+from evcharge.ids import ChargePointId, DriverId, NodeId, SessionId
 from protocol import messages as m
 from protocol.credentials import Role
 from tests.support.bench import Bench, line_of
@@ -59,7 +59,7 @@ class Scene(Bench):
                 sessions,
                 state.charge_points[ChargePointId("CP-1")],
                 state.drivers[DriverId("anna")],
-                state.substations[SubstationId("north")],
+                state.nodes[NodeId("north")],
                 self.telemetry.live_of(self.running),
             ]
         )
@@ -200,7 +200,7 @@ def step(draw: Any, scene: Scene) -> None:
             seconds = draw(st.sampled_from([1, 11, 70]))
             # Time is nobody's deed: anna's authorization may expire by it, so her own clock stands still.
             scene.clock.advance(0.001 * seconds)
-            scene.execute(c.Reallocate(substation_id=SubstationId("south")))
+            scene.execute(c.Reallocate(node_id=NodeId("south")))
 
 
 @given(st.data())

@@ -14,8 +14,8 @@ from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import SAMPLE_PAUSE_S, SAMPLE_S, Telemetry
 from evcharge.central.translate.outgoing import mask, order_of
 from evcharge.domain import effects as fx
-from evcharge.domain.state import Session, SessionStatus, State, Substation
-from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, Fence, SessionId, SubstationId
+from evcharge.domain.state import Node, Session, SessionStatus, State
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, Fence, NodeId, SessionId
 from evcharge.units import Millis, WattHours, Watts
 from protocol import messages as m
 from protocol.credentials import Role
@@ -23,7 +23,7 @@ from tests.support.bench import Bench
 from tests.support.central import until
 from tests.support.clock import ManualClock
 
-CP, SID, MAIN = ChargePointId("CP-1"), SessionId("s-1"), SubstationId("main")
+CP, SID, MAIN = ChargePointId("CP-1"), SessionId("s-1"), NodeId("main")
 
 # --- telemetry --------------------------------------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ def a_state(status: SessionStatus = SessionStatus.SUPPLYING) -> State:
         cp_id=CP,
         connector=ConnectorNo(1),
         driver_id=DriverId("anna"),
-        substation_id=MAIN,
+        node_id=MAIN,
         status=status,
         min_w=Watts(0),
         max_w=Watts(0),
@@ -45,7 +45,7 @@ def a_state(status: SessionStatus = SessionStatus.SUPPLYING) -> State:
         authorize_command=CommandId(1),
         start_meter_wh=WattHours(500),
     )
-    return State(sessions={SID: session}, substations={MAIN: Substation(Watts(1), sessions={SID: None})})
+    return State(sessions={SID: session}, nodes={MAIN: Node(Watts(1), sessions={SID: None})})
 
 
 def test_a_reading_is_worth_a_record_at_first_then_every_30_s() -> None:
@@ -67,10 +67,10 @@ def test_a_reading_is_worth_a_record_at_first_then_every_30_s() -> None:
     assert worth(last + SAMPLE_PAUSE_S, 7_400) is True
     live = telemetry.live_of(SID)
     assert live is not None and (live.energy_wh, live.power_w, live.soc) == (1_000, 7_400, 40)
-    assert telemetry.load_w(state, MAIN) == 7_400
+    assert telemetry.loads_w(state)[MAIN] == 7_400
     telemetry.forget(SID)
     assert telemetry.live_of(SID) is None
-    assert telemetry.load_w(state, MAIN) == 0
+    assert telemetry.loads_w(state)[MAIN] == 0
 
 
 def test_sessions_that_begin_together_do_not_stay_in_step() -> None:
@@ -139,22 +139,22 @@ def test_a_frozen_clock_does_not_make_deadlines_spin(monkeypatch: pytest.MonkeyP
 
 
 async def test_changes_are_gathered() -> None:
-    done: list[SubstationId] = []
+    done: list[NodeId] = []
     alloc = Allocation(done.append, list)
     running = asyncio.create_task(alloc.run())
     for name in ("a", "b", "a", "a"):
-        alloc.dirty(SubstationId(name))
+        alloc.dirty(NodeId(name))
     await until(lambda: done)
     assert done == ["a", "b"]
-    alloc.dirty(SubstationId("c"))
+    alloc.dirty(NodeId("c"))
     await until(lambda: len(done) == 3)
     running.cancel()
 
 
 async def test_all_are_looked_at_regularly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocation, "REGULAR_S", 0.0)
-    done: list[SubstationId] = []
-    alloc = Allocation(done.append, lambda: [SubstationId("a"), SubstationId("b")])
+    done: list[NodeId] = []
+    alloc = Allocation(done.append, lambda: [NodeId("a"), NodeId("b")])
     tasks = [asyncio.create_task(alloc.run()), asyncio.create_task(alloc.renew())]
     await until(lambda: {"a", "b"} <= set(done))
     for task in tasks:

@@ -7,7 +7,7 @@ from typing import Any
 
 from evcharge.domain import events as e
 from evcharge.domain.state import ChargePoint, Connector, Driver, Session, SessionStatus, StopCause, Ticket
-from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, SessionId, SubstationId, TicketId
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
 from evcharge.units import Grams, Millis, MinorUnits, PriceE4, WattHours, Watts
 from protocol import messages as m
 from tests.support.central import Site, WirePeer
@@ -43,9 +43,7 @@ def add_charge_points(site: Site, count: int, connectors: int = 1) -> list[str]:
     ids = [ChargePointId(f"{LONG}{i:04}") for i in range(count)]
     for cp_id in ids:
         outlets = {ConnectorNo(no): Connector(Watts(1_400), Watts(22_000)) for no in range(1, connectors + 1)}
-        site.state.charge_points[cp_id] = ChargePoint(
-            cp_id=cp_id, substation_id=SubstationId("site"), connectors=outlets
-        )
+        site.state.charge_points[cp_id] = ChargePoint(cp_id=cp_id, node_id=NodeId("site"), connectors=outlets)
     site.state.cp_order[:] = sorted(site.state.charge_points)
     return [str(cp_id) for cp_id in ids]
 
@@ -56,7 +54,7 @@ def a_ticket(number: int, driver: str) -> Ticket:
         session_id=SessionId(f"s-{LONG}{number:02}"),
         cp_id=ChargePointId(LONG),
         driver_id=DriverId(driver),
-        substation_id=SubstationId(LONG),
+        substation_id=NodeId(LONG),
         start_ms=Millis(START_MS),
         end_ms=Millis(START_MS + 3_600_000),
         energy_wh=WattHours(5_000),
@@ -133,7 +131,7 @@ async def test_sessions_come_in_pages(site: Site) -> None:
             cp_id=ChargePointId(LONG),
             connector=ConnectorNo(1),
             driver_id=DriverId(LONG),
-            substation_id=SubstationId("site"),
+            node_id=NodeId("site"),
             status=SessionStatus.AUTHORIZED,
             min_w=Watts(1_400),
             max_w=Watts(11_000),

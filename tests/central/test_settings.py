@@ -10,7 +10,8 @@ import pytest
 from yarl import URL
 
 from evcharge.central.registry import BadBootstrap, RegistryAccess, read_bootstrap
-from evcharge.central.settings import BadSite, Settings, site_of
+from evcharge.central.settings import Settings, site_of
+from evcharge.central.site_file import BadSite
 from protocol.credentials import Role, b64url
 from tests.support.wire import CENTRAL, credential
 

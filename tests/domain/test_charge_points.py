@@ -167,14 +167,14 @@ def test_request_authorized() -> None:
     """ACTIVATED → session AUTHORIZED; AUTHORIZE to the charge point; expires in 60 s without plug-in."""
     scenario = at_rest().when(request()).told(fx.Authorize, fx.Granted, fx.Wake)
     assert scenario.session().status is SessionStatus.AUTHORIZED
-    assert scenario.state.substations[MAIN].reserved_w == 1_400
+    assert scenario.state.nodes[MAIN].reserved_w == 1_380
     scenario.pass_time(59_999)
     scenario.when(c.PassDeadline(session_id=SessionId("s-1"))).then()
     scenario.pass_time(1)
     scenario.when(c.PassDeadline(session_id=SessionId("s-1"))).then_kinds(e.AuthorizationExpired)
     scenario.told(fx.StopSupply, fx.SessionNews, fx.Dirty)
     assert not scenario.state.sessions
-    assert scenario.state.substations[MAIN].reserved_w == 0
+    assert scenario.state.nodes[MAIN].reserved_w == 0
     assert scenario.shown() is Shown.ACTIVATED
 
 

@@ -86,6 +86,8 @@ TABLE: dict[type[e.Event], tuple[list, list[type[fx.Effect]]]] = {
     e.TicketAdjusted: ([*RUNNING, TICKET], [fx.TicketNews, fx.Dirty]),
     e.TicketDelivered: ([*RUNNING, TICKET], []),
     e.CapacityChanged: ([site()], [fx.Dirty]),
+    e.PlanAdopted: ([site()], [fx.Dirty]),
+    e.PlanFailed: ([], []),
 }
 
 
@@ -280,4 +282,4 @@ def test_events_about_what_is_not_there_are_harmless() -> None:
     scenario.apply(e.HoldLifted(cp_id=CP, hold=Hold.WEATHER))
     scenario.state.drivers[DriverId("x")] = Driver()
     scenario.apply(e.TicketDelivered(driver_id=DriverId("x"), ticket_id="t"))
-    assert list(scenario.state.substations) == [MAIN]
+    assert list(scenario.state.nodes) == [MAIN]

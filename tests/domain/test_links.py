@@ -142,7 +142,7 @@ def test_boot_of_a_stranger_is_ignored() -> None:
 
 
 def test_absurd_ratings_are_left_out_and_said() -> None:
-    ratings = ((1, 1_400, 11_000), (2, 5_000, 4_000), (3, 0, 0), (4, 4_000, 4_000))
+    ratings = ((1, 1_380, 11_040), (2, 5_000, 4_000), (3, 0, 0), (4, 4_000, 4_000))
     command = c.BootChargePoint(cp_id=CP, connectors=tuple(c.ConnectorRating(*rating) for rating in ratings))
     scenario = Scenario().given(site(), engine_up()).when(command).then_kinds(e.AnomalySeen, e.ChargePointBooted)
     assert list(scenario.cp().connectors) == [1, 4]
@@ -154,7 +154,7 @@ def test_a_connector_that_is_gone_stays_while_its_session_does() -> None:
     scenario.given(other)
     assert list(scenario.cp().connectors) == [1, 2]
     assert (scenario.cp().model, scenario.cp().firmware) == ("m", "f")
-    assert (scenario.cp().connectors[ConnectorNo(2)].min_w, scenario.session().min_w) == (2_000, 1_400)
+    assert (scenario.cp().connectors[ConnectorNo(2)].min_w, scenario.session().min_w) == (2_000, 1_380)
     scenario.given(ended(), other)
     assert list(scenario.cp().connectors) == [2]
 

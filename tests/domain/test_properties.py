@@ -11,7 +11,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand, decide
 from evcharge.domain.state import RUNNING, SessionStatus, SiteConfig, State
-from evcharge.ids import ChargePointId, DriverId, SessionId, SubstationId
+from evcharge.ids import ChargePointId, DriverId, NodeId, SessionId
 from evcharge.units import Watts
 from tests.support.any_command import ANY, PAUSES_MS, by_charge_point, by_driver
 from tests.support.model_site import command_number
@@ -39,8 +39,8 @@ class World(Domain):
 
     def __init__(self) -> None:
         super().__init__()
-        capacities = {SubstationId("north"): Watts(30_000), SubstationId("south"): Watts(12_000)}
-        site = SiteConfig(capacities=capacities, assignments={ChargePointId("cp-2"): SubstationId("south")})
+        capacities = {NodeId("north"): Watts(30_000), NodeId("south"): Watts(12_000)}
+        site = SiteConfig(capacities=capacities, assignments={ChargePointId("cp-2"): NodeId("south")})
         self.requests = 0
         self.obey(c.StartCentral(site=site))
         for i, driver_id in enumerate((ANNA, BEN, ANNA)):
@@ -58,7 +58,7 @@ class World(Domain):
                 )
             )
         for substation_id in capacities:
-            self.obey(c.Reallocate(substation_id=substation_id))
+            self.obey(c.Reallocate(node_id=substation_id))
         for i in range(2):
             self.obey(started(f"s-{i}", cp_id=ChargePointId(f"cp-{i}")))
 
@@ -107,19 +107,19 @@ def test_a_restart_anywhere_continues_from_the_replayed_state(program: Program, 
 @given(program=PROGRAMS)
 def test_power_numbers_totals_whatever_is_reported(program: Program) -> None:
     world = World()
-    seen_w: dict[SubstationId, int] = {}
+    seen_w: dict[NodeId, int] = {}
     for command, pause_ms in program:
         world.pass_time(pause_ms)
         last = world.state.last_command
         if isinstance(command, c.StartCentral):
             # What ruled at the log's last instant rules again: nobody knows for how long Central was away.
             then_ms = world.state.last_clock_ms
-            seen_w = {name: worst_w(world.state, name, then_ms) for name in world.state.substations}
+            seen_w = {name: worst_w(world.state, name, then_ms) for name in world.state.nodes}
         events, _ = world.obey(command)
         state = world.state
         numbers = [number for event in events if (number := command_number(event)) is not None]
         assert numbers == list(range(last + 1, last + 1 + len(numbers)))
-        for substation_id, substation in state.substations.items():
+        for substation_id, substation in state.nodes.items():
             now_w = worst_w(state, substation_id, world.clock_ms)
             assert now_w <= max(substation.capacity_w, seen_w.get(substation_id, now_w))
             seen_w[substation_id] = now_w
@@ -171,7 +171,7 @@ def _without_charge_point(state: State, cp_id: ChargePointId) -> bytes:
                 )
                 for driver_id, driver in state.drivers.items()
             },
-            {substation_id: substation.capacity_w for substation_id, substation in state.substations.items()},
+            {substation_id: substation.capacity_w for substation_id, substation in state.nodes.items()},
             (state.site, state.failures, state.last_fence, state.cp_order),
         ]
     )
@@ -213,7 +213,7 @@ def _without_driver(state: State, driver_id: DriverId, own: set[SessionId]) -> b
             {sid: session for sid, session in state.sessions.items() if session.driver_id != driver_id},
             {sid: ticket for sid, ticket in state.provisional.items() if ticket.driver_id != driver_id},
             {other: driver for other, driver in state.drivers.items() if other != driver_id},
-            {substation_id: substation.capacity_w for substation_id, substation in state.substations.items()},
+            {substation_id: substation.capacity_w for substation_id, substation in state.nodes.items()},
             (state.site, state.failures, state.last_fence, state.cp_order),
         ]
     )

@@ -29,13 +29,13 @@ def basis_of(scenario: Scenario, session_id: str = "s-1") -> Basis:
 
 def test_a_connector_that_takes_no_more() -> None:
     scenario = Scenario().given(site(), *connected(), request(), plug()).when(reallocate())
-    assert basis_of(scenario) == Basis(Bound(Constraint.RATING, "cp-1/1", 11_000))
+    assert basis_of(scenario) == Basis(Bound(Constraint.RATING, "cp-1/1", 11_040))
 
 
 def test_a_capacity_that_is_shared_and_what_was_not_given() -> None:
     scenario = Scenario().given(site(9_000), *connected(), request(), plug()).when(reallocate())
     assert basis_of(scenario) == Basis(
-        Bound(Constraint.CAPACITY, "main", 9_000, 0, 1), (), (Rejected(11_000, Constraint.CAPACITY),)
+        Bound(Constraint.CAPACITY, "main", 9_000, 0, 1), (), (Rejected(11_040, Constraint.CAPACITY),)
     )
 
 
@@ -51,7 +51,7 @@ def test_power_that_others_have_not_given_back_yet() -> None:
     for event in scenario.events:
         if isinstance(event, e.SetPointIssued) and event.session_id == "s-2":
             assert event.basis is not None
-            assert event.basis.bound == Bound(Constraint.WORST_CASE, "main", 12_000, 11_000)
+            assert event.basis.bound == Bound(Constraint.WORST_CASE, "main", 12_000, 11_040)
             assert event.basis.rejected[0] == Rejected(6_000, Constraint.WORST_CASE)
 
 
@@ -59,8 +59,8 @@ def test_a_capacity_that_was_cut_below_the_smallest_current() -> None:
     scenario = Scenario().given(site(12_000), *connected(), *charging())
     scenario.given(e.CapacityChanged(substation_id="main", capacity_w=1_000)).when(reallocate())  # type: ignore[arg-type]
     found = basis_of(scenario)
-    assert found.bound == Bound(Constraint.MINIMA, "main", 1_000, 0)
-    assert found.rejected == (Rejected(11_000, Constraint.MINIMA),)
+    assert found.bound == Bound(Constraint.MINIMA, "main", 1_000, 0, 1)
+    assert found.rejected == (Rejected(11_040, Constraint.MINIMA),)
 
 
 def test_a_refusal_for_want_of_power_has_its_figures() -> None:
@@ -68,7 +68,7 @@ def test_a_refusal_for_want_of_power_has_its_figures() -> None:
     scenario.when(request("s-2", OTHER, BEN))
     (refused,) = scenario.events
     assert isinstance(refused, e.ChargeRefused)
-    assert refused.basis == Basis(Bound(Constraint.MINIMA, "main", 2_000, 1_400))
+    assert refused.basis == Basis(Bound(Constraint.MINIMA, "main", 2_000, 1_380))
     scenario.when(request("s-3", CP))
     (refused,) = scenario.events
     assert isinstance(refused, e.ChargeRefused) and refused.basis is None, "it is busy: that has no figures"
@@ -78,28 +78,28 @@ def test_a_refusal_for_want_of_power_has_its_figures() -> None:
     ("basis", "said"),
     [
         (
-            Basis(Bound(Constraint.RATING, "cp-1/1", 11_000)),
-            "connector cp-1/1 takes 11 kW at most, and there is that much",
+            Basis(Bound(Constraint.RATING, "cp-1/1", 11_040)),
+            "connector cp-1/1 takes 11.04 kW at most, and there is that much",
         ),
         (
             Basis(
                 Bound(Constraint.CAPACITY, "main", 22_000, 4_000, 3),
                 (Input("meter", 1_200),),
-                (Rejected(11_000, Constraint.CAPACITY),),
+                (Rejected(11_040, Constraint.CAPACITY),),
             ),
-            "main has 22 kW, 18 kW of it shared by 3; meter 1 s old; not 11 kW, because of the capacity",
+            "main has 22 kW, 18 kW of it shared by 3; meter 1 s old; not 11.04 kW, because of the capacity",
         ),
         (
             Basis(Bound(Constraint.CAPACITY, "main", 6_250, 0, 1), (Input("meter", 20),)),
             "main has 6.25 kW, 6.25 kW of it for this session; meter 20 ms old",
         ),
         (
-            Basis(Bound(Constraint.WORST_CASE, "main", 12_000, 11_000)),
-            "main has 12 kW, and others may still draw 11 kW of it until they confirm less",
+            Basis(Bound(Constraint.WORST_CASE, "main", 12_000, 11_040)),
+            "main has 12 kW, and others may still draw 11.04 kW of it until they confirm less",
         ),
         (
-            Basis(Bound(Constraint.MINIMA, "main", 2_000, 1_400)),
-            "main has 2 kW, 1.4 kW of it taken: the smallest current does not fit",
+            Basis(Bound(Constraint.MINIMA, "main", 2_000, 1_380)),
+            "main has 2 kW, 1.38 kW of it taken: the smallest current does not fit",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from evcharge.domain.reasons import objection_sentence
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.sessions import MAX_ENERGY_WH, MAX_OPEN_SESSIONS
 from evcharge.domain.state import Hold
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId, SubstationId
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from tests.support.scenario import (
     ANNA,
     BEN,
@@ -64,7 +64,7 @@ def test_granted() -> None:
             driver_id=ANNA,
             substation_id=MAIN,
             min_w=MIN_W,
-            max_w=11_000,
+            max_w=11_040,
             energy_wh=5_000,
             depart_by_ms=SITE_MS + 1,
             expires_ms=SITE_MS + 60_000,
@@ -170,7 +170,7 @@ def test_no_capacity_at_the_very_watt() -> None:
     scenario = ready(connectors=2, capacity_w=2 * MIN_W - 1).given(request())
     event = refused(scenario.when(request("s-2")), RefusalReason.NO_CAPACITY)
     assert (event.capacity_w, event.reserved_w) == (2 * MIN_W - 1, MIN_W)
-    granted(scenario.given(c.SetCapacity(substation_id=MAIN, capacity_w=2 * MIN_W)).when(request("s-2")))
+    granted(scenario.given(c.SetCapacity(node_id=MAIN, capacity_w=2 * MIN_W)).when(request("s-2")))
 
 
 def test_the_first_reason_is_told() -> None:
@@ -211,7 +211,7 @@ def test_ending_somebody_elses_session() -> None:
 
 def test_ending_a_session_that_is_over() -> None:
     """Expired with a start on its way, and settled without its meter: kept, but no longer the driver's."""
-    scenario = ready().given(request(), plug(), c.Reallocate(substation_id=MAIN))
+    scenario = ready().given(request(), plug(), c.Reallocate(node_id=MAIN))
     scenario.pass_time(60_000)
     scenario.given(c.PassDeadline(session_id=SessionId("s-1")))
     request_refused(scenario.when(end()), "end_charge", "s-1", RefusalReason.UNKNOWN_SESSION)
@@ -223,19 +223,19 @@ def test_ending_a_session_that_is_over() -> None:
 
 @pytest.mark.parametrize("capacity_w", [0, 1, 1_000_000_000])
 def test_capacity_in_range(capacity_w: int) -> None:
-    scenario = ready().when(c.SetCapacity(substation_id=MAIN, capacity_w=capacity_w))
+    scenario = ready().when(c.SetCapacity(node_id=MAIN, capacity_w=capacity_w))
     scenario.then_kinds(e.CapacityChanged).told(fx.Dirty)
-    assert scenario.state.substations[MAIN].capacity_w == capacity_w
+    assert scenario.state.nodes[MAIN].capacity_w == capacity_w
 
 
 @pytest.mark.parametrize("capacity_w", [-1, 1_000_000_001, 2**53])
 def test_capacity_out_of_range(capacity_w: int) -> None:
-    scenario = ready().when(c.SetCapacity(substation_id=MAIN, capacity_w=capacity_w))
+    scenario = ready().when(c.SetCapacity(node_id=MAIN, capacity_w=capacity_w))
     request_refused(scenario, "set_capacity", MAIN, RefusalReason.CAPACITY_OUT_OF_RANGE)
 
 
 def test_capacity_of_an_unknown_substation() -> None:
-    scenario = ready().when(c.SetCapacity(substation_id=SubstationId("moon"), capacity_w=1))
+    scenario = ready().when(c.SetCapacity(node_id=NodeId("moon"), capacity_w=1))
     request_refused(scenario, "set_capacity", "moon", RefusalReason.UNKNOWN_SUBSTATION)
 
 

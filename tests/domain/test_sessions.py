@@ -62,8 +62,8 @@ def test_one_whole_charge() -> None:
     state = scenario.state
     assert not state.sessions
     assert not state.drivers[ANNA].open_sessions
-    assert not state.substations[MAIN].sessions
-    assert state.substations[MAIN].reserved_w == 0
+    assert not state.nodes[MAIN].sessions
+    assert state.nodes[MAIN].reserved_w == 0
     assert scenario.cp().connectors[1].session_id is None
     assert (state.totals.tickets, state.totals.energy_wh, state.totals.amount_minor) == (1, 7_550, 227)
 

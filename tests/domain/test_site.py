@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evcharge.domain import commands as c
-from evcharge.domain.grid import RAISE_STEP_W
-from evcharge.domain.state import RUNNING, SessionStatus
+from evcharge.domain.state import RUNNING, LimitReason, SessionStatus, SiteConfig
+from tests.support.any_tree import any_site
 from tests.support.model_site import NORTH, SOUTH, Site
 from tests.support.model_steps import run
 from tests.support.scenario import canonical, replayed
@@ -18,6 +18,15 @@ PROGRAMS = st.binary(min_size=150, max_size=450)
 @given(program=PROGRAMS)
 def test_power_and_tickets_after_everything_healed(program: bytes) -> None:
     site = Site()
+    run(site, program)
+    site.heal()
+    site.close_accounts()
+
+
+@given(config=any_site(), program=PROGRAMS)
+def test_no_limit_of_any_tree_is_ever_passed(config: SiteConfig, program: bytes) -> None:
+    """``Site.check`` looks after every single event, sent or lost, applied or not."""
+    site = Site(config)
     run(site, program)
     site.heal()
     site.close_accounts()
@@ -38,10 +47,12 @@ def test_when_all_is_well_again_everybody_charges(program: bytes) -> None:
     site = Site()
     run(site, program)
     site.reconnect()
-    for substation_id in (NORTH, SOUTH):
-        site.command(c.SetCapacity(substation_id=substation_id, capacity_w=200_000))
-    # Until the last lease of the bad times has run out, and every start was repeated.
-    for _ in range(20):
+    for node_id in (NORTH, SOUTH):
+        site.command(c.SetCapacity(node_id=node_id, capacity_w=200_000))
+    site.measured_w.clear()
+    # Until the last lease of the bad times has run out, every start was repeated, raises may be given again, and no
+    # plan of the bad times holds any more.
+    for _ in range(350):
         site.advance(3_000)
         site.allocate(everywhere=True)
         site.pump()
@@ -50,7 +61,8 @@ def test_when_all_is_well_again_everybody_charges(program: bytes) -> None:
         assert session.status is not SessionStatus.AUTHORIZED or not connector.plugged
         if session.status in RUNNING and session.stop is None:
             assert connector.running is not None
-            assert connector.limit_w > session.max_w - RAISE_STEP_W
+            full = session.limit_reason is LimitReason.NEED
+            assert full or connector.limit_w > session.max_w - session.min_w
 
 
 @given(program=PROGRAMS)

@@ -59,7 +59,7 @@ def test_lapsed_with_a_start_under_way_it_keeps_its_share_until_the_charge_point
     assert scenario.session().status is SessionStatus.EXPIRED
     scenario.pass_time(10 * DAY_MS)
     scenario.when(DEADLINE).then().told()
-    assert scenario.worst_w() == 1_400
+    assert scenario.worst_w() == 1_380
     assert not scenario.state.drivers[ANNA].open_sessions
     assert scenario.cp().connectors[1].session_id == S1
 
@@ -68,7 +68,7 @@ def test_lapsed_with_a_start_under_way_it_keeps_its_share_until_the_charge_point
     scenario.when(result(order.command_id)).then_kinds(e.StopConfirmed).told(fx.Dirty, fx.Wake)
     assert scenario.worst_w() == 0
     assert scenario.cp().connectors[1].session_id is None
-    assert scenario.state.substations[MAIN].reserved_w == 0
+    assert scenario.state.nodes[MAIN].reserved_w == 0
     scenario.when(result(order.command_id)).then()
 
     scenario.pass_time(DAY_MS - 1)
@@ -99,7 +99,7 @@ def test_lapsed_and_off_and_only_then_the_report_that_it_had_begun() -> None:
     scenario.given(result(scenario.session().stop_command), request("s-2"))
     scenario.given(started(meter_wh=500))
     assert scenario.cp().connectors[1].session_id == "s-2"
-    assert scenario.state.substations[MAIN].reserved_w == 1_400
+    assert scenario.state.nodes[MAIN].reserved_w == 1_380
     assert scenario.worst_w() == 0
     scenario.given(ended(700))
     assert ticket(scenario).energy_wh == 200
@@ -152,7 +152,7 @@ def test_a_start_that_the_charge_point_refuses_ends_the_session(outcome: str) ->
 @pytest.mark.parametrize("outcome", ["rejected", "failed", "expired"])
 def test_a_running_session_that_refuses_its_set_point_is_ended(outcome: str) -> None:
     """A charge point that knows nothing of it would be told again and again, and the session never end."""
-    scenario = supplying().given(result(2)).given(c.SetCapacity(substation_id=MAIN, capacity_w=2_000), reallocate())
+    scenario = supplying().given(result(2)).given(c.SetCapacity(node_id=MAIN, capacity_w=2_000), reallocate())
     number = newest(scenario.session())
     scenario.when(result(number, outcome)).then_kinds(e.SetPointRejected, e.StopOrdered)
     assert scenario.session().stop is StopCause.REJECTED
@@ -162,7 +162,7 @@ def test_a_running_session_that_refuses_its_set_point_is_ended(outcome: str) -> 
     scenario.when(DEADLINE).then_kinds(e.TicketIssued)
     # It had said "off": nothing is kept for it but its account.
     assert scenario.cp().connectors[1].session_id is None
-    assert scenario.state.substations[MAIN].reserved_w == 0
+    assert scenario.state.nodes[MAIN].reserved_w == 0
     assert S1 in scenario.state.provisional
 
 
@@ -207,7 +207,7 @@ def test_settled_it_keeps_its_share_as_long_as_it_may_draw() -> None:
     scenario = settled()
     scenario.pass_time(10 * DAY_MS)
     scenario.when(DEADLINE).then()
-    assert scenario.worst_w() == 1_400
+    assert scenario.worst_w() == 1_380
     assert scenario.cp().connectors[1].session_id == S1
 
 

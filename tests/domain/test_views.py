@@ -45,7 +45,7 @@ def test_a_charge_point_with_its_connectors() -> None:
         (3, "ACTIVATED", False),
     ]
     assert [k.session is None for k in view.connectors] == [False, True, True]
-    assert (view.connectors[0].min_w, view.connectors[0].max_w) == (1_400, 11_000)
+    assert (view.connectors[0].min_w, view.connectors[0].max_w) == (1_380, 11_040)
 
 
 def test_the_whole_charge_points_state_rules_its_connectors() -> None:
@@ -63,7 +63,7 @@ def test_a_session() -> None:
     scenario.given(plug(), reallocate(), started())
     scenario.given(c.ReportMeter(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(1_500), power_w=7_000))
     view = views.view_session(scenario.state, scenario.session())
-    assert (view.status, view.limit_w, view.reason) == ("SUPPLYING", 11_000, "connector_rating")
+    assert (view.status, view.limit_w, view.reason) == ("SUPPLYING", 11_040, "connector_rating")
     assert (view.energy_wh, view.expires_ms, view.price_e4, view.currency) == (500, None, 3_000, "EUR")
     scenario.given(c.StopChargePoints(cp_id=CP))
     assert views.view_session(scenario.state, scenario.session()).reason == "stopped"
@@ -115,10 +115,10 @@ def test_pages_of_tickets_are_newest_first() -> None:
 def test_substations_show_what_could_flow_at_worst() -> None:
     scenario = Scenario().given(site(9_000), *connected(), *connected(OTHER, fence=4), *charging(), engine_down())
     (view,) = views.view_substations(scenario.state, scenario.clock_ms, 10)
-    assert (view.substation_id, view.capacity_w, view.reserved_w, view.worst_case_w) == (MAIN, 9_000, 1_400, 9_000)
-    assert view.sessions == ("s-1",)
+    assert (view.substation_id, view.capacity_w, view.reserved_w, view.worst_case_w) == (MAIN, 9_000, 1_380, 8_970)
+    assert view.sessions == 1
     (later,) = views.view_substations(scenario.state, scenario.clock_ms + 60_000, 10)
-    assert later.worst_case_w == 1_400
+    assert later.worst_case_w == 1_380
     assert views.view_substations(scenario.state, scenario.clock_ms, 0) == []
 
 

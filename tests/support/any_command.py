@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.state import Role, SiteConfig, StopCause
-from evcharge.ids import ChargePointId, DriverId, SubstationId, ticket_of
+from evcharge.ids import ChargePointId, DriverId, NodeId, ticket_of
 
 # The largest integer that the wire lets through (SPEC §7.1).
 HUGE = 2**53 - 1
 
 CP_IDS = st.sampled_from([ChargePointId(f"cp-{i}") for i in range(3)])
 DRIVER_IDS = st.sampled_from([DriverId("anna"), DriverId("ben"), DriverId("cp-1")])
-SUBSTATION_IDS = st.sampled_from([SubstationId("north"), SubstationId("south"), SubstationId("nowhere")])
+SUBSTATION_IDS = st.sampled_from([NodeId("north"), NodeId("south"), NodeId("nowhere")])
 SESSION_IDS = st.sampled_from([f"s-{i}" for i in range(8)])
 CONNECTORS = st.sampled_from([0, 1, 2, 3])
 COMMAND_IDS = st.integers(0, 40)
@@ -24,7 +24,7 @@ ORDERS = st.one_of(st.none(), st.integers(0, 6))
 CAPACITIES = st.sampled_from([0, 3_000, 12_000, 30_000])
 SITES = st.builds(
     SiteConfig,
-    capacities=st.fixed_dictionaries({SubstationId("north"): CAPACITIES}, optional={SubstationId("south"): CAPACITIES}),
+    capacities=st.fixed_dictionaries({NodeId("north"): CAPACITIES}, optional={NodeId("south"): CAPACITIES}),
     assignments=st.dictionaries(CP_IDS, SUBSTATION_IDS, max_size=2),
 )
 
@@ -116,7 +116,7 @@ def _by_operator() -> st.SearchStrategy[AnyCommand]:
     return st.one_of(
         st.builds(c.StopChargePoints, cp_id=whom),
         st.builds(c.ResumeChargePoints, cp_id=whom),
-        st.builds(c.SetCapacity, substation_id=SUBSTATION_IDS, capacity_w=st.one_of(CAPACITIES, st.just(-HUGE))),
+        st.builds(c.SetCapacity, node_id=SUBSTATION_IDS, capacity_w=st.one_of(CAPACITIES, st.just(-HUGE))),
     )
 
 
@@ -125,8 +125,8 @@ def _by_central() -> st.SearchStrategy[AnyCommand]:
         st.builds(c.StartCentral, site=SITES),
         st.just(c.StopCentral()),
         st.builds(c.PassDeadline, session_id=SESSION_IDS),
-        st.builds(c.Reallocate, substation_id=SUBSTATION_IDS),
-        st.builds(c.Reallocate, substation_id=SUBSTATION_IDS),
+        st.builds(c.Reallocate, node_id=SUBSTATION_IDS),
+        st.builds(c.Reallocate, node_id=SUBSTATION_IDS),
     )
 
 

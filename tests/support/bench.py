@@ -15,7 +15,7 @@ from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
 from evcharge.domain.state import SiteConfig, State
-from evcharge.ids import ChargePointId, Fence, SubstationId
+from evcharge.ids import ChargePointId, Fence, NodeId
 from evcharge.units import Watts
 from protocol import codec
 from protocol import messages as m
@@ -73,7 +73,7 @@ class Bench:
         self.state = State()
         self.log = MemoryLog()
         self.failures: list[BaseException] = []
-        self.dirty: list[SubstationId] = []
+        self.dirty: list[NodeId] = []
         self.directory = Directory()
         self.telemetry = Telemetry()
         self.deadlines = Deadlines(self.clock, lambda sid: self.execute(c.PassDeadline(session_id=sid)))
@@ -91,7 +91,7 @@ class Bench:
         questions = Questions(self.engine, self.directory, self.telemetry, self.clock)
         self.inbound = Inbound(self.engine, self.outbound, questions, self.telemetry, self.clock, entropy=seeded(1))
         self.fence = 0
-        north, south = SubstationId("north"), SubstationId("south")
+        north, south = NodeId("north"), NodeId("south")
         self.execute(
             c.StartCentral(
                 site=SiteConfig(
@@ -112,7 +112,7 @@ class Bench:
         while self.dirty:
             dirty, self.dirty[:] = list(dict.fromkeys(self.dirty)), []
             for substation_id in dirty:
-                self.engine.execute(c.Reallocate(substation_id=substation_id))
+                self.engine.execute(c.Reallocate(node_id=substation_id))
             self.engine._became_durable(len(self.log.bodies))
 
     def join(self, role: Role, entity: str, *, outbox_epoch: int | None = None) -> Peer:

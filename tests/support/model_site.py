@@ -16,27 +16,29 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import outbox_was_lost
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.state import RUNNING, LinkState, Role, SessionStatus, SiteConfig
+from evcharge.domain.state import RUNNING, LinkState, Role, Session, SessionStatus, SiteConfig
 from evcharge.energy.leases import MARGIN_MS
-from evcharge.ids import ChargePointId, ConnectorNo, Fence, SessionId, SubstationId, ticket_of
+from evcharge.ids import ChargePointId, ConnectorNo, Fence, NodeId, SessionId, ticket_of
 from evcharge.units import Watts
 from tests.support.model_cp import ModelChargePoint, ModelConnector, Wire
-from tests.support.scenario import Domain, replayed, worst_w
+from tests.support.scenario import Domain, replayed
 
 SETTLE_MS = 86_400_000
-NORTH, SOUTH = SubstationId("north"), SubstationId("south")
+NORTH, SOUTH = NodeId("north"), NodeId("south")
 
 
 class Site(Domain):
-    """Central and charge points with two connectors each, at two substations."""
+    """Central and charge points with two connectors each; at two substations, unless told otherwise."""
 
-    def __init__(self, capacity_w: int = 16_000, charge_points: int = 3) -> None:
+    def __init__(self, config: SiteConfig | None = None, capacity_w: int = 16_000, charge_points: int = 3) -> None:
         super().__init__()
-        self.config = SiteConfig(
+        self.config = config or SiteConfig(
             capacities={NORTH: Watts(capacity_w), SOUTH: Watts(9_000)},
             assignments={ChargePointId("cp-2"): SOUTH},
             settle_ms=SETTLE_MS,
         )
+        self.measured_w: dict[NodeId, int] = {}
+        """What meters show of the base load."""
         self.cps = {ChargePointId(f"cp-{i}"): _charge_point(i) for i in range(charge_points)}
         self.monitors: dict[ChargePointId, Fence] = {}
         self.wires: dict[ChargePointId, Wire] = {}
@@ -49,8 +51,8 @@ class Site(Domain):
         """Whether each record is durable at once."""
         self.held: deque[tuple[int, list[fx.Effect]]] = deque()
         self.deadlines: list[tuple[int, SessionId]] = []
-        self.dirty: dict[SubstationId, None] = {}
-        self.seen_w: dict[SubstationId, int] = {}
+        self.dirty: dict[NodeId, None] = {}
+        self.seen_w: dict[tuple[NodeId, int | None], float] = {}
         """The worst case at the last look."""
         self.command(c.StartCentral(site=self.config))
 
@@ -81,7 +83,7 @@ class Site(Domain):
                 if wire is not None and wire.fence == effect.fence and not wire.cut:
                     wire.down.append(effect)
             case fx.Dirty():
-                self.dirty[effect.substation_id] = None
+                self.dirty[effect.node_id] = None
             case fx.Wake():
                 heapq.heappush(self.deadlines, (effect.at_ms, effect.session_id))
             case _:
@@ -89,10 +91,10 @@ class Site(Domain):
 
     def allocate(self, *, everywhere: bool = False) -> None:
         """Share anew where something changed, or everywhere."""
-        todo = list(self.state.substations) if everywhere else list(self.dirty)
+        todo = list(self.state.nodes) if everywhere else list(self.dirty)
         self.dirty.clear()
-        for substation_id in todo:
-            self.command(c.Reallocate(substation_id=substation_id))
+        for node_id in todo:
+            self.command(c.Reallocate(node_id=node_id, measured_w=dict(self.measured_w)))
 
     def crash(self) -> None:
         """Central dies and comes back from what was durable."""
@@ -211,18 +213,37 @@ class Site(Domain):
             for connector in cp.connectors.values():
                 self._check_draw(connector)
         leased = {session_id for session_id, session in self.state.sessions.items() if session.lease.grants}
-        for substation_id, substation in self.state.substations.items():
-            counted_w = worst_w(self.state, substation_id, self.clock_ms)
-            allowed_w = max(substation.capacity_w, self.seen_w.get(substation_id, counted_w))
-            assert counted_w <= allowed_w, f"{substation_id}: {counted_w} W at worst, {allowed_w} W allowed"
-            self.seen_w[substation_id] = counted_w
-            sessions = [self.state.sessions[session_id] for session_id in substation.sessions]
-            assert substation.reserved_w == sum(session.min_w for session in sessions)
+        for node_id, node in self.state.nodes.items():
+            below = self._below(node_id)
+            self._check_row((node_id, None), node.capacity_w - node.base_w, below)
+            for phase, limit_w in enumerate(node.phase_w or ()):
+                self._check_row((node_id, phase), limit_w - node.base_w, below)
+            assert node.reserved_w == sum(session.min_w for session in below)
             # If all messages were lost from now on, this is what would flow in the end: no more than was reserved.
-            assert all(grant.fallback_w <= s.min_w for s in sessions for grant in s.lease.grants)
-            leased -= set(substation.sessions)
-        assert not leased, "a lease that no substation counts"
+            assert all(grant.fallback_w <= s.min_w for s in below for grant in s.lease.grants)
+            leased -= set(node.sessions)
+        assert not leased, "a lease that no node counts"
         self._check_totals()
+
+    def _below(self, node_id: NodeId) -> list[Session]:
+        """The sessions at a node and below it, found from the top."""
+        found = [self.state.sessions[session_id] for session_id in self.state.nodes[node_id].sessions]
+        for child_id, child in self.state.nodes.items():
+            if child.parent == node_id:
+                found += self._below(child_id)
+        return found
+
+    def _check_row(self, row: tuple[NodeId, int | None], limit_w: int, sessions: list[Session]) -> None:
+        counted_w = 0.0
+        for session in sessions:
+            on = self.config.phases.get(session.cp_id, ())
+            if row[1] is None or not on:
+                counted_w += session.lease.worst_w(self.clock_ms)
+            elif row[1] in on:
+                counted_w += session.lease.worst_w(self.clock_ms) / len(on)
+        allowed_w = max(limit_w, self.seen_w.get(row, counted_w))
+        assert counted_w <= allowed_w + 1e-6, f"{row}: {counted_w} W at worst, {allowed_w} W allowed"
+        self.seen_w[row] = counted_w
 
     def _check_draw(self, connector: ModelConnector) -> None:
         drawn_w = connector.draw_w(self.clock_ms)
@@ -281,7 +302,7 @@ class Site(Domain):
         state = self.state
         assert not state.sessions, state.sessions
         assert not state.provisional
-        assert not any(substation.sessions for substation in state.substations.values())
+        assert not any(substation.sessions for substation in state.nodes.values())
         assert not any(driver.open_sessions for driver in state.drivers.values())
         begun: list[SessionId] = []
         billed: dict[SessionId, int] = {}

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from evcharge.domain import commands as c
 from evcharge.domain.state import LinkState, Role, StopCause
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
+from evcharge.energy.model import Plan
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from evcharge.units import MS_PER_HOUR, WattHours, Watts
-from tests.support.model_site import NORTH, SOUTH, Site
+from tests.support.model_site import Site
 
 # How far a charge point's channel clock may be behind: SESSION under way for 10 s, a day of drift, a slow check.
 LAGS_MS = (0, 900, 9_000, 19_640)
@@ -165,7 +166,24 @@ def _operator(site: Site, cp_id: ChargePointId, how: int) -> None:
 
 def _capacity(site: Site, _cp_id: ChargePointId, how: int) -> None:
     watts = (0, 2_000, 6_000, 16_000, 40_000)[how % 5]
-    site.command(c.SetCapacity(substation_id=SOUTH if how % 2 else NORTH, capacity_w=watts))
+    site.command(c.SetCapacity(node_id=_node(site, how), capacity_w=watts))
+
+
+def _node(site: Site, how: int) -> NodeId:
+    nodes = list(site.state.nodes)
+    return nodes[how % len(nodes)]
+
+
+def _meter(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """A meter shows more, or less, than was configured; sometimes something absurd."""
+    site.measured_w[_node(site, how)] = (0, 500, 3_000, 1_000_000, -5)[how % 5]
+
+
+def _plan(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """A plan for one node: nothing, a little, or more than there is."""
+    target_w = (0, 1_500, 5_000, 1_000_000)[how % 4]
+    plan = Plan(made_ms=site.at_ms, starts_ms=(site.at_ms,), target_w={_node(site, how): (target_w,)})
+    site.command(c.AdoptPlan(plan=plan))
 
 
 def _broken(site: Site, cp_id: ChargePointId, _how: int) -> None:
@@ -216,6 +234,8 @@ STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
     *([_lose_answer] * 3),
     *([_monitor] * 3),
     *([_capacity] * 3),
+    *([_meter] * 2),
+    *([_plan] * 2),
     *([_disk] * 2),
     *([_restart_engine] * 2),
     *([_restart_central] * 2),

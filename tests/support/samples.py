@@ -9,6 +9,7 @@ from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import (
     Hold,
     LimitReason,
+    NodeConfig,
     Role,
     SessionStatus,
     SiteConfig,
@@ -17,19 +18,21 @@ from evcharge.domain.state import (
     Ticket,
 )
 from evcharge.energy.leases import Grant
+from evcharge.energy.model import Plan
+from evcharge.energy.policies import Policy
 from evcharge.ids import (
     ChargePointId,
     CommandId,
     ConnectorNo,
     DriverId,
     Fence,
+    NodeId,
     SessionId,
-    SubstationId,
     TicketId,
 )
 from evcharge.units import Grams, Millis, MinorUnits, PriceE4, WattHours, Watts
 
-CP, S, ANNA, MAIN = ChargePointId("cp-1"), SessionId("s-1"), DriverId("anna"), SubstationId("main")
+CP, S, ANNA, MAIN = ChargePointId("cp-1"), SessionId("s-1"), DriverId("anna"), NodeId("main")
 T0 = Millis(1_700_000_000_000)
 
 TICKET = Ticket(
@@ -55,8 +58,11 @@ TICKET = Ticket(
 SAMPLES: tuple[e.Event, ...] = (
     e.CentralStarted(
         site=SiteConfig(
-            capacities={SubstationId("zoo"): Watts(9_000), MAIN: Watts(22_000)},
+            capacities={NodeId("zoo"): Watts(9_000), MAIN: Watts(22_000)},
             assignments={CP: MAIN},
+            nodes={NodeId("zoo"): NodeConfig(parent=MAIN, base_w=Watts(500), phase_w=(Watts(1), Watts(2), Watts(3)))},
+            phases={CP: (0, 2)},
+            policy=Policy.SLLF,
             tariff=Tariff(price_e4=PriceE4(3_150), currency="CHF", co2_g_per_kwh=99),
             authorization_ms=61_000,
             settle_ms=86_000_000,
@@ -136,7 +142,7 @@ SAMPLES: tuple[e.Event, ...] = (
     e.SetPointIssued(
         session_id=S,
         grant=Grant(command_id=2, limit_w=7_000, fallback_w=1_400, expires_ms=50_030_000),
-        reason=LimitReason.EQUAL_SHARE,
+        reason=LimitReason.SHARED,
         start_valid_ms=50_010_000,
         basis=Basis(
             Bound(Constraint.CAPACITY, "main", 22_000, 8_000, 2),
@@ -166,4 +172,14 @@ SAMPLES: tuple[e.Event, ...] = (
     ),
     e.TicketDelivered(driver_id=ANNA, ticket_id=TicketId("t-s-1")),
     e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(9_000)),
+    e.PlanAdopted(
+        plan=Plan(
+            made_ms=T0,
+            starts_ms=(T0, T0 + 300_000),
+            target_w={MAIN: (9_000, 4_000)},
+            battery_w=(-500, 0),
+            short_wh={S: 700},
+        )
+    ),
+    e.PlanFailed(cause="time limit reached"),
 )

@@ -25,19 +25,19 @@ from evcharge.domain.state import (
     Tariff,
     shown_state,
 )
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, SessionId, SubstationId
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, NodeId, SessionId
 from evcharge.units import PriceE4, WattHours, Watts
 
 SITE_MS = 1_700_000_000_000
 CLOCK_MS = 50_000_000
 """Where site time and the channel clock begin: far apart, so that nobody takes one for the other."""
-MAIN = SubstationId("main")
+MAIN = NodeId("main")
 CP = ChargePointId("cp-1")
 OTHER = ChargePointId("cp-2")
 ANNA = DriverId("anna")
 BEN = DriverId("ben")
-MIN_W = Watts(1_400)
-MAX_W = Watts(11_000)
+MIN_W = Watts(1_380)
+MAX_W = Watts(11_040)
 
 
 class Domain:
@@ -130,14 +130,14 @@ class Scenario(Domain):
         """An open session."""
         return self.state.sessions[SessionId(session_id)]
 
-    def worst_w(self, substation_id: SubstationId = MAIN) -> int:
+    def worst_w(self, substation_id: NodeId = MAIN) -> int:
         """What may flow at worst."""
         return worst_w(self.state, substation_id, self.clock_ms)
 
 
-def worst_w(state: State, substation_id: SubstationId, clock_ms: int) -> int:
+def worst_w(state: State, substation_id: NodeId, clock_ms: int) -> int:
     """The sum over a substation's sessions of what each may draw at worst."""
-    return sum(state.sessions[sid].lease.worst_w(clock_ms) for sid in state.substations[substation_id].sessions)
+    return sum(state.sessions[sid].lease.worst_w(clock_ms) for sid in state.nodes[substation_id].sessions)
 
 
 def without_basis(event: e.Event) -> e.Event:
@@ -218,9 +218,9 @@ def started(
     return c.ReportStarted(cp_id=cp_id, session_id=SessionId(session_id), meter_wh=WattHours(meter_wh), n=n)
 
 
-def reallocate(substation_id: SubstationId = MAIN) -> c.Reallocate:
+def reallocate(substation_id: NodeId = MAIN) -> c.Reallocate:
     """Share anew."""
-    return c.Reallocate(substation_id=substation_id)
+    return c.Reallocate(node_id=substation_id)
 
 
 def connected(cp_id: ChargePointId = CP, fence: int = 1, connectors: int = 1) -> list[AnyCommand]:

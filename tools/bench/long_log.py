@@ -12,7 +12,7 @@ from evcharge.domain.decide import AnyCommand, decide
 from evcharge.domain.digest import RULES, Digest
 from evcharge.domain.evolve import evolve
 from evcharge.domain.state import Role, SiteConfig, Stamp, State, StopCause
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, SessionId, SubstationId
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, NodeId, SessionId
 from evcharge.units import WattHours, Watts
 
 # Meter samples of one session: one every 30 s for ten minutes.
@@ -32,7 +32,7 @@ class Site:
         self._digest = Digest(self.state)
         self._ms = 1_700_000_000_000
         self._say_state_every = say_state_every
-        self._substations = [SubstationId(f"north-{number}") for number in range(substations)]
+        self._substations = [NodeId(f"north-{number}") for number in range(substations)]
         self._points = [ChargePointId(f"CP-{number:05}") for number in range(points)]
 
     def bodies(self, wanted: int) -> Iterator[bytes]:
@@ -92,7 +92,7 @@ class Site:
         session = self.state.sessions[session_id]
         yield c.ReportResult(cp_id=cp, command_id=session.authorize_command, outcome="done"), who
         yield c.ReportPlug(cp_id=cp, connector=ConnectorNo(1), plugged=True), who
-        yield c.Reallocate(substation_id=session.substation_id), "central"
+        yield c.Reallocate(node_id=session.node_id), "central"
         yield c.ReportStarted(cp_id=cp, session_id=session_id, meter_wh=WattHours(meter), n=n), who
         for _ in range(SAMPLES):
             self._ms += SAMPLE_MS // len(self._points)

@@ -8,7 +8,7 @@ from typing import cast
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.state import Role, StopCause
-from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, SessionId, SubstationId, TicketId
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
 from evcharge.units import Millis, WattHours, Watts
 from protocol import messages as m
 from protocol.credentials import Role as WireRole
@@ -160,7 +160,7 @@ def command_from_operator(message: m.FromOperator) -> AnyCommand | None:
         case m.Resume():
             return c.ResumeChargePoints(cp_id=None if message.cp_id is None else ChargePointId(message.cp_id))
         case m.SetCapacity():
-            return c.SetCapacity(substation_id=SubstationId(message.substation_id), capacity_w=message.capacity_w)
+            return c.SetCapacity(node_id=NodeId(message.substation_id), capacity_w=message.capacity_w)
         case _:
             return None
 

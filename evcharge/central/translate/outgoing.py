@@ -186,13 +186,15 @@ def mask(driver_id: str) -> str:
 
 
 def substation_view(view: views.SubstationView, load_w: int) -> m.SubstationView:
-    """A substation for the wire."""
+    """A node for the wire."""
     return m.SubstationView(
         substation_id=view.substation_id,
+        parent=view.parent,
         capacity_w=view.capacity_w,
+        base_w=view.base_w,
         worst_case_w=view.worst_case_w,
         load_w=load_w,
-        sessions=len(view.sessions),
+        sessions=view.sessions,
     )
 
 

@@ -87,8 +87,9 @@ class Questions:
         return _ticket_rows(re, views.page_of_tickets(state, driver_id, after, ASKED))
 
     def _substations(self, re: m.RequestId, state: State, stamp: Stamp) -> m.Reply:
+        loads_w = self._telemetry.loads_w(state)
         rows = [
-            outgoing.substation_view(view, self._telemetry.load_w(state, view.substation_id))
+            outgoing.substation_view(view, loads_w[view.substation_id])
             for view in views.view_substations(state, stamp.clock_ms, m.MAX_ROWS)
         ]
         return m.Reply(re=re, substations=rows)

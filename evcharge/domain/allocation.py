@@ -1,0 +1,250 @@
+"""Who gets how much now: shares from the allocator, lowered first, raised only into room that is really there.
+
+Sessions that cannot be steered (offline, stopping, settled) keep what they may draw at worst; what is left is shared by
+``energy.policies.dispatch``. A share that falls is sent at once; one that rises waits until the worst case of all
+(``headroom``) leaves room for it, that is until the decreases were acknowledged or ran out. Fallbacks are the
+connectors' minima, whose sum was checked at every node before each session was authorized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from evcharge.domain import events as e
+from evcharge.domain.commands import Reallocate
+from evcharge.domain.headroom import Headroom, Row, base_w, limit_of
+from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Rejected
+from evcharge.domain.state import LimitReason, LinkState, Session, SessionStatus, Stamp, State, above
+from evcharge.domain.views import may_start
+from evcharge.energy import model as en
+from evcharge.energy.leases import Grant
+from evcharge.energy.policies import dispatch
+from evcharge.ids import CommandId, NodeId
+
+# The next look at every node comes this soon at the latest, ms: renewals look every 3 s, and a need that is nearly met
+# is spread over no more than that.
+LOOK_MS = 3_000
+# What is still missing in a vehicle that never said how much it needs, Wh: a typical charge (the mean of the sessions
+# at two large sites in California is 9 and 13 kWh). Only a sense of urgency: it is not stopped after so much.
+UNKNOWN_NEED_WH = 12_000
+
+_REASONS = {
+    en.Limit.RATING: (LimitReason.RATING, Constraint.RATING),
+    en.Limit.NEED: (LimitReason.NEED, Constraint.NEED),
+    en.Limit.NODE: (LimitReason.SHARED, Constraint.CAPACITY),
+    en.Limit.PLAN: (LimitReason.PLAN, Constraint.PLAN),
+    en.Limit.RULE: (LimitReason.RULE, Constraint.RULE),
+    en.Limit.MINIMA: (LimitReason.NO_CAPACITY, Constraint.MINIMA),
+    en.Limit.WHOLE_AMPERES: (LimitReason.SHARED, Constraint.CAPACITY),
+    en.Limit.STEADY: (LimitReason.STEADY, Constraint.STEADY),
+    en.Limit.RAMP: (LimitReason.RAMP, Constraint.RAMP),
+}
+
+
+def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]:
+    """The set-points to send now in the tree that ``node_id`` belongs to."""
+    if command.node_id not in state.nodes:
+        return []
+    nodes = tree_of(state, command.node_id)
+    members = [state.sessions[session_id] for node_id in nodes for session_id in state.nodes[node_id].sessions]
+    if not members:
+        return []
+    return _Round(state, command, stamp, nodes, members).set_points()
+
+
+def tree_of(state: State, node_id: NodeId) -> list[NodeId]:
+    """All nodes under the same root, in the order of the configuration."""
+    *_, root = above(state, node_id)
+    return [each for each in state.nodes if [*above(state, each)][-1] == root]
+
+
+class _Round:
+    """One look at one tree."""
+
+    def __init__(
+        self, state: State, command: Reallocate, stamp: Stamp, nodes: Sequence[NodeId], members: Sequence[Session]
+    ) -> None:
+        self._state, self._command, self._stamp = state, command, stamp
+        self._nodes, self._members = nodes, members
+        self._worst_w = {session.session_id: session.lease.worst_w(stamp.clock_ms) for session in members}
+        self._measured_w: Mapping[NodeId, int] = command.measured_w
+        self._headroom = Headroom(state, members, self._worst_w, self._measured_w)
+
+    def set_points(self) -> list[e.Event]:
+        """Decreases as they are, raises as far as there is room; what has little life left is renewed."""
+        steered = [session for session in self._members if _steerable(self._state, session)]
+        points = self._points(steered)
+        lowering = any(self._worst_w[s.session_id] > points[s.session_id].watts for s in steered)
+        # Who has nothing comes first into what room there is.
+        steered.sort(key=lambda session: (self._current_w(session), session.session_id))
+        happened: list[e.Event] = []
+        for session in steered:
+            point = points[session.session_id]
+            limit_w = self._next_limit(session, point, lowering=lowering)
+            if limit_w is None:
+                if not self._needs_renewal(session):
+                    continue
+                limit_w = self._current_w(session)
+            raised_w = max(0, limit_w - self._worst_w[session.session_id])
+            reason, basis = self._basis(session, limit_w, point)
+            self._headroom.take(session, raised_w)
+            command_id = CommandId(self._state.last_command + 1 + len(happened))
+            happened.append(self._issue(session, limit_w, command_id, reason, basis))
+        return happened
+
+    # --- what the allocator says ----------------------------------------------------------------------------------
+
+    def _points(self, steered: Sequence[Session]) -> dict[str, en.SetPoint]:
+        """Its set-points by session."""
+        state, now_ms = self._state, self._stamp.at_ms
+        there = {session.session_id for session in steered}
+        kept_w: dict[NodeId, int] = {}
+        for session in self._members:
+            if session.session_id not in there:
+                for node_id in above(state, session.node_id):
+                    kept_w[node_id] = kept_w.get(node_id, 0) + self._worst_w[session.session_id]
+        nodes = [self._node(node_id, kept_w.get(node_id, 0)) for node_id in self._nodes]
+        sessions = [self._session(session) for session in steered]
+        return dispatch(state.site.policy, now_ms, sessions, nodes, state.plan, look_ms=LOOK_MS)
+
+    def _node(self, node_id: NodeId, kept_w: int) -> en.Node:
+        node = self._state.nodes[node_id]
+        return en.Node(
+            id=node_id,
+            parent=node.parent,
+            cap_w=node.capacity_w,
+            phase_cap_w=node.phase_w,
+            base_w=base_w(node, self._measured_w.get(node_id)) + kept_w,
+        )
+
+    def _session(self, session: Session) -> en.Session:
+        step_w = max(1, -(-session.min_w // en.MIN_A))
+        needed_wh = session.requested_wh
+        return en.Session(
+            id=session.session_id,
+            connector=session.session_id,
+            node=session.node_id,
+            need_wh=session.energy_wh + UNKNOWN_NEED_WH if needed_wh is None else max(needed_wh, session.energy_wh + 1),
+            delivered_wh=session.energy_wh,
+            arrival_ms=session.authorized_ms,
+            departure_ms=session.depart_by_ms,
+            max_w=session.max_w,
+            volts=step_w,
+            on=self._state.site.phases.get(session.cp_id, ()),
+            last_w=self._current_w(session),
+            # Who waited for others, or was told nothing that holds, is not kept waiting to spare its flash.
+            last_ms=None if self._waits(session) else session.limit_ms,
+            turned_ms=session.turned_ms,
+        )
+
+    def _waits(self, session: Session) -> bool:
+        return session.limit_reason is LimitReason.WAITING or session.lease.newest is None
+
+    # --- what is really sent --------------------------------------------------------------------------------------
+
+    def _current_w(self, session: Session) -> int:
+        """What it may draw by its newest set-point; one that ran out is worth its fallback only."""
+        newest = session.lease.newest
+        return 0 if newest is None else min(newest.limit_w, self._worst_w[session.session_id])
+
+    def _next_limit(self, session: Session, point: en.SetPoint, *, lowering: bool) -> int | None:
+        """The limit to send, or None when nothing has to change (or cannot yet)."""
+        current_w, worst_w = self._current_w(session), self._worst_w[session.session_id]
+        # A smallest current that is no whole number of watts per ampere: the allocator counts it rounded up.
+        share_w = session.min_w if 0 < point.watts < session.min_w + en.MIN_A else point.watts
+        if session.lease.newest is not None and share_w < current_w:
+            return share_w
+        possible_w = share_w if share_w <= worst_w else min(share_w, worst_w + self._headroom.of(session))
+        if possible_w < share_w:
+            if lowering and current_w > 0:
+                # Others are on their way down: wait for them and raise once, not twice.
+                return None
+            possible_w = _whole_amperes(session, possible_w)
+        return None if possible_w < session.min_w or possible_w <= current_w else possible_w
+
+    def _needs_renewal(self, session: Session) -> bool:
+        """Whether the newest set-point has less than half its life left, or a start was never answered."""
+        newest, clock_ms = session.lease.newest, self._stamp.clock_ms
+        if newest is None:
+            return False
+        if session.status is SessionStatus.AUTHORIZED:
+            return session.start_valid_ms is None or clock_ms > session.start_valid_ms
+        return clock_ms > newest.expires_ms - self._state.site.lease_ms // 2
+
+    def _issue(
+        self, session: Session, limit_w: int, command_id: CommandId, reason: LimitReason, basis: Basis
+    ) -> e.SetPointIssued:
+        clock_ms, site = self._stamp.clock_ms, self._state.site
+        starting = session.status is SessionStatus.AUTHORIZED
+        return e.SetPointIssued(
+            session_id=session.session_id,
+            grant=Grant(
+                command_id=command_id,
+                limit_w=limit_w,
+                fallback_w=min(session.min_w, limit_w),
+                expires_ms=clock_ms + site.lease_ms,
+            ),
+            reason=reason,
+            start_valid_ms=clock_ms + site.start_ms if starting else None,
+            basis=basis,
+        )
+
+    # --- why ------------------------------------------------------------------------------------------------------
+
+    def _basis(self, session: Session, limit_w: int, point: en.SetPoint) -> tuple[LimitReason, Basis]:
+        """Why this session gets ``limit_w``: what binds, how old the inputs were, what was wanted and not given."""
+        reason, constraint = _REASONS[point.limit]
+        rejected = []
+        if limit_w < point.watts and limit_w < session.max_w:
+            reason, constraint = LimitReason.WAITING, Constraint.WORST_CASE
+            rejected.append(Rejected(point.watts, Constraint.WORST_CASE))
+        elif limit_w >= session.max_w:
+            reason, constraint = LimitReason.RATING, Constraint.RATING
+        if point.watts < session.max_w and point.limit is not en.Limit.RATING:
+            rejected.append(Rejected(session.max_w, _REASONS[point.limit][1]))
+        inputs = [] if session.start_ms is None else [Input("meter", self._age_ms(session.meter_ms))]
+        if constraint is Constraint.PLAN and self._state.plan is not None:
+            inputs.append(Input("plan", self._age_ms(self._state.plan.made_ms)))
+        inputs += self._command.inputs
+        bound = self._bound(session, constraint, point)
+        return reason, Basis(bound, tuple(inputs), tuple(rejected))
+
+    def _bound(self, session: Session, constraint: Constraint, point: en.SetPoint) -> Bound:
+        if constraint in (Constraint.RATING, Constraint.NEED, Constraint.STEADY, Constraint.RAMP):
+            at = f"{session.cp_id}/{session.connector}"
+            return Bound(constraint, at, session.max_w if constraint is Constraint.RATING else point.wanted_w)
+        worst_w = self._worst_w[session.session_id]
+        row = self._headroom.tightest(session) if constraint is Constraint.WORST_CASE else self._row(session, point.at)
+        limit_w = limit_of(self._state, row)
+        if constraint is Constraint.PLAN:
+            planned_w = None if self._state.plan is None else self._state.plan.target_at(row.node_id, self._stamp.at_ms)
+            limit_w = limit_w if planned_w is None else planned_w
+        others_w = max(0, limit_of(self._state, row) - self._headroom.left_w(row) - worst_w)
+        return Bound(constraint, str(row), limit_w, others_w, self._headroom.sharing(row))
+
+    def _row(self, session: Session, at: str) -> Row:
+        """The row that the allocator names; its own node where it names none."""
+        node_id, _, phase = at.partition("/L")
+        if node_id not in self._state.nodes:
+            return Row(session.node_id)
+        return Row(NodeId(node_id), int(phase) - 1 if phase.isdigit() else None)
+
+    def _age_ms(self, at_ms: int) -> int:
+        return max(0, self._stamp.at_ms - at_ms)
+
+
+def _steerable(state: State, session: Session) -> bool:
+    """Whether a set-point can be sent to this session now."""
+    charge_point = state.charge_points[session.cp_id]
+    if charge_point.engine.state is not LinkState.UP or not charge_point.booted or session.stop is not None:
+        return False
+    if session.status is SessionStatus.AUTHORIZED:
+        connector = charge_point.connectors[session.connector]
+        return session.start_valid_ms is not None or (connector.occupied and may_start(charge_point, connector))
+    return session.status in (SessionStatus.SUPPLYING, SessionStatus.PAUSED)
+
+
+def _whole_amperes(session: Session, watts: int) -> int:
+    """At most ``watts``, in whole amperes."""
+    step_w = max(1, -(-session.min_w // en.MIN_A))
+    return session.min_w if session.min_w <= watts < session.min_w + step_w else watts // step_w * step_w

@@ -1,0 +1,165 @@
+"""What is left at each node of the tree when everybody draws the most that was ever allowed: the worst case.
+
+The rule that no message, and no missing message, can break: at every node, the base load at its worst and the worst
+case of all sessions below it (``energy.leases``) fit into the capacity, on each phase too where phases are limited.
+There is no help from the sun or a battery in it, because nothing guarantees that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from evcharge.domain.state import Node, Session, SiteConfig, State, above
+from evcharge.ids import NodeId, SessionId
+
+PHASES = (0, 1, 2)
+
+
+class Row(NamedTuple):
+    """One limit: a node's, or that of one of its phases."""
+
+    node_id: NodeId
+    phase: int | None = None
+
+    def __str__(self) -> str:
+        return self.node_id if self.phase is None else f"{self.node_id}/L{self.phase + 1}"
+
+
+class Share(NamedTuple):
+    """How much of a session's power counts in a row."""
+
+    row: Row
+    part: int
+    """1 of so many parts: 3 where its current is spread over three phases."""
+
+
+def shares_of(state: State, session: Session) -> Iterator[Share]:
+    """The rows that a session counts in."""
+    on = state.site.phases.get(session.cp_id, ())
+    for node_id in above(state, session.node_id):
+        yield Share(Row(node_id), 1)
+        if state.nodes[node_id].phase_w is not None:
+            for phase in on or PHASES:
+                yield Share(Row(node_id, phase), len(on) or 1)
+
+
+def base_w(node: Node, measured_w: int | None) -> int:
+    """What else may draw at a node: what was configured as the most, or more where a meter shows more."""
+    return max(node.base_w, measured_w or 0)
+
+
+class Headroom:
+    """What is left in each row that one of ``sessions`` counts in. Watts; below 0 where a limit was cut."""
+
+    def __init__(
+        self,
+        state: State,
+        sessions: Iterable[Session],
+        worst_w: Mapping[SessionId, int],
+        measured_w: Mapping[NodeId, int],
+    ) -> None:
+        self._left: dict[Row, int] = {}
+        self._shares: dict[SessionId, tuple[Share, ...]] = {}
+        self._sharing: dict[Row, int] = {}
+        for session in sessions:
+            shares = self._shares[session.session_id] = tuple(shares_of(state, session))
+            for row, part in shares:
+                if row not in self._left:
+                    self._left[row] = _limit_w(state, row, measured_w)
+                self._left[row] -= _part(worst_w[session.session_id], part)
+                self._sharing[row] = self._sharing.get(row, 0) + 1
+
+    def of(self, session: Session) -> int:
+        """The most that this session can have on top of its worst case; never negative."""
+        return max(0, min(self._left[row] * part for row, part in self._shares[session.session_id]))
+
+    def tightest(self, session: Session) -> Row:
+        """The row that leaves it least."""
+        return min(self._shares[session.session_id], key=lambda share: self._left[share.row] * share.part).row
+
+    def take(self, session: Session, watts: int) -> None:
+        """This session's worst case rises by ``watts``."""
+        for row, part in self._shares[session.session_id]:
+            self._left[row] -= _part(watts, part)
+
+    def left_w(self, row: Row) -> int:
+        """What is left in a row; below 0 where more is out than there is."""
+        return self._left[row]
+
+    def sharing(self, row: Row) -> int:
+        """How many sessions count in a row."""
+        return self._sharing[row]
+
+
+def _part(watts: int, part: int) -> int:
+    """Rounded up: a sum of parts may not be less than the whole."""
+    return -(-watts // part)
+
+
+def limit_of(state: State, row: Row) -> int:
+    """The capacity of a node, or of its phase."""
+    node = state.nodes[row.node_id]
+    if row.phase is None or node.phase_w is None:
+        return node.capacity_w
+    return node.phase_w[row.phase]
+
+
+def _limit_w(state: State, row: Row, measured_w: Mapping[NodeId, int]) -> int:
+    """The limit, less the base load. How that is spread over phases is not known: each has to hold all of it."""
+    return limit_of(state, row) - base_w(state.nodes[row.node_id], measured_w.get(row.node_id))
+
+
+def overfull(state: State, node_id: NodeId, more_w: int, measured_w: Mapping[NodeId, int]) -> NodeId | None:
+    """The first node at or above ``node_id`` that cannot hold ``more_w`` beside the smallest currents of those who are
+    there; None when all can."""
+    for each in above(state, node_id):
+        node = state.nodes[each]
+        if node.reserved_w + more_w > node.capacity_w - base_w(node, measured_w.get(each)):
+            return each
+    return None
+
+
+def worst_case_w(state: State, clock_ms: int) -> Mapping[NodeId, int]:
+    """By node, what could flow at it and below it if all messages were lost now."""
+    found = dict.fromkeys(state.nodes, 0)
+    for node_id, node in state.nodes.items():
+        here_w = sum(state.sessions[session_id].lease.worst_w(clock_ms) for session_id in node.sessions)
+        for each in above(state, node_id):
+            found[each] += here_w
+    return found
+
+
+def sessions_below(state: State) -> Mapping[NodeId, int]:
+    """By node, how many sessions are at it and below it."""
+    found = dict.fromkeys(state.nodes, 0)
+    for node_id, node in state.nodes.items():
+        for each in above(state, node_id):
+            found[each] += len(node.sessions)
+    return found
+
+
+class BadTree(ValueError):
+    """The nodes of a configuration are no tree, or cannot hold what they must: one sentence."""
+
+
+def check_tree(site: SiteConfig) -> None:
+    """Raises BadTree: a parent that there is not, a node below itself, a limit that its own base load fills."""
+    for node_id, placed in site.nodes.items():
+        if node_id not in site.capacities:
+            raise BadTree(f"{node_id} has no capacity")
+        path = [node_id]
+        while (parent := site.nodes[path[-1]].parent if path[-1] in site.nodes else None) is not None:
+            if parent not in site.capacities:
+                raise BadTree(f"{path[-1]} is fed from {parent}, which there is not")
+            if parent in path:
+                raise BadTree(f"{parent} is fed from itself: {' < '.join([*path, parent])}")
+            path.append(parent)
+        if not 0 <= placed.base_w <= site.capacities[node_id]:
+            raise BadTree(
+                f"{node_id} has a base load of {placed.base_w} W and a capacity of {site.capacities[node_id]} W: "
+                "nothing is left to charge with"
+            )
+    for cp_id, node_id in site.assignments.items():
+        if node_id not in site.capacities:
+            raise BadTree(f"charge point {cp_id} stands at {node_id}, which there is not")
