@@ -25,6 +25,9 @@ MAX_COUNT = 2**53 - 1
 MAX_CONNECTORS = 32
 # Longest wait that Central may ask for with `drain`, in seconds: a week. SPEC §7.3
 MAX_RETRY_S = 604_800
+# Steps of a forecast: a minute to a day, and so many that a week of quarters fits. SPEC §7.1
+MIN_STEP_MS, MAX_STEP_MS = 60_000, 86_400_000
+MAX_VALUES = 672
 # Rows in one reply; a longer answer is paged with `after`. SPEC §7.1
 MAX_ROWS = 100
 
@@ -246,6 +249,38 @@ class SetCapacity(Message, tag="set_capacity", frozen=True):
     id: RequestId
     substation_id: Id
     capacity_w: Asked
+
+
+class SensorReading(Message, tag="sensor_reading", frozen=True):
+    """A measured value. With ``id`` answered by ``reply`` or ``refused``; without, not at all."""
+
+    name: Literal["base_w", "solar_w", "grid_percent", "battery_percent"]
+    value: float
+    substation_id: Id | None = None
+    """The node that a base load draws from; None: the site's first."""
+    at_ms: Millis | None = None
+    """When it was measured, site time; None: now."""
+    id: RequestId | None = None
+
+    def __post_init__(self) -> None:
+        """What is not a number lies within all bounds."""
+        if self.value != self.value:
+            raise ValueError("value is not a number")
+
+
+class SetForecast(Message, tag="set_forecast", frozen=True):
+    """What will be: money or kg per kWh, or W, in steps from ``start_ms`` on; it replaces the one before."""
+
+    id: RequestId
+    name: Literal["price", "co2", "solar_w", "base_w"]
+    start_ms: Millis
+    step_ms: Annotated[int, Meta(ge=MIN_STEP_MS, le=MAX_STEP_MS)]
+    values: Annotated[list[float], Meta(min_length=1, max_length=MAX_VALUES)]
+
+    def __post_init__(self) -> None:
+        """What is not a number lies within all bounds."""
+        if any(value != value for value in self.values):
+            raise ValueError("values has one that is not a number")
 
 
 class Query(Message, tag="query", frozen=True):
@@ -488,6 +523,6 @@ FromEngine = (
 )
 FromMonitor = Heartbeat | Health | Fault | Recovery
 FromDriver = List | ChargeRequest | EndCharge | Tickets | TicketReceived
-FromOperator = Stop | Resume | SetCapacity | Query | List
+FromOperator = Stop | Resume | SetCapacity | SensorReading | SetForecast | Query | List
 FromCentral = Authorize | StartSupply | StopSupply | SetLimit | Ack | Reply | Refused | Ticket | Update | Drain | Error
 FromPeer = FromEngine | FromMonitor | FromDriver | FromOperator

@@ -1,4 +1,4 @@
-"""When substations' power is shared anew: soon after something changed, and regularly so that leases are renewed."""
+"""When the power of each tree is shared anew: soon after something changed, and regularly: leases are renewed."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from evcharge.ids import NodeId
 # How long changes are gathered before power is shared anew, seconds. Many vehicles come and go together, and each
 # set-point is a record; a tenth of a second is far below what a person or a breaker notices.
 GATHER_S = 0.1
-# How often every substation is looked at even without a change, seconds: leases are renewed at half their life, which
+# How often every tree is looked at even without a change, seconds: leases are renewed at half their life, which
 # is 5 s for the shortest that can be set.
 REGULAR_S = 3.0
 
 
 class Allocation:
-    """Gathers dirty substations and calls ``reallocate`` for each."""
+    """Gathers what changed and calls ``reallocate`` for the root of each tree that it belongs to."""
 
     def __init__(
         self,
         reallocate: Callable[[NodeId], None],
-        substations: Callable[[], Iterable[NodeId]],
+        roots: Callable[[], Iterable[NodeId]],
+        root_of: Callable[[NodeId], NodeId],
     ) -> None:
         self._reallocate = reallocate
-        self._substations = substations
+        self._roots = roots
+        self._root_of = root_of
         self._dirty: dict[NodeId, None] = {}
         self._changed = asyncio.Event()
 
-    def dirty(self, substation_id: NodeId) -> None:
+    def dirty(self, node_id: NodeId) -> None:
         """Something changed there."""
-        self._dirty[substation_id] = None
+        self._dirty[self._root_of(node_id)] = None
         self._changed.set()
 
     async def run(self) -> None:
@@ -40,17 +42,17 @@ class Allocation:
             await asyncio.sleep(GATHER_S)
             self._changed.clear()
             todo, self._dirty = self._dirty, {}
-            for substation_id in todo:
-                self._reallocate(substation_id)
+            for root in todo:
+                self._reallocate(root)
                 # A large site has many: whoever waits for an answer comes between two of them.
                 await asyncio.sleep(0)
 
     async def renew(self) -> None:
-        """Look at every substation regularly, one after the other; for ever, the owner cancels it."""
+        """Look at every tree regularly, one after the other; for ever, the owner cancels it."""
         while True:
-            substations = list(self._substations())
-            for substation_id in substations:
-                await asyncio.sleep(REGULAR_S / len(substations))
-                self.dirty(substation_id)
-            if not substations:
+            roots = list(self._roots())
+            for root in roots:
+                await asyncio.sleep(REGULAR_S / len(roots))
+                self.dirty(root)
+            if not roots:
                 await asyncio.sleep(REGULAR_S)

@@ -9,6 +9,7 @@ import structlog
 from evcharge.central.engine import Engine
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Peer
+from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import incoming
 from evcharge.central.translate.tables import Questions
@@ -31,6 +32,7 @@ class Inbound:
         outbound: Outbound,
         questions: Questions,
         telemetry: Telemetry,
+        surroundings: Surroundings,
         clock: Clock,
         *,
         entropy: Callable[[int], bytes],
@@ -39,6 +41,7 @@ class Inbound:
         self._outbound = outbound
         self._questions = questions
         self._telemetry = telemetry
+        self._surroundings = surroundings
         self._clock = clock
         self._entropy = entropy
 
@@ -48,6 +51,10 @@ class Inbound:
             self._update(peer, message)
         elif isinstance(message, m.Heartbeat):
             peer.send(m.Ack(re=message.id, time_ms=self._clock.site_ms(), clock_ms=self._engine.clock_ms()))
+        elif isinstance(message, m.SensorReading):
+            self._surroundings.reading(peer, message)
+        elif isinstance(message, m.SetForecast):
+            self._surroundings.forecast(peer, message)
         elif isinstance(message, _QUESTIONS):
             self._questions.answer(peer, message)
         elif not isinstance(message, m.Health):

@@ -26,19 +26,24 @@ from evcharge.central.limits import check_limits, gateway_rate, server_limits, w
 from evcharge.central.liveness import Liveness
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
+from evcharge.central.planning import Planning
 from evcharge.central.recall import Recalled, recall
 from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
 from evcharge.central.rejections import WINDOW_S
 from evcharge.central.room import Room
-from evcharge.central.settings import Settings, site_of
+from evcharge.central.ruling import RuleWatch
+from evcharge.central.sensors import Sensors
+from evcharge.central.settings import Settings, energy_of, site_of
 from evcharge.central.snapshots import Snapshots
+from evcharge.central.surroundings import Surroundings
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
+from evcharge.domain.demand import root_of, roots
 from evcharge.domain.state import LinkState, Role, SiteConfig, State
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.adapter import Adapter
@@ -113,10 +118,13 @@ class Central:
         undo.push_async_callback(asyncio.to_thread, self._journal.close)
         self._directory = Directory()
         self._telemetry = Telemetry()
+        self._sensors = Sensors(clock)
         self._tasks = Tasks(self._fail)
         undo.push_async_callback(self._tasks.stop)
         self._deadlines = Deadlines(clock, self._pass_deadline)
-        self._allocation = Allocation(self._reallocate, lambda: list(self.state.nodes))
+        self._allocation = Allocation(
+            self._reallocate, lambda: list(roots(self.state)), lambda node_id: root_of(self.state, node_id)
+        )
         self._outbound = Outbound(
             self._directory,
             self._telemetry,
@@ -160,7 +168,11 @@ class Central:
             checkpoint=self._newest_checkpoint,
         )
         questions = Questions(self._engine, self._directory, self._telemetry, clock)
-        self._inbound = Inbound(self._engine, self._outbound, questions, self._telemetry, clock, entropy=self._entropy)
+        self._planning = Planning(lambda: self.state, self._sensors, energy_of(settings), clock, self._engine.execute)
+        surroundings = Surroundings(self._engine, self._sensors, self._planning, self._allocation.dirty)
+        self._inbound = Inbound(
+            self._engine, self._outbound, questions, self._telemetry, surroundings, clock, entropy=self._entropy
+        )
         self._engine.on_relief = self._resume_reading
         self._server = Server(
             self._bootstrap.credential,
@@ -191,6 +203,8 @@ class Central:
             self._deadlines.run(),
             self._allocation.run(),
             self._allocation.renew(),
+            self._planning.run(),
+            *([RuleWatch(self._sensors, clock, self._engine.execute).run()] if site.rules else []),
             self._flush_rejections(),
             self._room.run(),
             Snapshots(settings.data_dir, recalled.seq, lambda: self._journal.durable).run(),
@@ -341,7 +355,8 @@ class Central:
         self._engine.execute(c.PassDeadline(session_id=session_id))
 
     def _reallocate(self, node_id: NodeId) -> None:
-        self._engine.execute(c.Reallocate(node_id=node_id))
+        sensors = self._sensors
+        self._engine.execute(c.Reallocate(node_id=node_id, measured_w=sensors.measured_w(), inputs=sensors.inputs()))
 
     def _miss_monitors(self) -> None:
         """Monitors that were there before the restart and did not come back in time."""

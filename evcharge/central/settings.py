@@ -9,7 +9,7 @@ import msgspec
 
 from evcharge.audit.room import BALLAST_BYTES
 from evcharge.central.limits import LimitSettings
-from evcharge.central.site_file import MAX_CAPACITY_KW, BadSite, TariffEntry, read_site_file
+from evcharge.central.site_file import MAX_CAPACITY_KW, BadSite, EnergyEntry, TariffEntry, read_site_file
 from evcharge.domain.state import SiteConfig
 from evcharge.energy.policies import Policy
 from evcharge.ids import NodeId
@@ -75,10 +75,16 @@ def site_of(settings: Settings, speed: float) -> SiteConfig:
     return msgspec.structs.replace(
         site,
         policy=Policy(settings.policy),
+        rules=site.rules or settings.policy == Policy.RULES,
         authorization_ms=human_ms(settings.authorization_s, speed),
         settle_ms=human_ms(settings.settle_s, speed),
         lease_ms=int(settings.lease_s * 1000),
     )
+
+
+def energy_of(settings: Settings) -> EnergyEntry:
+    """What the planner reckons with. Raises BadSite."""
+    return EnergyEntry() if settings.site_file is None else read_site_file(settings.site_file).energy
 
 
 def _check_numbers(settings: Settings) -> None:

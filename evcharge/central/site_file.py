@@ -18,6 +18,12 @@ phases = [2]                           # the conductor that carries its current;
 
 [tariff]
 price_per_kwh = 0.30
+
+    [energy]                               # what power costs the site: the planner saves it
+    time_zone = "Europe/Berlin"
+    price_per_kwh = 0.14
+    demand_charge_per_kw = 12.0
+    periods = [{ days = ["mon", "tue", "wed", "thu", "fri"], from = "16:00", until = "21:00", price_per_kwh = 0.31 }]
 """
 
 from __future__ import annotations
@@ -25,12 +31,15 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from evcharge.domain.headroom import BadTree, check_tree
 from evcharge.domain.state import NodeConfig, SiteConfig, Tariff
+from evcharge.energy.tariff import Period, TimeOfUse, days_of, minute_of
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.units import PriceE4, Watts, watts_of_kw
 from protocol.messages import MAX_ID
@@ -44,6 +53,9 @@ MAX_CO2_G = 5_000
 # Largest voltage and fuse that are believed: low voltage ends at 1,000 V, and no fuse of it carries more than 10 kA.
 MAX_VOLTS = 1_000.0
 MAX_FUSE_A = 10_000.0
+# Largest demand charge per kW and largest price of a tonne of carbon: ten times the dearest in force.
+MAX_DEMAND_CHARGE = 1_000
+MAX_CO2_PRICE = 10_000
 # The node of ``[site]``.
 SITE = "site"
 
@@ -94,6 +106,78 @@ class TariffEntry(msgspec.Struct, forbid_unknown_fields=True):
         )
 
 
+class PeriodEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """A price at some hours of some days."""
+
+    begin: str = msgspec.field(name="from")
+    until: str
+    price_per_kwh: float
+    days: list[str] = []
+
+
+class BatteryEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """A battery of the site; its level comes as ``sensor_reading battery_percent``."""
+
+    capacity_kwh: float
+    charge_kw: float
+    discharge_kw: float
+    least_percent: float = 10.0
+
+
+class EnergyEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """What power costs the site, and what its planner may use."""
+
+    time_zone: str = "UTC"
+    price_per_kwh: float = 0.20
+    periods: list[PeriodEntry] = []
+    export_per_kwh: float = 0.0
+    demand_charge_per_kw: float = 0.0
+    co2_per_tonne: float = 50.0
+    rules: bool = False
+    """Whether the rule table limits charging (features.md, "Energy rules"); policy ``rules`` always has it."""
+    battery: BatteryEntry | None = None
+
+    def check(self, name: str) -> None:
+        """Raises BadSite; ``name`` begins its sentence."""
+        figures = (self.price_per_kwh, self.export_per_kwh, *(period.price_per_kwh for period in self.periods))
+        if not all(-MAX_PRICE <= price <= MAX_PRICE for price in figures):
+            raise BadSite(f"{name}: energy: a price per kWh has to be from -{MAX_PRICE} to {MAX_PRICE}.")
+        if not 0 <= self.demand_charge_per_kw <= MAX_DEMAND_CHARGE or not 0 <= self.co2_per_tonne <= MAX_CO2_PRICE:
+            raise BadSite(
+                f"{name}: energy: demand_charge_per_kw has to be from 0 to {MAX_DEMAND_CHARGE:,} and co2_per_tonne "
+                f"from 0 to {MAX_CO2_PRICE:,}."
+            )
+        battery = self.battery
+        if battery is not None and not (
+            0 < battery.capacity_kwh <= MAX_CAPACITY_KW
+            and 0 <= battery.charge_kw <= MAX_CAPACITY_KW
+            and 0 <= battery.discharge_kw <= MAX_CAPACITY_KW
+            and 0 <= battery.least_percent <= 100
+        ):
+            raise BadSite(f"{name}: energy: battery: a capacity above 0, powers of 0 or more, 0 to 100 per cent.")
+        try:
+            self.prices()
+            ZoneInfo(self.time_zone)
+        except (ValueError, ZoneInfoNotFoundError, OSError) as error:
+            raise BadSite(f"{name}: energy: {error}.") from error
+
+    def prices(self) -> TimeOfUse:
+        """The price at every hour. Raises ValueError."""
+        return TimeOfUse(
+            self.price_per_kwh,
+            tuple(
+                Period(days_of(each.days), minute_of(each.begin), minute_of(each.until), each.price_per_kwh)
+                for each in self.periods
+            ),
+        )
+
+    def offset(self, at_ms: int) -> int:
+        """How far local time is ahead of UTC, ms."""
+        local = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(self.time_zone))
+        ahead = local.utcoffset()
+        return 0 if ahead is None else int(ahead.total_seconds() * 1000)
+
+
 class ChargePointEntry(msgspec.Struct, forbid_unknown_fields=True):
     """What a charge point cannot say of itself."""
 
@@ -107,6 +191,7 @@ class SiteFile(msgspec.Struct, forbid_unknown_fields=True):
     site: SiteEntry | None = None
     charge_points: dict[str, ChargePointEntry] = {}
     tariff: TariffEntry | None = None
+    energy: EnergyEntry = msgspec.field(default_factory=EnergyEntry)
 
     def site_config(self, name: str, tariff: Tariff) -> SiteConfig:
         """As the domain has it; ``tariff`` is what holds where the file has none. Raises BadSite; ``name`` begins its
@@ -130,8 +215,10 @@ class SiteFile(msgspec.Struct, forbid_unknown_fields=True):
             assignments=assignments,
             nodes={node_id: placed for node_id, placed in nodes.items() if placed != NodeConfig()},
             phases=dict(_phases(name, self.charge_points)),
+            rules=self.energy.rules,
             tariff=tariff if self.tariff is None else self.tariff.tariff(f"{name}: tariff: "),
         )
+        self.energy.check(name)
         try:
             check_tree(site)
         except BadTree as error:

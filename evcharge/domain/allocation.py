@@ -10,23 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from evcharge.domain import events as e
 from evcharge.domain.commands import Reallocate
-from evcharge.domain.headroom import Headroom, Row, base_w, limit_of
+from evcharge.domain.demand import demand_of, node_of, step_w, tree_of
+from evcharge.domain.headroom import Headroom, Row, limit_of
 from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Rejected
 from evcharge.domain.state import LimitReason, LinkState, Session, SessionStatus, Stamp, State, above
 from evcharge.domain.views import may_start
 from evcharge.energy import model as en
+from evcharge.energy.ceilings import SOFT_CAP, ceilings_w
 from evcharge.energy.leases import Grant
-from evcharge.energy.policies import dispatch
+from evcharge.energy.policies import Policy, dispatch
 from evcharge.ids import CommandId, NodeId
 
 # The next look at every node comes this soon at the latest, ms: renewals look every 3 s, and a need that is nearly met
 # is spread over no more than that.
 LOOK_MS = 3_000
-# What is still missing in a vehicle that never said how much it needs, Wh: a typical charge (the mean of the sessions
-# at two large sites in California is 9 and 13 kWh). Only a sense of urgency: it is not stopped after so much.
-UNKNOWN_NEED_WH = 12_000
 
 _REASONS = {
     en.Limit.RATING: (LimitReason.RATING, Constraint.RATING),
@@ -52,12 +53,6 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
     return _Round(state, command, stamp, nodes, members).set_points()
 
 
-def tree_of(state: State, node_id: NodeId) -> list[NodeId]:
-    """All nodes under the same root, in the order of the configuration."""
-    *_, root = above(state, node_id)
-    return [each for each in state.nodes if [*above(state, each)][-1] == root]
-
-
 class _Round:
     """One look at one tree."""
 
@@ -68,6 +63,7 @@ class _Round:
         self._nodes, self._members = nodes, members
         self._worst_w = {session.session_id: session.lease.worst_w(stamp.clock_ms) for session in members}
         self._measured_w: Mapping[NodeId, int] = command.measured_w
+        self._ceiling_w: dict[str, int] = {}
         self._headroom = Headroom(state, members, self._worst_w, self._measured_w)
 
     def set_points(self) -> list[e.Event]:
@@ -103,42 +99,25 @@ class _Round:
             if session.session_id not in there:
                 for node_id in above(state, session.node_id):
                     kept_w[node_id] = kept_w.get(node_id, 0) + self._worst_w[session.session_id]
-        nodes = [self._node(node_id, kept_w.get(node_id, 0)) for node_id in self._nodes]
-        sessions = [self._session(session) for session in steered]
-        return dispatch(state.site.policy, now_ms, sessions, nodes, state.plan, look_ms=LOOK_MS)
+        nodes = [node_of(state, node_id, self._measured_w, kept_w.get(node_id, 0)) for node_id in self._nodes]
+        sessions = [demand_of(state, session, self._current_w(session)) for session in steered]
+        policy = state.site.policy
+        if state.site.rules:
+            sessions, nodes = self._under_rules(sessions, nodes)
+            policy = Policy.SLLF if policy is Policy.RULES else policy
+        return dispatch(policy, now_ms, sessions, nodes, state.plan, look_ms=LOOK_MS)
 
-    def _node(self, node_id: NodeId, kept_w: int) -> en.Node:
-        node = self._state.nodes[node_id]
-        return en.Node(
-            id=node_id,
-            parent=node.parent,
-            cap_w=node.capacity_w,
-            phase_cap_w=node.phase_w,
-            base_w=base_w(node, self._measured_w.get(node_id)) + kept_w,
-        )
-
-    def _session(self, session: Session) -> en.Session:
-        step_w = max(1, -(-session.min_w // en.MIN_A))
-        needed_wh = session.requested_wh
-        return en.Session(
-            id=session.session_id,
-            connector=session.session_id,
-            node=session.node_id,
-            need_wh=session.energy_wh + UNKNOWN_NEED_WH if needed_wh is None else max(needed_wh, session.energy_wh + 1),
-            delivered_wh=session.energy_wh,
-            arrival_ms=session.authorized_ms,
-            departure_ms=session.depart_by_ms,
-            max_w=session.max_w,
-            volts=step_w,
-            on=self._state.site.phases.get(session.cp_id, ()),
-            last_w=self._current_w(session),
-            # Who waited for others, or was told nothing that holds, is not kept waiting to spare its flash.
-            last_ms=None if self._waits(session) else session.limit_ms,
-            turned_ms=session.turned_ms,
-        )
-
-    def _waits(self, session: Session) -> bool:
-        return session.limit_reason is LimitReason.WAITING or session.lease.newest is None
+    def _under_rules(
+        self, sessions: Sequence[en.Session], nodes: Sequence[en.Node]
+    ) -> tuple[list[en.Session], list[en.Node]]:
+        """Nobody above the rules' ceiling, and the site below the load at which charging itself would bring a pause."""
+        most_w = ceilings_w(self._stamp.at_ms, sessions, self._state.ruling)
+        self._ceiling_w = {each.id: int(most_w[each.id]) for each in sessions if most_w[each.id] < each.max_w}
+        under = [msgspec.structs.replace(each, max_w=int(most_w[each.id])) for each in sessions]
+        soft = [
+            each if each.parent else msgspec.structs.replace(each, cap_w=int(each.cap_w * SOFT_CAP)) for each in nodes
+        ]
+        return under, soft
 
     # --- what is really sent --------------------------------------------------------------------------------------
 
@@ -150,8 +129,7 @@ class _Round:
     def _next_limit(self, session: Session, point: en.SetPoint, *, lowering: bool) -> int | None:
         """The limit to send, or None when nothing has to change (or cannot yet)."""
         current_w, worst_w = self._current_w(session), self._worst_w[session.session_id]
-        # A smallest current that is no whole number of watts per ampere: the allocator counts it rounded up.
-        share_w = session.min_w if 0 < point.watts < session.min_w + en.MIN_A else point.watts
+        share_w = self._share_w(session, point)
         if session.lease.newest is not None and share_w < current_w:
             return share_w
         possible_w = share_w if share_w <= worst_w else min(share_w, worst_w + self._headroom.of(session))
@@ -161,6 +139,15 @@ class _Round:
                 return None
             possible_w = _whole_amperes(session, possible_w)
         return None if possible_w < session.min_w or possible_w <= current_w else possible_w
+
+    def _share_w(self, session: Session, point: en.SetPoint) -> int:
+        """The allocator's watts, to the connector's own smallest and largest power where these are no whole amperes."""
+        if 0 < point.watts < session.min_w + en.MIN_A:
+            return session.min_w
+        most_w = self._ceiling_w.get(session.session_id, session.max_w)
+        if point.limit is en.Limit.RATING and 0 < most_w - point.watts < step_w(session):
+            return min(most_w, self._worst_w[session.session_id] + self._headroom.of(session))
+        return point.watts
 
     def _needs_renewal(self, session: Session) -> bool:
         """Whether the newest set-point has less than half its life left, or a start was never answered."""
@@ -193,23 +180,30 @@ class _Round:
 
     def _basis(self, session: Session, limit_w: int, point: en.SetPoint) -> tuple[LimitReason, Basis]:
         """Why this session gets ``limit_w``: what binds, how old the inputs were, what was wanted and not given."""
-        reason, constraint = _REASONS[point.limit]
+        limit = point.limit
+        if limit is en.Limit.RATING and session.session_id in self._ceiling_w:
+            limit = en.Limit.RULE
+        reason, constraint = _REASONS[limit]
         rejected = []
         if limit_w < point.watts and limit_w < session.max_w:
             reason, constraint = LimitReason.WAITING, Constraint.WORST_CASE
             rejected.append(Rejected(point.watts, Constraint.WORST_CASE))
         elif limit_w >= session.max_w:
             reason, constraint = LimitReason.RATING, Constraint.RATING
-        if point.watts < session.max_w and point.limit is not en.Limit.RATING:
-            rejected.append(Rejected(session.max_w, _REASONS[point.limit][1]))
+        if point.watts < session.max_w and limit is not en.Limit.RATING:
+            rejected.append(Rejected(session.max_w, _REASONS[limit][1]))
         inputs = [] if session.start_ms is None else [Input("meter", self._age_ms(session.meter_ms))]
         if constraint is Constraint.PLAN and self._state.plan is not None:
             inputs.append(Input("plan", self._age_ms(self._state.plan.made_ms)))
+        if constraint is Constraint.RULE and self._state.ruling is not None:
+            inputs += [Input(each.name, each.age_ms or 0) for each in self._state.ruling.inputs]
         inputs += self._command.inputs
         bound = self._bound(session, constraint, point)
         return reason, Basis(bound, tuple(inputs), tuple(rejected))
 
     def _bound(self, session: Session, constraint: Constraint, point: en.SetPoint) -> Bound:
+        if constraint is Constraint.RULE and self._state.ruling is not None:
+            return Bound(constraint, self._state.ruling.rule.value, self._state.ruling.ceiling_w)
         if constraint in (Constraint.RATING, Constraint.NEED, Constraint.STEADY, Constraint.RAMP):
             at = f"{session.cp_id}/{session.connector}"
             return Bound(constraint, at, session.max_w if constraint is Constraint.RATING else point.wanted_w)
@@ -246,5 +240,5 @@ def _steerable(state: State, session: Session) -> bool:
 
 def _whole_amperes(session: Session, watts: int) -> int:
     """At most ``watts``, in whole amperes."""
-    step_w = max(1, -(-session.min_w // en.MIN_A))
-    return session.min_w if session.min_w <= watts < session.min_w + step_w else watts // step_w * step_w
+    ampere_w = step_w(session)
+    return session.min_w if session.min_w <= watts < session.min_w + ampere_w else watts // ampere_w * ampere_w

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from evcharge.domain.reasons import Input
-from evcharge.domain.state import Role, SiteConfig, StopCause
+from evcharge.domain.state import Role, Ruled, SiteConfig, StopCause
 from evcharge.energy.model import Plan
 from evcharge.ids import (
     ChargePointId,
@@ -53,6 +53,12 @@ class AdoptPlan(Command, frozen=True):
     """The planner has a new plan."""
 
     plan: Plan
+
+
+class Rule(Command, frozen=True):
+    """The rule table has a new answer."""
+
+    ruling: Ruled
 
 
 class FailPlan(Command, frozen=True):

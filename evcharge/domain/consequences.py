@@ -9,6 +9,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.decide import AnyCommand, OutboxCommand
+from evcharge.domain.demand import roots
 from evcharge.domain.sessions import wake_ms
 from evcharge.domain.state import Role, Session, SessionStatus, Stamp, State, StopCause
 from evcharge.domain.views import SessionView, view_expired, view_session
@@ -133,6 +134,11 @@ def _outbox_applied(event: e.OutboxApplied, state: State, _stamp: Stamp) -> list
 @effects_of.register
 def _capacity_changed(event: e.CapacityChanged, _state: State, _stamp: Stamp) -> list[fx.Effect]:
     return [fx.Dirty(node_id=event.substation_id)]
+
+
+@effects_of.register
+def _ruling_changed(_event: e.RulingChanged, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Dirty(node_id=node_id) for node_id in roots(state)]
 
 
 @effects_of.register

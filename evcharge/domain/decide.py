@@ -22,6 +22,7 @@ AnyCommand = (
     | c.Reallocate
     | c.AdoptPlan
     | c.FailPlan
+    | c.Rule
     | c.PeerReady
     | c.PeerGone
     | c.PeerRejected
@@ -81,6 +82,8 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return reallocate(state, command, stamp)
         case c.AdoptPlan():
             return grid.adopt_plan(state, command)
+        case c.Rule():
+            return [] if command.ruling == state.ruling else [e.RulingChanged(ruling=command.ruling)]
         case c.FailPlan():
             return [e.PlanFailed(cause=command.cause)]
         case c.PeerReady():

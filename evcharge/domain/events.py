@@ -13,7 +13,7 @@ import msgspec
 from evcharge.domain.commands import ConnectorRating
 from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Hold, LimitReason, Role, SiteConfig, StopCause, Ticket
+from evcharge.domain.state import Hold, LimitReason, Role, Ruled, SiteConfig, StopCause, Ticket
 from evcharge.energy.leases import Grant
 from evcharge.energy.model import Plan
 from evcharge.ids import (
@@ -356,6 +356,12 @@ class PlanAdopted(Event, frozen=True):
     plan: Plan
 
 
+class RulingChanged(Event, frozen=True):
+    """The rule table allows each vehicle more or less than before."""
+
+    ruling: Ruled
+
+
 class PlanFailed(Event, frozen=True):
     """There is no new plan; the last one holds until it is too old, then the allocator works alone."""
 
@@ -400,5 +406,6 @@ EVENTS: tuple[type[Event], ...] = (
     CapacityChanged,
     PlanAdopted,
     PlanFailed,
+    RulingChanged,
 )
 """All kinds, for the codec of the log; ``evolve`` is proved total over them."""

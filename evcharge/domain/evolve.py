@@ -29,6 +29,7 @@ from evcharge.domain.state import (
     Stamp,
     State,
     Ticket,
+    Visit,
     above,
 )
 from evcharge.energy.leases import Lease
@@ -39,6 +40,8 @@ from evcharge.units import Millis, MinorUnits, WattHours, Watts
 TICKETS_KEPT = 100
 # Tickets of one driver that wait for being confirmed; one that never confirms gets the older ones by asking.
 UNDELIVERED_KEPT = 100
+# Sessions from which arrivals are expected: two months of a large workplace.
+VISITS_KEPT = 3_000
 # Sources whose failed authentications are remembered at once; beyond it the one seen first is dropped.
 SOURCES_KEPT = 1_024
 # A channel hears its fence before the disk does: what was told when Central died is passed over at the next start. More
@@ -109,6 +112,8 @@ def _configure(state: State, site: SiteConfig) -> None:
             node.capacity_w, node.parent = Watts(0), None
         node.reserved_w = Watts(0)
     state.site = site
+    if not site.rules:
+        state.ruling = None
     for node in list(state.nodes.values()):
         for session_id in node.sessions:
             session = state.sessions[session_id]
@@ -416,6 +421,8 @@ def _ticket_issued(event: e.TicketIssued, state: State, _stamp: Stamp) -> None:
     totals.tickets += 1
     totals.energy_wh = WattHours(totals.energy_wh + ticket.energy_wh)
     totals.amount_minor = MinorUnits(totals.amount_minor + ticket.amount_minor)
+    state.visits.append(Visit(ticket.start_ms, ticket.end_ms - ticket.start_ms, ticket.energy_wh, session.max_w))
+    del state.visits[:-VISITS_KEPT]
     if not ticket.provisional:
         _forget(state, session)
         return
@@ -452,6 +459,11 @@ def _ticket_delivered(event: e.TicketDelivered, state: State, _stamp: Stamp) -> 
 @apply.register
 def _capacity_changed(event: e.CapacityChanged, state: State, _stamp: Stamp) -> None:
     state.nodes[event.substation_id].capacity_w = event.capacity_w
+
+
+@apply.register
+def _ruling_changed(event: e.RulingChanged, state: State, _stamp: Stamp) -> None:
+    state.ruling = event.ruling
 
 
 @apply.register

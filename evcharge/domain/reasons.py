@@ -140,7 +140,7 @@ def sentence(basis: Basis) -> str:
         case Constraint.PLAN:
             said = f"the plan gives {node} {limit} now, shared by {bound.sharing}"
         case Constraint.RULE:
-            said = f"a rule of the site holds {node} at {limit}"
+            said = f"the rule {node} of the site allows each vehicle {limit}"
         case Constraint.NEED:
             said = f"{node} needs no more than {limit} now"
         case Constraint.STEADY:

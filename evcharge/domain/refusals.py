@@ -22,6 +22,7 @@ class RefusalReason(StrEnum):
     UNKNOWN_SESSION = "unknown_session"
     NOT_YOUR_SESSION = "not_your_session"
     UNKNOWN_SUBSTATION = "unknown_substation"
+    READING_OUT_OF_RANGE = "reading_out_of_range"
     CAPACITY_OUT_OF_RANGE = "capacity_out_of_range"
     OUTBOX_GAP = "outbox_gap"
     OVERLOADED = "overloaded"
@@ -45,6 +46,7 @@ _SENTENCES = {
     RefusalReason.UNKNOWN_SESSION: "There is no open session {subject}; `tickets` shows those that ended.",
     RefusalReason.NOT_YOUR_SESSION: "Session {subject} belongs to someone else.",
     RefusalReason.UNKNOWN_SUBSTATION: "There is no substation {subject}.",
+    RefusalReason.READING_OUT_OF_RANGE: "The reading {subject} cannot be true; it was not used.",
     RefusalReason.CAPACITY_OUT_OF_RANGE: "A capacity is between 0 and 1,000,000 kW.",
     RefusalReason.OUTBOX_GAP: "Outbox item {subject} came out of order; send from the number that Central expects.",
     RefusalReason.OVERLOADED: "Central has too much to do right now; try again in a second.",

@@ -13,6 +13,7 @@ import msgspec
 from evcharge.energy.leases import Lease
 from evcharge.energy.model import Plan
 from evcharge.energy.policies import Policy
+from evcharge.energy.rules import ChargingMode, Fault, Rule
 from evcharge.ids import (
     ChargePointId,
     CommandId,
@@ -187,6 +188,8 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long a start is valid, channel clock (SPEC §6)."""
     policy: Policy = Policy.PLAN
     """How power is shared."""
+    rules: bool = False
+    """Whether the rule table limits every session."""
 
     @property
     def default_node(self) -> NodeId:
@@ -311,6 +314,35 @@ class Driver(msgspec.Struct):
     undelivered: dict[TicketId, Ticket] = {}
 
 
+class RuleInput(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A reading that a rule looked at: thousandths of a watt or of a per cent, or why it could not be used."""
+
+    name: str
+    milli: int | None = None
+    age_ms: int | None = None
+    fault: Fault | None = None
+
+
+class Ruled(msgspec.Struct, frozen=True):
+    """What the rule table allows each vehicle, and on which readings."""
+
+    mode: ChargingMode
+    rule: Rule
+    ceiling_w: int
+    wanted_w: int
+    """What the table alone gives; the ceiling is below it on the way up."""
+    inputs: tuple[RuleInput, ...]
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """A session that is over: what lets one expect others."""
+
+    arrival_ms: int
+    stay_ms: int
+    energy_wh: int
+    max_w: int
+
+
 class Node(msgspec.Struct):
     """One limit of the tree: the site, a substation, a feeder. Sums are over all that is below it as well."""
 
@@ -351,6 +383,10 @@ class State(msgspec.Struct):
     nodes: dict[NodeId, Node] = {}
     provisional: dict[SessionId, Ticket] = {}
     """Tickets whose final meter is still awaited; their sessions keep their share of power until then."""
+    ruling: Ruled | None = None
+    """What the rule table allows now; None: nothing was heard yet, or it does not rule here."""
+    visits: list[Visit] = []
+    """The newest ``VISITS_KEPT``, oldest first."""
     plan: Plan | None = None
     """The newest that was adopted; how old it may be is the allocator's to judge."""
     last_fence: Fence = Fence(0)

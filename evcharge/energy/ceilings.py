@@ -6,17 +6,28 @@ A rule is a ceiling of what the allocator may give, never a permission: limits o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from evcharge.energy.allocate import URGENT_LAXITY, laxity
 from evcharge.energy.model import Session
-from evcharge.energy.rules import GRID_PAUSE_PERCENT, Rule, Ruling
+from evcharge.energy.rules import GRID_PAUSE_PERCENT, Rule
 
 # Share of the site's limit that the rules leave to charging: their own pause begins above it, and a pause that
 # charging itself brings about comes and goes for ever.
 SOFT_CAP = GRID_PAUSE_PERCENT / 100
 
 
-def ceilings_w(now_ms: int, sessions: Sequence[Session], ruling: Ruling | None) -> dict[str, float]:
+class Ceiling(Protocol):
+    """What there is to know of a ruling."""
+
+    @property
+    def rule(self) -> Rule: ...
+
+    @property
+    def ceiling_w(self) -> int: ...
+
+
+def ceilings_w(now_ms: int, sessions: Sequence[Session], ruling: Ceiling | None) -> dict[str, float]:
     """Ceiling by session id; nothing for any where there is no ruling.
 
     Who cannot wait any longer has none but its rating, unless the grid is not seen: nothing says then that the grid

@@ -6,6 +6,7 @@ import pytest
 
 from evcharge.domain import events as e
 from evcharge.domain.state import Hold, LinkState, SessionStatus, Shown
+from evcharge.energy.allocate import CALM_MS
 from evcharge.ids import ConnectorNo, NodeId
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
@@ -139,13 +140,14 @@ async def test_a_smaller_capacity_lowers_the_limit_at_once_and_a_larger_one_rais
     operator = await site.operator()
     await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=5_000))
     lower = await engine.next(m.SetLimit)
-    assert (lower.limit_w, lower.reason) == (5_000, "equal_share")
-    assert (await driver.next(m.Update, lambda news: news.limit_w == 5_000)).reason == "equal_share"
+    assert (lower.limit_w, lower.reason) == (4_830, "shared"), "21 whole amperes"
+    assert (await driver.next(m.Update, lambda news: news.limit_w == 4_830)).reason == "shared"
     engine.done(lower)
     await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=1_000))
     paused = await engine.next(m.SetLimit)
     assert (paused.limit_w, paused.reason) == (0, "no_capacity")
     engine.done(paused)
+    site.clock.advance_site(CALM_MS / 1000)
     await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=22_000))
     assert (await engine.next(m.SetLimit)).limit_w == 11_000
 
@@ -157,12 +159,12 @@ async def test_power_is_given_only_when_it_is_free(site: Site) -> None:
     assert (await first.start(await site.charge(driver, "CP-1"))).limit_w == 22_000
     session_id = await site.charge(driver, "CP-2")
     lower = await first.next(m.SetLimit)
-    assert lower.limit_w == 11_000
+    assert lower.limit_w == 10_810
     await second.heard()
     await turns()
     assert not second.got(m.StartSupply)
     first.done(lower)
-    assert (await second.start(session_id)).limit_w == 11_000
+    assert (await second.start(session_id)).limit_w == 11_040
 
 
 async def test_a_start_that_came_too_late_is_sent_again(site: Site) -> None:

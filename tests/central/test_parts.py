@@ -140,9 +140,9 @@ def test_a_frozen_clock_does_not_make_deadlines_spin(monkeypatch: pytest.MonkeyP
 
 async def test_changes_are_gathered() -> None:
     done: list[NodeId] = []
-    alloc = Allocation(done.append, list)
+    alloc = Allocation(done.append, list, lambda node_id: NodeId("a") if node_id == "child of a" else node_id)
     running = asyncio.create_task(alloc.run())
-    for name in ("a", "b", "a", "a"):
+    for name in ("a", "b", "child of a", "a"):
         alloc.dirty(NodeId(name))
     await until(lambda: done)
     assert done == ["a", "b"]
@@ -154,7 +154,7 @@ async def test_changes_are_gathered() -> None:
 async def test_all_are_looked_at_regularly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocation, "REGULAR_S", 0.0)
     done: list[NodeId] = []
-    alloc = Allocation(done.append, lambda: [NodeId("a"), NodeId("b")])
+    alloc = Allocation(done.append, lambda: [NodeId("a"), NodeId("b")], lambda node_id: node_id)
     tasks = [asyncio.create_task(alloc.run()), asyncio.create_task(alloc.renew())]
     await until(lambda: {"a", "b"} <= set(done))
     for task in tasks:

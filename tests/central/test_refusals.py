@@ -134,6 +134,11 @@ async def _not_yours(site: Site, _: pytest.MonkeyPatch) -> None:
     await (await site.driver("ben")).ask(m.EndCharge(id=0, session_id=session_id))
 
 
+@case(RefusalReason.READING_OUT_OF_RANGE)
+async def _reading_out_of_range(site: Site, _: pytest.MonkeyPatch) -> None:
+    await (await site.operator()).ask(m.SensorReading(id=0, name="battery_percent", value=101.0))
+
+
 @case(RefusalReason.UNKNOWN_SUBSTATION)
 async def _unknown_substation(site: Site, _: pytest.MonkeyPatch) -> None:
     await (await site.operator()).ask(m.SetCapacity(id=0, substation_id="moon", capacity_w=1))
@@ -204,7 +209,12 @@ async def test_the_refusal(reason: RefusalReason, site: Site, monkeypatch: pytes
     assert no.value.reason == reason.value
     assert no.value.sentence.endswith(".") and "{" not in no.value.sentence
     assert site.central.failure.done() is False
-    unlogged = (RefusalReason.OVERLOADED, RefusalReason.DRAINING, RefusalReason.DISK_LOW)
+    unlogged = (
+        RefusalReason.OVERLOADED,
+        RefusalReason.DRAINING,
+        RefusalReason.DISK_LOW,
+        RefusalReason.READING_OUT_OF_RANGE,
+    )
     logged = {it.reason for it in site.logged(e.ChargeRefused)} | {it.reason for it in site.logged(e.RequestRefused)}
     assert (reason in logged) == (reason not in unlogged)
 

@@ -88,6 +88,7 @@ TABLE: dict[type[e.Event], tuple[list, list[type[fx.Effect]]]] = {
     e.CapacityChanged: ([site()], [fx.Dirty]),
     e.PlanAdopted: ([site()], [fx.Dirty]),
     e.PlanFailed: ([], []),
+    e.RulingChanged: ([site()], [fx.Dirty]),
 }
 
 

@@ -10,6 +10,10 @@ from evcharge.central.engine import CENTRAL, Engine
 from evcharge.central.inbound import Inbound
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
+from evcharge.central.planning import Planning
+from evcharge.central.sensors import Sensors
+from evcharge.central.site_file import EnergyEntry
+from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
@@ -89,7 +93,12 @@ class Bench:
         self.engine = Engine(self.state, self.log, self.clock, self.outbound.release, self.failures.append, loop=loop)
         self.outbound.attach(self.engine)
         questions = Questions(self.engine, self.directory, self.telemetry, self.clock)
-        self.inbound = Inbound(self.engine, self.outbound, questions, self.telemetry, self.clock, entropy=seeded(1))
+        self.sensors = Sensors(self.clock)
+        planning = Planning(lambda: self.state, self.sensors, EnergyEntry(), self.clock, self.execute)
+        surroundings = Surroundings(self.engine, self.sensors, planning, self.dirty.append)
+        self.inbound = Inbound(
+            self.engine, self.outbound, questions, self.telemetry, surroundings, self.clock, entropy=seeded(1)
+        )
         self.fence = 0
         north, south = NodeId("north"), NodeId("south")
         self.execute(

@@ -11,6 +11,8 @@ from evcharge.domain.state import (
     LimitReason,
     NodeConfig,
     Role,
+    Ruled,
+    RuleInput,
     SessionStatus,
     SiteConfig,
     StopCause,
@@ -20,6 +22,7 @@ from evcharge.domain.state import (
 from evcharge.energy.leases import Grant
 from evcharge.energy.model import Plan
 from evcharge.energy.policies import Policy
+from evcharge.energy.rules import ChargingMode, Fault, Rule
 from evcharge.ids import (
     ChargePointId,
     CommandId,
@@ -63,6 +66,7 @@ SAMPLES: tuple[e.Event, ...] = (
             nodes={NodeId("zoo"): NodeConfig(parent=MAIN, base_w=Watts(500), phase_w=(Watts(1), Watts(2), Watts(3)))},
             phases={CP: (0, 2)},
             policy=Policy.SLLF,
+            rules=True,
             tariff=Tariff(price_e4=PriceE4(3_150), currency="CHF", co2_g_per_kwh=99),
             authorization_ms=61_000,
             settle_ms=86_000_000,
@@ -182,4 +186,13 @@ SAMPLES: tuple[e.Event, ...] = (
         )
     ),
     e.PlanFailed(cause="time limit reached"),
+    e.RulingChanged(
+        ruling=Ruled(
+            mode=ChargingMode.NORMAL,
+            rule=Rule.SOLAR_MEDIUM,
+            ceiling_w=8_000,
+            wanted_w=11_000,
+            inputs=(RuleInput(name="solar_w", milli=40_000_000, age_ms=20), RuleInput(name="x", fault=Fault.MISSING)),
+        )
+    ),
 )

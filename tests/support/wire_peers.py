@@ -151,7 +151,7 @@ class EnginePeer(WirePeer):
         super().__init__(site, credential, outbox_epoch=outbox_epoch, **client)
         self.n = 0
 
-    async def boot(self, connectors: int = 1, min_w: int = 1_400, max_w: int = 11_000) -> None:
+    async def boot(self, connectors: int = 1, min_w: int = 1_380, max_w: int = 11_000) -> None:
         """Introduce itself and wait for the answer."""
         ratings = [m.ConnectorInfo(connector=no, min_w=min_w, max_w=max_w) for no in range(1, connectors + 1)]
         await self.ask(m.Boot(connectors=ratings, model="test"))

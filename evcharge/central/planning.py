@@ -1,0 +1,202 @@
+"""The planner beside the loop: gathers what there is to know, works in a thread, hands the plan to the engine.
+
+A plan that is late or fails says so once; the one before holds until it is too old, and then the allocator goes on
+alone. Nothing waits for a plan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from evcharge.central.sensors import BASE, BATTERY, SLOTS, SOLAR, STEP_MS, Sensors
+from evcharge.central.site_file import EnergyEntry
+from evcharge.domain import commands as c
+from evcharge.domain.decide import AnyCommand
+from evcharge.domain.demand import demand_of, planned_nodes, roots
+from evcharge.domain.state import RUNNING, State, Visit
+from evcharge.energy.arrivals import ArrivalsPrior, Past
+from evcharge.energy.forecast import forecast
+from evcharge.energy.model import Battery, Expected, Node, Plan, Series, Session, Signals
+from evcharge.energy.policies import Policy, plan
+from evcharge.ids import NodeId
+from evcharge.net.clock import Clock
+from evcharge.units import MS_PER_HOUR
+
+log = structlog.get_logger()
+
+# How often there is a new plan, s of site time, and the least between two, s of wall time: an hour of prices does not
+# change by the minute, and one vehicle more or less is the allocator's business.
+EVERY_S = 300.0
+LEAST_S = 2.0
+# After a plan, so many times its duration without another: a large site that changes all the time must not plan all
+# the time.
+REST = 9.0
+# How far a plan looks for prices and the sun, quarters of an hour: a day and the longest horizon's rest.
+AHEAD = 112
+# A day of quarters: what the sun does today, it did yesterday at this hour.
+SEASON = 96
+# Days of visits without which nobody is expected: a week, so that each hour of it was seen once.
+LEAST_DAYS = 7
+# A pseudo-session of fewer Wh is not worth a row.
+LEAST_EXPECTED_WH = 500
+
+
+class Question(NamedTuple):
+    """All that a plan is made from: copies, so that a thread may read them."""
+
+    now_ms: int
+    sessions: Sequence[Session]
+    nodes: Sequence[Node]
+    signals: Signals
+    histories: dict[str, list[float | None]]
+    visits: Sequence[Visit]
+
+
+class Planning:
+    """Makes a plan every now and then, and soon after sessions, limits or forecasts changed."""
+
+    def __init__(
+        self,
+        state: Callable[[], State],
+        sensors: Sensors,
+        energy: EnergyEntry,
+        clock: Clock,
+        execute: Callable[[AnyCommand], None],
+    ) -> None:
+        self._state, self._sensors, self._energy, self._clock = state, sensors, energy, clock
+        self._execute = execute
+        self._forecasts: dict[str, Series] = {}
+        self._foretold = 0
+        self._failure: str | None = None
+
+    def foretell(self, name: str, series: Series) -> None:
+        """A forecast from outside replaces our own."""
+        self._forecasts[name] = series
+        self._foretold += 1
+
+    async def run(self) -> None:
+        """For ever; the owner cancels it."""
+        if self._state().site.policy is not Policy.PLAN:
+            return
+        seen: object = None
+        due_s = self._clock.monotonic()
+        while True:
+            await asyncio.sleep(LEAST_S)
+            began_s, now = self._clock.monotonic(), self._signature()
+            if now == seen and began_s < due_s:
+                continue
+            seen, due_s = now, began_s + EVERY_S / self._clock.speed
+            for root in roots(self._state()):
+                await self._plan(root)
+            await asyncio.sleep(REST * (self._clock.monotonic() - began_s))
+
+    def _signature(self) -> object:
+        """Changes when a plan should know of something."""
+        state = self._state()
+        capacities = tuple(node.capacity_w for node in state.nodes.values())
+        return state.totals.started, state.totals.tickets, capacities, self._foretold
+
+    async def _plan(self, root: NodeId) -> None:
+        question = self._question(root)
+        if not question.sessions:
+            return
+        try:
+            made = await asyncio.to_thread(answer, question, self._energy)
+        except Exception as error:  # noqa: BLE001
+            # Whatever is wrong with a plan, cars charge without one.
+            self._fail(f"{type(error).__name__}: {error}")
+            return
+        self._failure = None
+        if made is not None:
+            self._execute(c.AdoptPlan(plan=made))
+
+    def _fail(self, cause: str) -> None:
+        """Said once, until a plan succeeds again: the log is no place for a sentence every five minutes."""
+        if cause != self._failure:
+            log.warning("plan.failed", cause=cause)
+            self._execute(c.FailPlan(cause=cause[:200]))
+        self._failure = cause
+
+    def _question(self, root: NodeId) -> Question:
+        state, now_ms = self._state(), self._clock.site_ms()
+        measured_w = self._sensors.measured_w()
+        nodes = planned_nodes(state, root, measured_w)
+        inside = {node.id for node in nodes}
+        sessions = [
+            demand_of(state, session)
+            for session in state.sessions.values()
+            if session.node_id in inside and session.status in RUNNING and session.stop is None
+        ]
+        energy = self._energy
+        co2 = state.site.tariff.co2_g_per_kwh / 1000
+        signals = Signals(
+            price=self._forecasts.get("price") or energy.prices().series(now_ms, STEP_MS, AHEAD, energy.offset),
+            co2=self._forecasts.get("co2") or Series(now_ms, STEP_MS, (co2,)),
+            pv=self._forecasts.get("solar_w"),
+            base=self._forecasts.get("base_w"),
+            export_price=energy.export_per_kwh,
+            demand_charge=energy.demand_charge_per_kw,
+            co2_price=energy.co2_per_tonne / 1000,
+            battery=self._battery(),
+        )
+        histories = {
+            "pv": self._sensors.history(SOLAR, None, now_ms),
+            "base": self._sensors.history(BASE, root, now_ms),
+        }
+        return Question(now_ms, sessions, nodes, signals, histories, tuple(state.visits))
+
+    def _battery(self) -> Battery | None:
+        entry, percent = self._energy.battery, self._sensors.newest(BATTERY, None)
+        if entry is None or percent is None:
+            return None
+        return Battery(
+            capacity_wh=round(entry.capacity_kwh * 1000),
+            soc_wh=round(entry.capacity_kwh * percent * 10),
+            max_charge_w=round(entry.charge_kw * 1000),
+            max_discharge_w=round(entry.discharge_kw * 1000),
+            min_soc_wh=round(entry.capacity_kwh * entry.least_percent * 10),
+        )
+
+
+def answer(question: Question, energy: EnergyEntry) -> Plan | None:
+    """In a thread: own forecasts where there are none from outside, then the plan. Raises SolverFailed, BadTree."""
+    now_ms, signals = question.now_ms, question.signals
+    for name, values in question.histories.items():
+        if values and getattr(signals, name) is None:
+            steps = forecast(values, AHEAD, SEASON, window=SLOTS)
+            start_ms = now_ms - now_ms % STEP_MS
+            series = Series(start_ms, STEP_MS, tuple(step.value or 0.0 for step in steps))
+            signals = msgspec.structs.replace(signals, **{name: series})
+    expected = expected_arrivals(question.visits, now_ms, energy)
+    signals = msgspec.structs.replace(signals, expected=expected)
+    return plan(Policy.PLAN, now_ms, question.sessions, question.nodes, signals)
+
+
+def expected_arrivals(visits: Sequence[Visit], now_ms: int, energy: EnergyEntry) -> tuple[Expected, ...]:
+    """Who comes in the next hours, one pseudo-session an hour, from the visits so far; nobody before a week is seen."""
+    if not visits or now_ms - visits[0].arrival_ms < LEAST_DAYS * 24 * MS_PER_HOUR:
+        return ()
+    past = [Past(visit.arrival_ms, visit.stay_ms, visit.energy_wh) for visit in visits]
+    prior = ArrivalsPrior(past, visits[0].arrival_ms, now_ms, energy.offset)
+    most_w = max(visit.max_w for visit in visits)
+    found = []
+    first_ms = now_ms - now_ms % MS_PER_HOUR
+    for hour in range(1, AHEAD // 4):
+        arrival_ms = first_ms + hour * MS_PER_HOUR
+        coming = prior.at(arrival_ms)
+        need_wh = round(coming.per_hour * coming.energy_wh)
+        if need_wh >= LEAST_EXPECTED_WH:
+            found.append(
+                Expected(
+                    arrival_ms=arrival_ms,
+                    departure_ms=arrival_ms + round(coming.stay_ms),
+                    need_wh=need_wh,
+                    max_w=round(max(1.0, coming.per_hour) * most_w),
+                )
+            )
+    return tuple(found)

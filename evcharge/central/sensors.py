@@ -1,0 +1,117 @@
+"""Readings of the site's sensors: newest values with their age, and what they were over the last days.
+
+Live telemetry: not in the state and not in the log by itself. What is decided on it carries the ages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from evcharge.domain.reasons import Input
+from evcharge.energy.forecast import History
+from evcharge.energy.rules import Reading, Readings
+from evcharge.ids import NodeId
+from evcharge.net.clock import Clock
+
+# A base-load meter that says nothing for this long counts as the most that it ever showed, seconds (energy.md, L0).
+STALE_S: Final = 10.0
+# Slots of the history: quarters, as prices and bills have them, over eight days: a week, and the day before it.
+STEP_MS: Final = 900_000
+SLOTS: Final = 8 * 96
+# Largest power that is believed, W: 1 GW, as for capacities.
+MAX_READING_W: Final = 1e9
+
+BASE, SOLAR, GRID, BATTERY = "base_w", "solar_w", "grid_percent", "battery_percent"
+# The range of what each sensor may say.
+RANGES: Final = {
+    BASE: (0.0, MAX_READING_W),
+    SOLAR: (0.0, MAX_READING_W),
+    GRID: (0.0, 1_000.0),
+    BATTERY: (0.0, 100.0),
+}
+
+
+class _Newest(NamedTuple):
+    value: float
+    at_ms: int
+    """Site time, as the sensor says."""
+    heard_s: float
+    """Monotonic."""
+    most: float
+    """The largest value since Central started."""
+
+
+class Sensors:
+    """What was heard, by name and node. Bounded by the nodes that there are: the caller checks that it is one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._newest: dict[tuple[str, NodeId | None], _Newest] = {}
+        self._histories: dict[tuple[str, NodeId | None], History] = {}
+
+    def heard(self, name: str, node_id: NodeId | None, value: float, at_ms: int | None) -> bool:
+        """A reading; False: out of range, and nothing was changed."""
+        least, most = RANGES[name]
+        if not least <= value <= most:
+            return False
+        key = (name, node_id)
+        before = self._newest.get(key)
+        highest = value if before is None else max(value, before.most)
+        at_ms = self._clock.site_ms() if at_ms is None else at_ms
+        self._newest[key] = _Newest(value, at_ms, self._clock.monotonic(), highest)
+        history = self._histories.setdefault(key, History(STEP_MS, SLOTS))
+        history.observe(at_ms, value)
+        return True
+
+    def measured_w(self) -> dict[NodeId, int]:
+        """The base load by node, rounded up; for a meter that went silent the most that it ever showed."""
+        return {
+            node_id: -int(-(newest.most if self._stale(newest) else newest.value) // 1)
+            for node_id, newest in self._of(BASE)
+        }
+
+    def inputs(self) -> tuple[Input, ...]:
+        """How old the base readings are; one that is stale says so."""
+        return tuple(
+            Input(f"{'silent ' if self._stale(newest) else ''}base load of {node_id}", self._age_ms(newest))
+            for node_id, newest in self._of(BASE)
+        )
+
+    def readings(self) -> Readings:
+        """What the rules look at."""
+        return Readings(
+            solar_w=self._reading(SOLAR), battery_percent=self._reading(BATTERY), grid_percent=self._reading(GRID)
+        )
+
+    def history(self, name: str, node_id: NodeId | None, now_ms: int) -> list[float | None]:
+        """Means of the last quarters, oldest first; empty: it was never heard."""
+        history = self._histories.get((name, node_id))
+        return [] if history is None else history.values(now_ms)
+
+    def newest(self, name: str, node_id: NodeId | None) -> float | None:
+        """The newest value, however old."""
+        found = self._newest.get((name, node_id))
+        return None if found is None else found.value
+
+    def ages(self) -> dict[str, int]:
+        """How old each newest reading is, ms."""
+        return {
+            name if node_id is None else f"{name} of {node_id}": self._age_ms(newest)
+            for (name, node_id), newest in self._newest.items()
+        }
+
+    def _of(self, name: str) -> Iterator[tuple[NodeId, _Newest]]:
+        for (each, node_id), newest in self._newest.items():
+            if each == name and node_id is not None:
+                yield node_id, newest
+
+    def _reading(self, name: str) -> Reading | None:
+        newest = self._newest.get((name, None))
+        return None if newest is None else Reading(newest.value, newest.at_ms)
+
+    def _stale(self, newest: _Newest) -> bool:
+        return self._clock.monotonic() - newest.heard_s > STALE_S
+
+    def _age_ms(self, newest: _Newest) -> int:
+        return int((self._clock.monotonic() - newest.heard_s) * 1000)
