@@ -164,7 +164,7 @@ def test_why_a_charge_point_refused(tmp_path: Path) -> None:
     recalled.journal.close()
     told = run("why", tmp_path / "log", OTHER).stdout
     assert "ben was refused: The substation of cp-2 cannot serve one more vehicle now" in told
-    assert "(main has 2 kW, 1.4 kW of it taken: the smallest current does not fit)" in told
+    assert "(main has 2 kW, 1.38 kW of it taken: the smallest current does not fit)" in told
     assert "cp-2 connected" in told and "anna" not in told
 
 

@@ -87,7 +87,7 @@ class Day(Site):
         """Events → the hash of the state behind so many."""
         self.digest: Digest | None = None
         self._digested: State | None = None
-        super().__init__(self.rng.choice((6_000, 16_000, 90_000)), self.rng.choice((3, 3, 5, 12)))
+        super().__init__(None, self.rng.choice((6_000, 16_000, 90_000)), self.rng.choice((3, 3, 5, 12)))
 
     def stamp(self, actor: str = "central", source: str = "") -> Stamp:
         return super().stamp(actor, source or self.source)
