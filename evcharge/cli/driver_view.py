@@ -34,9 +34,16 @@ TICKET_HEADS = ("end", "charge point", "energy", "amount", "time", "how")
 
 # Why the power is what it is, for people.
 REASONS = {
-    "equal_share": "limited: the substation's capacity is shared equally",
+    "shared": "limited: shared with the others who charge there",
     "connector_rating": "full power of the connector",
-    "no_capacity": "paused: the substation has no power to spare",
+    "no_capacity": "paused: it waits for its turn, there is not enough for all",
+    "waiting_for_others": "limited: more as soon as others have confirmed less",
+    "plan": "limited: the plan leaves power for later, or for others",
+    "rule": "limited by a rule of the site (grid, sun, battery)",
+    "need": "all that the vehicle still needs",
+    "steady": "limited: there is more, and it comes within a minute",
+    "ramp": "on its way up",
+    "equal_share": "limited: the substation's capacity is shared equally",
 }
 STATES = {
     "AUTHORIZED": "authorized, waiting for the vehicle and for power",

@@ -84,7 +84,7 @@ class StoreCentral:
                 limit_w=7_360,
                 expires_ms=clock_ms + 3_600_000,
                 fallback_w=1_380,
-                reason="equal_share",
+                reason="shared",
                 valid_until_ms=clock_ms + 10_000,
             )
         )

@@ -129,7 +129,7 @@ class Bench:
                 limit_w=7_200,
                 expires_ms=channel.channel_ms() + 10**8,
                 fallback_w=1_380,
-                reason="equal_share",
+                reason="shared",
                 valid_until_ms=channel.channel_ms() + 10_000,
             )
         )

@@ -26,7 +26,7 @@ def point(name: str, state: str = "ACTIVATED", **connector: object) -> ChargePoi
     return ChargePointView(cp_id=name, state=state, connectors=[ConnectorView(**{**base, **connector})])  # type: ignore[arg-type]  # a table of keywords
 
 
-CHARGING = point("B", "SUPPLYING", session_id="s1", power_w=6600, limit_w=7000, energy_wh=1500, reason="equal_share")
+CHARGING = point("B", "SUPPLYING", session_id="s1", power_w=6600, limit_w=7000, energy_wh=1500, reason="shared")
 # Its session is over; the energy it shows is in a ticket already.
 FREE = point("A", energy_wh=9000)
 SNAPSHOT = Snapshot(

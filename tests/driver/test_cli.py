@@ -123,7 +123,7 @@ def test_charge_and_wait_until_the_ticket(thread: InThread, central: FakeCentral
     assert "authorized at CP-1 #1, session " in result.stdout
     assert "charging  0.600 kWh" in result.stdout
     assert "limit 7.00 kW" in result.stdout
-    assert "the substation's capacity is shared equally" in result.stdout
+    assert "shared with the others who charge there" in result.stdout
     assert "7.500 kWh at CP-1 for 2.25 EUR in 1:00:00, completed (target reached)" in ticket
     request = central.got(m.ChargeRequest)[0]
     assert request.energy_wh == 7500

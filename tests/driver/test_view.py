@@ -35,7 +35,7 @@ SESSION = m.SessionView(
     energy_wh=2000,
     power_w=6900,
     limit_w=7400,
-    reason="equal_share",
+    reason="shared",
     amount_minor=60,
     currency="EUR",
 )
@@ -70,7 +70,7 @@ def test_the_picture_shows_energy_power_cost_and_why_the_power_is_limited() -> N
     shown = out.getvalue()
     for words in ("CP-1 #2", "charging", "2.000 kWh of 8.000 kWh", "25 %", "6.90 kW", "limit 7.40 kW", "0.60 EUR"):
         assert words in shown
-    assert "the substation's capacity is shared equally" in shown
+    assert "shared with the others who charge there" in shown
     screen, out = console()
     waiting = msgspec.structs.replace(SESSION, state="AUTHORIZED", requested_wh=None, limit_w=None, expires_ms=5)
     screen.print(picture(waiting, "connection to Central lost"))
@@ -154,7 +154,7 @@ def test_words_for_people() -> None:
         "0.00",
     )
     assert duration(3723) == "1:02:03"
-    assert power_text(SESSION).endswith("limited: the substation's capacity is shared equally")
+    assert power_text(SESSION).endswith("limited: shared with the others who charge there")
     assert power_text(msgspec.structs.replace(SESSION, limit_w=None, reason="new_reason")) == "6.90 kW, new_reason"
     assert state_text(msgspec.structs.replace(SESSION, state="NEW")) == "new"
     assert "adjusted by +5, -3 Wh" in ticket_text(msgspec.structs.replace(TICKET, adjustments=[5, -3]))

@@ -107,7 +107,7 @@ class FakeCentral:
         return session
 
     def start(self, session_id: str, power_w: int = 7000) -> m.SessionView:
-        return self.update(session_id, state="SUPPLYING", power_w=power_w, limit_w=power_w, reason="equal_share")
+        return self.update(session_id, state="SUPPLYING", power_w=power_w, limit_w=power_w, reason="shared")
 
     def expire(self, session_id: str) -> None:
         self.update(session_id, state="EXPIRED", reason="expired")

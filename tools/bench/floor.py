@@ -256,7 +256,7 @@ class Link(asyncio.Protocol):
             limit_w=11_040,
             expires_ms=now_ms + LEASE_MS,
             fallback_w=4_140,
-            reason="equal_share",
+            reason="shared",
             valid_until_ms=now_ms + LEASE_MS,
         )
         self.say(order)
