@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evcharge.central import allocation, deadlines, registry, service
+from evcharge.central import allocation, deadlines, planning, registry, service
 from tests.support.central import Site
 
 
@@ -15,6 +15,7 @@ from tests.support.central import Site
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Central gathers, looks and asks again at once: nothing in these tests depends on how long that takes."""
     monkeypatch.setattr(allocation, "GATHER_S", 0.0)
+    monkeypatch.setattr(planning, "LEAST_S", 0.01)
     monkeypatch.setattr(deadlines, "_MAX_SLEEP_S", 0.005)
     monkeypatch.setattr(registry, "RETRY_S", 0.005)
     monkeypatch.setattr(service, "FLUSH_S", 0.005)

@@ -10,8 +10,11 @@ import pytest
 from yarl import URL
 
 from evcharge.central.registry import BadBootstrap, RegistryAccess, read_bootstrap
-from evcharge.central.settings import Settings, site_of
+from evcharge.central.settings import Settings, energy_of, site_of
 from evcharge.central.site_file import BadSite
+from evcharge.domain.state import NodeConfig
+from evcharge.ids import NodeId
+from evcharge.units import Watts
 from protocol.credentials import Role, b64url
 from tests.support.wire import CENTRAL, credential
 
@@ -215,3 +218,102 @@ def test_a_central_json_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_token_is_not_in_a_repr() -> None:
     assert "evs" not in repr(RegistryAccess(URL("http://x"), b"", "evs"))
+
+
+# --- the tree ---------------------------------------------------------------------------------------------------------
+
+TREE = """
+[site]
+capacity_kw = 250
+base_kw = 30
+
+[substations.north]
+capacity_kw = 100
+charge_points = ["CP-1"]
+
+[substations.north.feeders.row-a]
+capacity_kw = 40
+phase_a = [63, 63, 32.5]
+charge_points = ["CP-3"]
+
+[substations.south]
+capacity_kw = 150
+
+[charge_points.CP-3]
+phases = [2]
+
+[energy]
+time_zone = "Europe/Berlin"
+price_per_kwh = 0.14
+rules = true
+periods = [{ days = ["mon"], from = "16:00", until = "21:00", price_per_kwh = 0.31 }]
+"""
+
+
+def test_a_site_file_with_a_tree(tmp_path: Path) -> None:
+    values = site_file(tmp_path, TREE)
+    site = site_of(values, 1.0)
+    assert site.capacities == {"site": 250_000, "north": 100_000, "row-a": 40_000, "south": 150_000}
+    assert site.nodes == {
+        "site": NodeConfig(base_w=Watts(30_000)),
+        "north": NodeConfig(parent=NodeId("site")),
+        "row-a": NodeConfig(parent=NodeId("north"), phase_w=(Watts(14_490), Watts(14_490), Watts(7_475))),
+        "south": NodeConfig(parent=NodeId("site")),
+    }
+    assert site.assignments == {"CP-1": "north", "CP-3": "row-a"}
+    assert site.phases == {"CP-3": (1,)}
+    assert site.default_node == "row-a", "the first that has none below it"
+    assert (site.rules, site.policy) == (True, "plan")
+    energy = energy_of(values)
+    assert energy.offset(1_763_683_200_000) == 3_600_000
+    monday_evening_ms = 1_763_992_800_000 + 3 * 3_600_000
+    assert energy.prices().at(monday_evening_ms, energy.offset) == 0.31
+
+
+def test_the_policy_of_the_rules_has_the_rules(tmp_path: Path) -> None:
+    assert site_of(settings(tmp_path, policy="rules"), 1.0).rules
+    assert not site_of(settings(tmp_path, policy="sllf"), 1.0).rules
+    with pytest.raises(BadSite, match=r"--policy has to be one of rules, equal, .* not magic\."):
+        site_of(settings(tmp_path, policy="magic"), 1.0)
+
+
+SUB = "[substations.a]\ncapacity_kw = 10\n"
+BAD_TREES = {
+    "same name": (
+        SUB + "[substations.b]\ncapacity_kw = 1\n[substations.b.feeders.a]\ncapacity_kw = 1\n",
+        "two nodes are called a",
+    ),
+    "too deep": (
+        SUB + "[substations.a.feeders.b]\ncapacity_kw = 1\n[substations.a.feeders.b.feeders.c]\ncapacity_kw = 1\n",
+        "feeds connectors only",
+    ),
+    "base": ("[substations.a]\ncapacity_kw = 10\nbase_kw = 11\n", "base_kw has to be from 0 to capacity_kw"),
+    "fuse": ("[substations.a]\ncapacity_kw = 10\nphase_a = [16, 16, 0]\n", "three currents above 0"),
+    "volts": ("[substations.a]\ncapacity_kw = 10\nvolts = 0\n", "volts has to be above 0"),
+    "phases": (SUB + "[charge_points.X]\nphases = [1, 4]\n", "phases are 1, 2 and 3"),
+    "phases twice": (SUB + "[charge_points.X]\nphases = [1, 1]\n", "each at most once"),
+    "zone": (SUB + '[energy]\ntime_zone = "Europe/Atlantis"\n', "energy: .*Atlantis"),
+    "price": (SUB + "[energy]\nprice_per_kwh = 101\n", "energy: a price per kWh has to be from -100 to 100"),
+    "demand": (SUB + "[energy]\ndemand_charge_per_kw = -1\n", "demand_charge_per_kw has to be from 0"),
+    "time": (
+        SUB + '[energy]\nperiods = [{ from = "7", until = "08:00", price_per_kwh = 1 }]\n',
+        "written 07:30, not 7",
+    ),
+    "day": (
+        SUB + '[energy]\nperiods = [{ from = "07:00", until = "08:00", price_per_kwh = 1, days = ["x"] }]\n',
+        "a day is one of",
+    ),
+    "battery": (
+        SUB + "[energy.battery]\ncapacity_kwh = 0\ncharge_kw = 1\ndischarge_kw = 1\n",
+        "battery: a capacity above 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TREES)
+def test_a_mistake_in_the_tree_is_one_sentence(kind: str, tmp_path: Path) -> None:
+    text, expected = BAD_TREES[kind]
+    values = site_file(tmp_path, text)
+    with pytest.raises(BadSite, match=expected) as error:
+        site_of(values, 1.0)
+    assert "site.toml" in sentence(error)

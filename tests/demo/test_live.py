@@ -86,7 +86,7 @@ def test_the_table_shows_charging_points_first_and_no_more_than_fit(height: int,
     text = out.getvalue()
     assert ("… and 1 more" in text) is more
     assert text.index(" B ") < text.index(" A ")
-    for part in ("Fri 14:05", "6.6 of 80 kW", "equal share", "10.5 kWh", "1 new_state", "3 authorized", "2.70", "demo"):
+    for part in ("Fri 14:05", "6.6 of 80 kW", "shared", "10.5 kWh", "1 new_state", "3 authorized", "2.70", "demo"):
         assert part in text
 
 

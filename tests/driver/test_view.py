@@ -119,7 +119,7 @@ def test_plain_lines_only_for_changes(capsys: pytest.CaptureFixture[str]) -> Non
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert "paused" in lines[2]
-    assert "no power to spare" in lines[2]
+    assert "it waits for its turn" in lines[2]
     assert lines[3].startswith("connection to Central lost (gone)")
 
 

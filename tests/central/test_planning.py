@@ -1,0 +1,169 @@
+"""The planner beside the loop: what it asks, what it hands over, and that nothing waits for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from evcharge.central import planning
+from evcharge.central.planning import Planning, Question, answer, expected_arrivals
+from evcharge.central.sensors import BATTERY, SOLAR, STEP_MS, Sensors
+from evcharge.central.site_file import BatteryEntry, EnergyEntry, PeriodEntry
+from evcharge.domain import commands as c
+from evcharge.domain import events as e
+from evcharge.domain.decide import AnyCommand
+from evcharge.domain.state import Visit
+from evcharge.energy.model import Series, Signals
+from evcharge.energy.policies import Policy
+from evcharge.ids import NodeId
+from evcharge.units import MS_PER_HOUR
+from protocol import messages as m
+from tests.support.central import Site
+from tests.support.clock import ManualClock
+from tests.support.scenario import Scenario, charging, connected, site
+from tests.support.wire_peers import until
+
+MAIN = NodeId("main")
+
+
+class Rig:
+    """A planner over a scenario's state; what it says is carried out there."""
+
+    def __init__(self, scenario: Scenario, energy: EnergyEntry | None = None) -> None:
+        self.scenario = scenario
+        self.clock = ManualClock(utc_ms=scenario.at_ms)
+        self.sensors = Sensors(self.clock)
+        self.said: list[AnyCommand] = []
+        self.planning = Planning(
+            lambda: scenario.state, self.sensors, energy or EnergyEntry(), self.clock, self.said.append
+        )
+
+    def question(self) -> Question:
+        return self.planning._question(MAIN)
+
+
+def one() -> Scenario:
+    scenario = Scenario().given(site(9_200), *connected())
+    depart_ms = scenario.at_ms + 10 * MS_PER_HOUR
+    scenario.given(*charging())
+    scenario.session().depart_by_ms = depart_ms  # type: ignore[assignment]
+    scenario.session().requested_wh = 9_000  # type: ignore[assignment]
+    return scenario
+
+
+def dear_now(scenario: Scenario) -> EnergyEntry:
+    """Power is dear for the next two hours, by the clock of UTC."""
+    minute = scenario.at_ms // 60_000 % 1_440
+    begin, until_ = minute - 1, minute + 120
+    text = [f"{at % 1_440 // 60:02}:{at % 60:02}" for at in (begin, until_)]
+    return EnergyEntry(price_per_kwh=0.1, periods=[PeriodEntry(begin=text[0], until=text[1], price_per_kwh=0.5)])
+
+
+def test_a_plan_waits_for_cheap_power() -> None:
+    scenario = one()
+    rig = Rig(scenario, dear_now(scenario))
+    made = answer(rig.question(), dear_now(scenario))
+    assert made is not None
+    assert made.target_at(MAIN, scenario.at_ms) == 0
+    assert (made.target_at(MAIN, scenario.at_ms + 3 * MS_PER_HOUR) or 0) > 0
+
+
+def test_a_forecast_from_outside_replaces_our_own() -> None:
+    scenario = one()
+    rig = Rig(scenario, dear_now(scenario))
+    before = rig.planning._signature()
+    rig.planning.foretell("price", Series(scenario.at_ms, STEP_MS, (0.1,)))
+    assert rig.planning._signature() != before, "a new forecast is a reason to plan"
+    made = answer(rig.question(), EnergyEntry())
+    assert made is not None
+    assert (made.target_at(MAIN, scenario.at_ms) or 0) > 0, "between equal prices the earlier is better"
+
+
+def test_the_sun_of_yesterday_is_expected_today() -> None:
+    rig = Rig(one())
+    begin_ms = rig.scenario.at_ms - rig.scenario.at_ms % STEP_MS - 3 * 96 * STEP_MS
+    for slot in range(3 * 96):
+        shines = 40 <= slot % 96 < 60
+        rig.sensors.heard(SOLAR, None, 5_000.0 if shines else 0.0, begin_ms + slot * STEP_MS)
+    question = rig.question()
+    assert len([value for value in question.histories["pv"] if value is not None]) == 3 * 96
+    seen: list[Signals] = []
+
+    def spy(_policy: Policy, _now: int, _sessions: object, _nodes: object, signals: Signals) -> None:
+        seen.append(signals)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "plan", spy)
+        answer(question, EnergyEntry())
+    assert seen[0].pv is not None
+    assert set(seen[0].pv.values) == {0.0, 5_000.0}
+
+
+def test_the_battery_is_what_its_sensor_says() -> None:
+    entry = BatteryEntry(capacity_kwh=40, charge_kw=10, discharge_kw=8, least_percent=20)
+    rig = Rig(one(), EnergyEntry(battery=entry))
+    assert rig.question().signals.battery is None, "its level was never heard"
+    rig.sensors.heard(BATTERY, None, 55.0, None)
+    battery = rig.question().signals.battery
+    assert battery is not None
+    assert (battery.soc_wh, battery.capacity_wh, battery.min_soc_wh) == (22_000, 40_000, 8_000)
+    assert (battery.max_charge_w, battery.max_discharge_w) == (10_000, 8_000)
+
+
+def test_nobody_is_expected_before_a_week_was_seen() -> None:
+    now_ms = 1_763_683_200_000
+    day = 24 * MS_PER_HOUR
+    visits = [Visit(now_ms - k * day + MS_PER_HOUR, 4 * MS_PER_HOUR, 9_000, 7_000) for k in range(14, 0, -1)]
+    assert expected_arrivals(visits[-6:], now_ms, EnergyEntry()) == ()
+    found = expected_arrivals(visits, now_ms, EnergyEntry())
+    assert [each.arrival_ms for each in found] == [now_ms + MS_PER_HOUR, now_ms + 25 * MS_PER_HOUR]
+    assert all(abs(each.need_wh - 9_000) <= 700 for each in found)
+    assert all(each.departure_ms - each.arrival_ms == 4 * MS_PER_HOUR for each in found)
+        abs(each.need_wh - 9_000) <= 700 and each.departure_ms - each.arrival_ms == 4 * MS_PER_HOUR for each in found
+    )
+
+
+async def test_what_fails_is_said_once_until_it_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(one())
+
+    def broken(*_: object) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "answer", broken)
+        await rig.planning._plan(MAIN)
+        await rig.planning._plan(MAIN)
+    assert rig.said == [c.FailPlan(cause="MemoryError: no room")]
+    await rig.planning._plan(MAIN)
+    assert isinstance(rig.said[-1], c.AdoptPlan)
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "answer", broken)
+        await rig.planning._plan(MAIN)
+    assert rig.said[-1] == c.FailPlan(cause="MemoryError: no room")
+
+
+async def test_a_site_where_nobody_charges_has_no_plan() -> None:
+    rig = Rig(Scenario().given(site(9_200), *connected()))
+    await rig.planning._plan(MAIN)
+    assert rig.said == []
+
+
+async def test_central_plans_for_a_vehicle_that_charges(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await site.charging()
+    await until(lambda: site.logged(e.PlanAdopted))
+    (adopted,) = site.logged(e.PlanAdopted)[:1]
+    assert set(adopted.plan.target_w) == {"site"}
+    assert site.state.plan == adopted.plan
+
+
+async def test_a_base_load_is_acted_on_at_once(site: Site) -> None:
+    engine, _, _ = await site.charging()
+    operator = await site.operator()
+    await operator.ask(m.SensorReading(id=0, name="base_w", value=15_000.0))
+    assert (await engine.next(m.SetLimit)).limit_w == 6_900, "7 kW are left of 22, in whole amperes"
+
+
+async def test_readings_and_forecasts_on_the_wire(site: Site) -> None:
+    operator = await site.operator()
+    price = m.SetForecast(id=0, name="price", start_ms=0, step_ms=900_000, values=[0.1, 0.2])
+    assert isinstance(await operator.ask(price), m.Reply)
+    assert isinstance(await operator.ask(m.SensorReading(id=0, name="solar_w", value=1.0)), m.Reply)

@@ -1,0 +1,73 @@
+"""Readings: newest, how old, and what a silent meter counts as."""
+
+from __future__ import annotations
+
+import pytest
+
+from evcharge.central.ruling import GRACE_S, ruled
+from evcharge.central.sensors import BASE, BATTERY, GRID, SOLAR, STALE_S, STEP_MS, Sensors
+from evcharge.domain.reasons import Input
+from evcharge.energy.rules import RuleSettings, follow
+from evcharge.ids import NodeId
+from tests.support.clock import ManualClock
+
+NORTH = NodeId("north")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def test_a_meter_that_fell_silent_counts_as_the_most_it_ever_showed(clock: ManualClock) -> None:
+    sensors = Sensors(clock)
+    for value in (3_000.0, 9_000.5, 2_000.2):
+        assert sensors.heard(BASE, NORTH, value, None)
+    assert sensors.measured_w() == {NORTH: 2_001}, "rounded up"
+    clock.advance(STALE_S)
+    assert sensors.measured_w() == {NORTH: 2_001}
+    assert sensors.inputs() == (Input("base load of north", 10_000),)
+    clock.advance(0.1)
+    assert sensors.measured_w() == {NORTH: 9_001}
+    assert sensors.inputs() == (Input("silent base load of north", 10_100),)
+    assert sensors.heard(BASE, NORTH, 1_000.0, None)
+    assert sensors.measured_w() == {NORTH: 1_000}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(BASE, -0.1), (BASE, 1.1e9), (SOLAR, float("inf")), (GRID, 1_001.0), (BATTERY, 100.1), (BATTERY, float("nan"))],
+)
+def test_what_cannot_be_true_changes_nothing(clock: ManualClock, name: str, value: float) -> None:
+    sensors = Sensors(clock)
+    node_id = NORTH if name == BASE else None
+    assert sensors.heard(name, node_id, 50.0, None)
+    assert not sensors.heard(name, node_id, value, None)
+    assert sensors.newest(name, node_id) == 50.0
+
+
+def test_the_rules_see_what_the_sensor_said_and_when(clock: ManualClock) -> None:
+    sensors = Sensors(clock)
+    now_ms = clock.site_ms()
+    sensors.heard(GRID, None, 40.0, now_ms - 3_000)
+    sensors.heard(SOLAR, None, 35_000.0, None)
+    _, ruling = follow(None, sensors.readings(), now_ms, RuleSettings())
+    found = ruled(ruling)
+    assert (found.ceiling_w, found.rule) == (11_000, "solar_medium")
+    assert [(each.name, each.milli, each.age_ms) for each in found.inputs] == [
+        ("solar_w", 35_000_000, 0),
+        ("battery_percent", None, None),
+        ("grid_percent", 40_000, 3_000),
+    ]
+    assert GRACE_S > STALE_S, "sensors get more time to come back than their readings live"
+
+
+def test_the_history_is_of_whole_quarters(clock: ManualClock) -> None:
+    sensors = Sensors(clock)
+    assert sensors.history(SOLAR, None, clock.site_ms()) == []
+    begin_ms = clock.site_ms() - clock.site_ms() % STEP_MS
+    for place, value in enumerate((1_000.0, 3_000.0, 8_000.0)):
+        sensors.heard(SOLAR, None, value, begin_ms + place * STEP_MS // 2)
+    assert sensors.history(SOLAR, None, begin_ms + STEP_MS)[-1] == 2_000.0
+    assert sensors.history(SOLAR, None, begin_ms + 2 * STEP_MS)[-1] == 8_000.0
+    assert sensors.ages() == {"solar_w": 0}

@@ -1,0 +1,241 @@
+"""Limits above and below each other: site, substations, feeders, phases, base loads, plans and rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from evcharge.domain import commands as c
+from evcharge.domain import events as e
+from evcharge.domain.headroom import BadTree, check_tree
+from evcharge.domain.reasons import Bound, Constraint, Input, Rejected
+from evcharge.domain.state import LimitReason, NodeConfig, Ruled, RuleInput, SiteConfig
+from evcharge.energy.model import Plan
+from evcharge.energy.policies import Policy
+from evcharge.energy.rules import ChargingMode, Rule
+from evcharge.ids import ChargePointId, NodeId, SessionId
+from evcharge.units import Watts
+from tests.support.scenario import Scenario, connected, plug, request, started
+
+TOP, NORTH, SOUTH, ROW = (NodeId(name) for name in ("top", "north", "south", "row"))
+CPS = [ChargePointId(f"cp-{i}") for i in range(1, 5)]
+
+
+def tree(**changed: object) -> c.StartCentral:
+    """13 kW for the site, 9.2 kW for each substation, 4.6 kW for a feeder of the north; a charge point at each."""
+    about: dict[str, object] = {
+        "capacities": {TOP: Watts(13_000), NORTH: Watts(9_200), SOUTH: Watts(9_200), ROW: Watts(4_600)},
+        "nodes": {NORTH: NodeConfig(TOP), SOUTH: NodeConfig(TOP), ROW: NodeConfig(NORTH)},
+        "assignments": dict(zip(CPS, (NORTH, SOUTH, ROW, ROW), strict=True)),
+        "policy": Policy.SLLF,
+    }
+    return c.StartCentral(site=SiteConfig(**(about | changed)))  # type: ignore[arg-type]
+
+
+def site(*which: int, config: c.StartCentral | None = None, **more: int) -> Scenario:
+    """A vehicle with a request at each of these charge points."""
+    scenario = Scenario().given(config or tree())
+    for i in which:
+        cp_id = CPS[i - 1]
+        scenario.given(*connected(cp_id, fence=i), request(f"s-{i}", cp_id, **more), plug(cp_id))
+    return scenario
+
+
+def shared(scenario: Scenario, measured_w: dict[NodeId, int] | None = None, inputs: tuple[Input, ...] = ()) -> None:
+    """Share anew until nothing changes, everything acknowledged."""
+    for _ in range(8):
+        scenario.when(c.Reallocate(node_id=ROW, measured_w=measured_w or {}, inputs=inputs))
+        for event in list(scenario.events):
+            assert isinstance(event, e.SetPointIssued)
+            session = scenario.session(event.session_id)
+            number = event.grant.command_id
+            scenario.given(c.ReportResult(cp_id=session.cp_id, command_id=number, outcome="done"))  # type: ignore[arg-type]
+            if session.start_ms is None:
+                scenario.given(started(event.session_id, cp_id=session.cp_id))
+
+
+def limits(scenario: Scenario) -> dict[str, int]:
+    return {sid: s.lease.newest.limit_w for sid, s in scenario.state.sessions.items() if s.lease.newest is not None}
+
+
+def test_each_limit_on_the_way_up_binds() -> None:
+    scenario = site(1, 2, 3, 4)
+    shared(scenario)
+    found = limits(scenario)
+    assert found["s-3"] + found["s-4"] <= 4_600
+    assert found["s-1"] + found["s-3"] + found["s-4"] <= 9_200
+    assert sum(found.values()) <= 13_000
+    assert sum(found.values()) > 13_000 - 230, "nothing that fits is left over"
+
+
+def test_the_lowest_limit_that_binds_is_the_reason() -> None:
+    scenario = site(3, 4)
+    shared(scenario)
+    assert limits(scenario) == {"s-3": 2_300, "s-4": 2_300}
+    issued = [event for event in scenario.when(c.Reallocate(node_id=TOP)).events if isinstance(event, e.SetPointIssued)]
+    assert not issued
+    assert scenario.session("s-3").limit_reason is LimitReason.SHARED
+
+
+def test_a_request_needs_room_for_its_smallest_current_all_the_way_up() -> None:
+    config = tree(capacities={TOP: Watts(2_759), NORTH: Watts(9_200), SOUTH: Watts(9_200), ROW: Watts(4_600)})
+    scenario = site(1, config=config).given(*connected(CPS[1], fence=2)).when(request("s-2", CPS[1]))
+    (refused,) = scenario.events
+    assert isinstance(refused, e.ChargeRefused)
+    assert refused.reason == "no_capacity"
+    assert refused.basis is not None
+    assert refused.basis.bound == Bound(Constraint.MINIMA, "top", 2_759, 1_380)
+
+
+def test_reservations_are_counted_at_every_node_and_given_back() -> None:
+    scenario = site(1, 3)
+    reserved = {node_id: node.reserved_w for node_id, node in scenario.state.nodes.items()}
+    assert reserved == {TOP: 2_760, NORTH: 2_760, SOUTH: 0, ROW: 1_380}
+    scenario.given(c.EndCharge(driver_id=scenario.session("s-3").driver_id, session_id=SessionId("s-3")))
+    assert {node_id: node.reserved_w for node_id, node in scenario.state.nodes.items()} == {
+        TOP: 1_380,
+        NORTH: 1_380,
+        SOUTH: 0,
+        ROW: 0,
+    }
+
+
+def test_a_restart_with_another_tree_moves_the_reservations() -> None:
+    scenario = site(3).given(tree(nodes={ROW: NodeConfig(SOUTH), SOUTH: NodeConfig(TOP)}))
+    assert {node_id: node.reserved_w for node_id, node in scenario.state.nodes.items()} == {
+        TOP: 1_380,
+        NORTH: 0,
+        SOUTH: 1_380,
+        ROW: 1_380,
+    }
+
+
+def test_the_base_load_is_kept_free_whatever_a_meter_says() -> None:
+    nodes = {NORTH: NodeConfig(TOP, base_w=Watts(4_600)), SOUTH: NodeConfig(TOP), ROW: NodeConfig(NORTH)}
+    scenario = site(1, config=tree(nodes=nodes))
+    shared(scenario, {NORTH: 0})
+    assert limits(scenario) == {"s-1": 4_600}
+
+
+def test_a_meter_that_shows_more_lowers_at_once_and_its_age_is_in_the_log() -> None:
+    scenario = site(1)
+    shared(scenario)
+    assert limits(scenario) == {"s-1": 9_200}
+    age = (Input("base load of north", 40),)
+    scenario.when(c.Reallocate(node_id=NORTH, measured_w={NORTH: 3_000}, inputs=age))
+    (event,) = scenario.events
+    assert isinstance(event, e.SetPointIssued)
+    assert event.grant.limit_w == 5_980
+    assert event.basis is not None
+    assert age[0] in event.basis.inputs
+    # The worst case of the session itself still counts until it has confirmed less.
+    assert event.basis.bound == Bound(Constraint.CAPACITY, "north", 9_200, 3_000, 1)
+
+
+def test_phases_are_limits_of_their_own() -> None:
+    nodes = {NORTH: NodeConfig(TOP, phase_w=(Watts(2_300),) * 3), SOUTH: NodeConfig(TOP), ROW: NodeConfig(NORTH)}
+    config = tree(nodes=nodes, phases={CPS[0]: (0,), CPS[2]: (0, 1, 2), CPS[3]: (1,)})
+    scenario = site(1, 3, 4, config=config)
+    shared(scenario)
+    found = limits(scenario)
+    assert found["s-1"] + found["s-3"] / 3 <= 2_300
+    assert found["s-4"] + found["s-3"] / 3 <= 2_300
+    alone = site(3, config=config)
+    shared(alone)
+    assert limits(alone) == {"s-3": 4_600}, "spread over three phases it gets more than one of them holds"
+
+
+def test_where_the_phase_is_not_known_each_has_to_hold_it() -> None:
+    nodes = {NORTH: NodeConfig(TOP, phase_w=(Watts(9_000), Watts(9_000), Watts(2_300))), SOUTH: NodeConfig(TOP)}
+    scenario = site(1, config=tree(nodes=nodes))
+    scenario.when(c.Reallocate(node_id=NORTH))
+    (event,) = scenario.events
+    assert isinstance(event, e.SetPointIssued)
+    assert event.grant.limit_w == 2_300
+    assert event.basis is not None
+    assert event.basis.bound.node == "north/L3"
+
+
+def test_a_plan_holds_back_until_it_is_too_old() -> None:
+    scenario = Scenario().given(tree(policy=Policy.PLAN), *connected(CPS[0], fence=1))
+    depart_ms = scenario.at_ms + 8 * 3_600_000
+    scenario.given(request("s-1", CPS[0], energy_wh=10_000, depart_by_ms=depart_ms), plug(CPS[0]))
+    plan = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={NORTH: (2_300,)})
+    scenario.given(c.AdoptPlan(plan=plan))
+    scenario.when(c.Reallocate(node_id=NORTH))
+    (event,) = scenario.events
+    assert isinstance(event, e.SetPointIssued)
+    assert (event.grant.limit_w, event.reason) == (2_300, LimitReason.PLAN)
+    assert event.basis is not None
+    assert event.basis.bound == Bound(Constraint.PLAN, "north", 2_300, 0, 1)
+    assert Input("plan", 0) in event.basis.inputs
+    shared(scenario)
+    for _ in range(100):
+        scenario.pass_time(10_000)
+        shared(scenario)
+    assert limits(scenario) == {"s-1": 9_200}
+
+
+def test_a_plan_that_was_overtaken_says_nothing() -> None:
+    scenario = Scenario().given(tree())
+    newer = Plan(made_ms=2_000, starts_ms=(2_000,), target_w={})
+    scenario.given(c.AdoptPlan(plan=newer))
+    older = Plan(made_ms=1_999, starts_ms=(1_999,), target_w={NORTH: (0,)})
+    scenario.when(c.AdoptPlan(plan=older)).then()
+    assert scenario.state.plan == newer
+
+
+def ruling(ceiling_w: int, rule: Rule = Rule.SOLAR_LOW) -> c.Rule:
+    mode = ChargingMode.PAUSE if ceiling_w == 0 else ChargingMode.SLOW
+    inputs = (RuleInput(name="grid_percent", milli=40_000, age_ms=700),)
+    return c.Rule(ruling=Ruled(mode=mode, rule=rule, ceiling_w=ceiling_w, wanted_w=ceiling_w, inputs=inputs))
+
+
+def test_a_rule_limits_a_real_session_and_is_its_reason() -> None:
+    scenario = site(2, config=tree(rules=True)).given(ruling(5_000))
+    scenario.when(c.Reallocate(node_id=SOUTH))
+    (event,) = scenario.events
+    assert isinstance(event, e.SetPointIssued)
+    assert (event.grant.limit_w, event.reason) == (5_000, LimitReason.RULE)
+    assert event.basis is not None
+    assert event.basis.bound == Bound(Constraint.RULE, "solar_low", 5_000)
+    assert event.basis.inputs == (Input("grid_percent", 700),)
+    assert event.basis.rejected == (Rejected(11_040, Constraint.RULE),)
+
+
+def test_a_pause_of_the_rules_is_0_watts_in_a_session_that_goes_on() -> None:
+    scenario = site(2, config=tree(rules=True)).given(ruling(5_000))
+    shared(scenario)
+    scenario.given(ruling(0, Rule.GRID_HIGH))
+    shared(scenario)
+    assert limits(scenario) == {"s-2": 0}
+    assert scenario.session("s-2").stop is None
+
+
+def test_before_anything_is_known_rules_give_nothing() -> None:
+    scenario = site(2, config=tree(rules=True))
+    scenario.when(c.Reallocate(node_id=SOUTH)).then()
+
+
+def test_the_same_ruling_again_is_no_news() -> None:
+    scenario = Scenario().given(tree(rules=True), ruling(5_000))
+    scenario.when(ruling(5_000)).then()
+    assert scenario.given(tree()).state.ruling is None, "rules that were switched off rule no more"
+
+
+BAD = {
+    "no parent": ({"nodes": {NORTH: NodeConfig(NodeId("moon"))}}, "north is fed from moon, which there is not"),
+    "cycle": (
+        {"nodes": {NORTH: NodeConfig(SOUTH), SOUTH: NodeConfig(NORTH)}},
+        "fed from itself: north < south < north",
+    ),
+    "no capacity": ({"nodes": {NodeId("moon"): NodeConfig()}}, "moon has no capacity"),
+    "all base": ({"nodes": {NORTH: NodeConfig(base_w=Watts(9_201))}}, "nothing is left to charge with"),
+    "nowhere": ({"assignments": {CPS[0]: NodeId("moon")}}, "stands at moon, which there is not"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_tree(kind: str) -> None:
+    changed, sentence = BAD[kind]
+    with pytest.raises(BadTree, match=sentence):
+        check_tree(tree(**changed).site)
