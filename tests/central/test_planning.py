@@ -118,8 +118,6 @@ def test_nobody_is_expected_before_a_week_was_seen() -> None:
     assert [each.arrival_ms for each in found] == [now_ms + MS_PER_HOUR, now_ms + 25 * MS_PER_HOUR]
     assert all(abs(each.need_wh - 9_000) <= 700 for each in found)
     assert all(each.departure_ms - each.arrival_ms == 4 * MS_PER_HOUR for each in found)
-        abs(each.need_wh - 9_000) <= 700 and each.departure_ms - each.arrival_ms == 4 * MS_PER_HOUR for each in found
-    )
 
 
 async def test_what_fails_is_said_once_until_it_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
