@@ -10,6 +10,10 @@ from evcharge.ids import NodeId
 # How long changes are gathered before power is shared anew, seconds. Many vehicles come and go together, and each
 # set-point is a record; a tenth of a second is far below what a person or a breaker notices.
 GATHER_S = 0.1
+# After a round, so many times its duration without another, and no longer than that: a tree of thousands of sessions
+# that all come and go must not take the loop for itself, and a meter's reading has to count within a second.
+REST = 4.0
+MOST_REST_S = 0.5
 # How often every tree is looked at even without a change, seconds: leases are renewed at half their life, which
 # is 5 s for the shortest that can be set.
 REGULAR_S = 3.0
@@ -37,15 +41,19 @@ class Allocation:
 
     async def run(self) -> None:
         """Share anew after changes, for ever; the owner cancels it."""
+        loop = asyncio.get_running_loop()
+        rest_s = 0.0
         while True:
             await self._changed.wait()
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(max(GATHER_S, rest_s))
+            began_s = loop.time()
             self._changed.clear()
             todo, self._dirty = self._dirty, {}
             for root in todo:
                 self._reallocate(root)
                 # A large site has many: whoever waits for an answer comes between two of them.
                 await asyncio.sleep(0)
+            rest_s = min(MOST_REST_S, REST * (loop.time() - began_s))
 
     async def renew(self) -> None:
         """Look at every tree regularly, one after the other; for ever, the owner cancels it."""
