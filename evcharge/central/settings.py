@@ -47,7 +47,7 @@ class Settings(LimitSettings, frozen=True, kw_only=True):
     """An engine or monitor that says nothing for this long is lost (SPEC §7.6)."""
     monitor_return_s: float = 90.0
     """How long after a restart of Central a monitor may take to come back before its charge point is stopped. Longer
-    than the longest pause of the clients' back-off (60 s): nobody's charge ends because Central was away for a while."""
+    than the longest pause of the clients' back-off (60 s): no charge ends because Central was away for a while."""
     records_s: float = 86_400.0
     """How long kept registry records admit peers while the registry is away (SPEC §2)."""
     accept_rollback: bool = False
