@@ -20,6 +20,10 @@ TICK_S = 0.05
 # Timers that one turn of the loop fires: thousands of strangers may run out of time together, and each leaves a line in
 # the log. The others need not wait until all are done.
 MOST_PER_TURN = 128
+# Shortest wait for a tick that has not come, in seconds. A loop counts milliseconds and may wake a little early, and so
+# does one whose clock runs faster than this one; what is left then is for uvloop "at once" and, added to a large float,
+# nothing at all: the loop would turn in a circle until the tick comes.
+LEAST_WAIT_S = 0.001
 
 
 class Timer:
@@ -88,6 +92,9 @@ class TimerWheel:
         try:
             now = self._clock.monotonic()
             self._next_tick = int(now / self._tick_s) + 1
+            if self._next_tick * self._tick_s <= now:
+                # The quotient was rounded down, below a whole number.
+                self._next_tick += 1
             while self._ticks and self._ticks[0] * self._tick_s <= now:
                 waiting = self._due[self._ticks[0]]
                 while waiting:
@@ -120,4 +127,5 @@ class TimerWheel:
         if self._ticks:
             self._handle_tick = self._ticks[0]
             delay_s = self._handle_tick * self._tick_s - self._clock.monotonic()
-            self._handle = asyncio.get_running_loop().call_later(max(0.0, delay_s), self.run_due, MOST_PER_TURN)
+            delay_s = max(LEAST_WAIT_S, delay_s) if delay_s > 0 else 0.0
+            self._handle = asyncio.get_running_loop().call_later(delay_s, self.run_due, MOST_PER_TURN)

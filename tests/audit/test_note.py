@@ -81,6 +81,16 @@ def test_every_changed_byte_is_found() -> None:
             open_checkpoint(NOTE[:end], [SIGNER.verifier])
 
 
+def test_a_note_is_lines_of_text() -> None:
+    for code in range(0x100):
+        whole = f"{ORIGIN}\nwith {chr(code)} in it\n\n" + NOTE.decode().partition("\n\n")[2]
+        if code >= 0x20 or chr(code) == "\n":
+            assert chr(code) in Note.parse(whole.encode()).text
+        else:
+            with pytest.raises(BadNote, match="control characters"):
+                Note.parse(whole.encode())
+
+
 def test_a_signature_by_nobody_known_is_none() -> None:
     with pytest.raises(BadNote, match="no known key"):
         open_checkpoint(NOTE, [OTHER.verifier])

@@ -4,12 +4,14 @@ import asyncio
 from math import ceil
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evcharge.net.clock import SystemClock
 from evcharge.net.timers import MOST_PER_TURN, TICK_S, Timer, TimerWheel
 from tests.support.clock import ManualClock
+from tools.simulate.loop import BEGIN_S, VirtualLoop
+from tools.simulate.machines import SimClock
 
 
 async def test_a_timer_fires_once_not_early_and_at_most_a_tick_late() -> None:
@@ -89,6 +91,58 @@ async def test_a_callback_that_always_wants_now_does_not_keep_the_turn_from_endi
     clock.advance(1)
     clock.advance(1)
     assert len(calls) == 3
+
+
+async def test_that_holds_at_the_very_moment_of_a_tick() -> None:
+    for number in range(1, 500):
+        # For some of them (43 is the first) the quotient by TICK_S is rounded to below the number.
+        clock = ManualClock(number * TICK_S)
+        wheel = TimerWheel(clock)
+        left = [2]
+
+        def again(clock: ManualClock = clock, wheel: TimerWheel = wheel, left: list[int] = left) -> None:
+            if left[0]:
+                left[0] -= 1
+                wheel.schedule(clock.monotonic(), again)
+
+        wheel.schedule(0.0, again)
+        wheel.run_due()
+        assert (left[0], len(wheel)) == (1, 1), number
+        wheel.close()
+
+
+# Times that the loop wakes the wheel for one timer: too early by the drift, by the drift of what is left then, in time.
+WAKES = 3
+
+
+@settings(deadline=None)
+@given(st.floats(-2e-4, 2e-4), st.integers(1, 200_000))
+# Its clock is one float below 1,024 when the loop is past it: what is left is less than one float of the loop's.
+@example(0.9999848840218432 - 1.0, 480)
+def test_a_loop_that_wakes_it_too_early_is_not_kept_turning(drift: float, ticks: int) -> None:
+    """Between a loop and a clock that do not agree: another quartz here, uvloop's milliseconds on a site."""
+    loop = VirtualLoop()
+    clock = SimClock(loop, drift)
+    wakes = [0]
+
+    async def play() -> None:
+        fired: asyncio.Future[None] = loop.create_future()
+
+        class Counted(TimerWheel):
+            def run_due(self, most: int | None = None) -> None:
+                wakes[0] += 1
+                if wakes[0] > WAKES and not fired.done():
+                    fired.set_exception(AssertionError(f"woken {wakes[0]} times"))
+                super().run_due(most)
+
+        Counted(clock).schedule(BEGIN_S + ticks * TICK_S, lambda: fired.set_result(None))
+        await fired
+
+    try:
+        loop.run_until_complete(play())
+    finally:
+        loop.close()
+    assert not loop.faults
 
 
 STEPS = st.lists(

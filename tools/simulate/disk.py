@@ -11,7 +11,7 @@ import errno
 import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -190,10 +190,8 @@ class Disk:
             # Only dirty sectors are written: what a failed sync dropped is not written by a later one.
             grown = len(inode.seen) - len(inode.kept)
             inode.kept.extend(bytes(max(0, grown)))
-            for sector in inode.dirty:
-                inode.kept[sector * SECTOR : (sector + 1) * SECTOR] = inode.seen[
-                    sector * SECTOR : (sector + 1) * SECTOR
-                ]
+            for first, end in _stretches(inode.dirty):
+                inode.kept[first * SECTOR : end * SECTOR] = inode.seen[first * SECTOR : end * SECTOR]
             inode.dirty.clear()
 
     def _call(self, name: str) -> None:
@@ -224,3 +222,16 @@ def _apply(names: dict[str, Inode], change: Change) -> None:
         del names[name]
         if verb == "rename":
             names[new] = inode
+
+
+def _stretches(sectors: set[int]) -> Iterator[tuple[int, int]]:
+    """First sector, and the one behind the last, of each run without a gap."""
+    first = end = -1
+    for sector in sorted(sectors):
+        if sector != end:
+            if end >= 0:
+                yield first, end
+            first = sector
+        end = sector + 1
+    if end >= 0:
+        yield first, end

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections import deque
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 BEGIN_S = 1_000.0
 # Steps without any time passing after which a run is stuck in a circle.
 MOST_STEPS = 2_000_000
+# Timers that are so close to now fire with it, seconds: what asyncio takes for its clock's resolution on Linux. Written
+# down, so that a seed gives the same run on every machine.
+RESOLUTION_S = 1e-9
+# From so many timers on the cancelled ones are thrown out when they are more than half, as asyncio does it.
+MANY_TIMERS, TOO_MANY_CANCELLED = 100, 0.5
 
 
 class Process:
@@ -33,11 +39,6 @@ class Process:
         self.host = host
         """Its address."""
         self.alive = True
-
-    def run(self, callback: Callable[..., object], *arguments: Any) -> None:
-        """A step of this process, if it lives."""
-        if self.alive:
-            callback(*arguments)
 
     def context(self) -> Context:
         """One in which this is the process."""
@@ -53,17 +54,84 @@ class Stuck(Exception):
     """Nothing can ever happen again, or nothing but the same."""
 
 
+class Step(asyncio.Handle):
+    """Something to be called soon. There are thousands in each virtual minute, so it knows only what is asked for."""
+
+    __slots__ = ("process",)
+
+    _callback: Any
+    _args: Any
+
+    def __init__(self, callback: Any, args: Any, context: Context, process: Process | None) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._cancelled = False
+        self.process = process
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        # Whoever waits in it is let go of, as asyncio does it.
+        self._callback = self._args = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._callback!r}>"
+
+
+class Timed(Step):
+    """Something to be called at ``when``."""
+
+    __slots__ = ("_loop", "_when", "waiting")
+
+    def __init__(
+        self, when: float, callback: Any, args: Any, context: Context, process: Process | None, loop: VirtualLoop
+    ) -> None:
+        # As ``Step`` does it, without a call: nearly half of all steps are timers.
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._cancelled = False
+        self.process = process
+        self._when = when
+        self._loop = loop
+        self.waiting = True
+        """Among the loop's timers."""
+
+    def when(self) -> float:
+        return self._when
+
+    def cancel(self) -> None:
+        if not self._cancelled:
+            if self.waiting:
+                self._loop.cancelled += 1
+            super().cancel()
+
+    def __lt__(self, other: object) -> bool:
+        # Two of one moment: none is before the other, and the heap leaves them as they are.
+        return False
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
-    """``network`` and ``threads`` have to be set before anything uses them."""
+    """``network`` and ``threads`` have to be set before anything uses them.
+
+    asyncio's own turn of the loop is written again here: the same order of the same callbacks, without what a loop
+    with a selector, a debug mode and other threads needs for them.
+    """
 
     network: Network
     threads: GreenThreads
+    # The base class has them.
+    _stopping: bool
+    _closed: bool
 
     def __init__(self) -> None:
         super().__init__()
-        self._now_s = BEGIN_S
+        self.now_s = BEGIN_S
+        self.cancelled = 0
+        """How many of the timers are; never set from outside but by ``Timed``."""
         self._steps = 0
-        self._selector = self
+        self._soon: deque[Step] = deque()
+        self._timers: list[tuple[float, Timed]] = []
         self.all_threads: dict[greenlet, GreenThread] = {}
         """Green threads, the dead ones as well: to forget one would let its ``finally`` run."""
         self.faults: list[str] = []
@@ -74,26 +142,56 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Virtual seconds."""
-        return self._now_s
+        return self.now_s
 
-    def select(self, timeout: float | None) -> list[object]:
-        """What the base class takes for waiting for I/O. Raises Stuck."""
-        if timeout is None:
-            raise Stuck("nothing is scheduled, and somebody waits")
-        if timeout > 0:
+    def _run_once(self) -> None:
+        """One turn: everything that can run now, or time jumps. Raises Stuck."""
+        self._throw_out()
+        soon, timers = self._soon, self._timers
+        if not soon and not self._stopping and timers and timers[0][0] > self.now_s:
             self._steps = 0
-            self._now_s = max(self._now_s, self._scheduled[0].when())  # type: ignore[attr-defined]  # its own heap
-            return []
-        self._steps += 1
-        if self._steps > MOST_STEPS:
-            raise Stuck(f"{MOST_STEPS} steps without any time passing")
-        return []
+            self.now_s = timers[0][0]
+        elif not soon and not self._stopping and not timers:
+            raise Stuck("nothing is scheduled, and somebody waits")
+        else:
+            self._steps += 1
+            if self._steps > MOST_STEPS:
+                raise Stuck(f"{MOST_STEPS} steps without any time passing")
+        end_s = self.now_s + RESOLUTION_S
+        while timers and timers[0][0] < end_s:
+            timer = heappop(timers)[1]
+            timer.waiting = False
+            soon.append(timer)
+        for _ in range(len(soon)):
+            step = soon.popleft()
+            if step._cancelled or (step.process is not None and not step.process.alive):
+                continue
+            try:
+                step._context.run(step._callback, *step._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                message = f"Exception in callback {step._callback!r}"
+                self.call_exception_handler({"message": message, "exception": error})
 
-    def _process_events(self, _events: object) -> None:
-        """There are no others."""
+    def _throw_out(self) -> None:
+        """Forget cancelled timers: those that come next, or all when they are too many."""
+        timers = self._timers
+        if len(timers) > MANY_TIMERS and self.cancelled / len(timers) > TOO_MANY_CANCELLED:
+            for _, timer in timers:
+                timer.waiting = not timer._cancelled
+            self._timers = [one for one in timers if one[1].waiting]
+            heapify(self._timers)
+            self.cancelled = 0
+            return
+        while timers and timers[0][1]._cancelled:
+            self.cancelled -= 1
+            heappop(timers)[1].waiting = False
 
-    def _write_to_self(self) -> None:
-        """Nobody sleeps."""
+    def close(self) -> None:
+        super().close()
+        self._soon.clear()
+        self._timers.clear()
 
     def bury(self) -> None:
         """The run is over: let go of everything, dead or alive. What still wants to say something is not heard."""
@@ -108,23 +206,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # --- processes ------------------------------------------------------------------------------------------------
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
         if context is None:
             context = copy_context()
-        process = context.get(CURRENT)
-        if process is None:
-            return super().call_soon(callback, *args, context=context)
-        return super().call_soon(process.run, callback, *args, context=context)
+        step = Step(callback, args, context, context.get(CURRENT))
+        self._soon.append(step)
+        return step
 
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
         return self.call_soon(callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
         if context is None:
             context = copy_context()
-        process = context.get(CURRENT)
-        if process is None:
-            return super().call_at(when, callback, *args, context=context)
-        return super().call_at(when, process.run, callback, *args, context=context)
+        timer = Timed(when, callback, args, context, context.get(CURRENT), self)
+        heappush(self._timers, (when, timer))
+        return timer
 
     def run_in_executor(self, _executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """In a green thread of its own."""

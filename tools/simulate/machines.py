@@ -54,13 +54,13 @@ class SimClock:
         self._rate = 1.0 + drift
 
     def monotonic(self) -> float:
-        return BEGIN_S + (self._loop.time() - BEGIN_S) * self._rate
+        return BEGIN_S + (self._loop.now_s - BEGIN_S) * self._rate
 
     def steady_ms(self) -> int:
         return BEGIN_MS + int((self.monotonic() - BEGIN_S) * 1000)
 
     def site_ms(self) -> int:
-        return BEGIN_MS + int((self._loop.time() - BEGIN_S) * 1000)
+        return BEGIN_MS + int((self._loop.now_s - BEGIN_S) * 1000)
 
 
 class Memory:

@@ -82,9 +82,8 @@ class Network:
 
     def delivered(self, wire: Wire, data: bytes) -> None:
         """These bytes arrive now, whole or changed."""
-        ends = (wire.local[0], wire.remote[0])
-        what = "" if self.opaque.intersection(ends) else f" {crc32(data):08x}"
-        self.note(f"{self.loop.time():.6f} {ends[0]}>{ends[1]} {len(data)}{what}")
+        what = "" if wire.opaque else f" {crc32(data):08x}"
+        self.note(f"{self.loop.now_s:.6f} {wire.local[0]}>{wire.remote[0]} {len(data)}{what}")
 
     # --- for the loop ---------------------------------------------------------------------------------------------
 
@@ -212,6 +211,8 @@ class Wire(asyncio.Transport):
         self.process = process
         self.local, self.remote = local, remote
         self.peer: Wire | None = None
+        self.opaque = local[0] in network.opaque or remote[0] in network.opaque
+        self._line = network.line(local[0], remote[0])
         self.context = copy_context()
         self.dead = False
         """With its process, or over."""
@@ -225,16 +226,11 @@ class Wire(asyncio.Transport):
         self._ended = False
         self._high, self._low = HIGH_WATER, LOW_WATER
 
-    @property
-    def _line(self) -> Line:
-        return self.network.line(self.local[0], self.remote[0])
-
     def later(self, callback: Callable[..., object], *arguments: Any) -> None:
         """After the way of a piece, unless the line is dark: then never."""
         line = self._line
         if not line.dark:
-            loop = self.network.loop
-            loop.call_at(loop.time() + self.network.delay_s(line), callback, *arguments, context=self.context)
+            self.network.loop.call_later(self.network.delay_s(line), callback, *arguments, context=self.context)
 
     # --- sending --------------------------------------------------------------------------------------------------
 
@@ -252,8 +248,7 @@ class Wire(asyncio.Transport):
         """Have the next piece on its way."""
         if not self._moving and not self.dead and (self._sent or self._closing):
             self._moving = True
-            delay_s = self.network.delay_s(self._line)
-            self.network.loop.call_at(self.network.loop.time() + delay_s, self._piece, context=self.context)
+            self.network.loop.call_later(self.network.delay_s(self._line), self._piece, context=self.context)
 
     def _piece(self) -> None:
         """A piece arrives, or the end does."""
@@ -264,7 +259,7 @@ class Wire(asyncio.Transport):
         if line.dark:
             # TCP sends it again, until somebody gives up.
             self._moving = True
-            self.network.loop.call_at(self.network.loop.time() + 0.5, self._piece, context=self.context)
+            self.network.loop.call_later(0.5, self._piece, context=self.context)
             return
         if peer.dead:
             self.lose(ConnectionResetError(errno.ECONNRESET, "nobody there"))
