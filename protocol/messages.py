@@ -287,7 +287,7 @@ class Query(Message, tag="query", frozen=True):
     """Read a table, 100 rows a reply, then ``reply.next``."""
 
     id: RequestId
-    what: Literal["charge_points", "sessions", "tickets", "substations", "totals"]
+    what: Literal["charge_points", "sessions", "tickets", "substations", "totals", "optimization"]
     after: Text | None = None
 
 
@@ -383,6 +383,25 @@ class SubstationView(Part, frozen=True):
     """What is kept free for everything else that draws there."""
 
 
+class OptimizationView(Part, frozen=True):
+    """What the rule table says now. A figure that is not known is null, with its fault beside it."""
+
+    mode: str
+    """PAUSE_CHARGING, SLOW_CHARGING, NORMAL_CHARGING or FAST_CHARGING."""
+    power_w: int
+    """What each vehicle may have."""
+    rule: str
+    reason: str
+    """One sentence."""
+    solar_w: int | None = None
+    battery_percent: float | None = None
+    grid_percent: float | None = None
+    age_ms: dict[str, int | None] = {}
+    """Of solar, battery and grid."""
+    fault: dict[str, str] = {}
+    """missing, stale, ahead or absurd."""
+
+
 class TotalsView(Part, frozen=True):
     """Sums since the log began."""
 
@@ -468,6 +487,7 @@ class Reply(Message, tag="reply", frozen=True):
     tickets: list[TicketView] | None = None
     substations: list[SubstationView] | None = None
     totals: TotalsView | None = None
+    optimization: OptimizationView | None = None
     next: str | None = None
     """Pass as ``after`` to get the next page; None: that was all."""
 

@@ -1,4 +1,6 @@
-"""The rule table beside the loop: looks at the sensors each second and tells the engine when the ceiling changes."""
+"""The rule table beside the loop: looks at the sensors each second, and where the site has it so, tells the engine when
+the ceiling changes. The newest answer is there for whoever asks.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from evcharge.central.sensors import Sensors
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.state import Ruled, RuleInput
-from evcharge.energy.rules import Checked, RuleSettings, RuleState, Ruling, follow
+from evcharge.energy.rules import Checked, Optimization, RuleSettings, RuleState, Ruling, follow, optimization
 from evcharge.net.clock import Clock, human_ms
 
 # How often the rules look, s: as often as a meter speaks.
@@ -24,8 +26,10 @@ STEP_W = 230
 class RuleWatch:
     """Follows the rules for one Central."""
 
-    def __init__(self, sensors: Sensors, clock: Clock, execute: Callable[[AnyCommand], None]) -> None:
-        self._sensors, self._clock, self._execute = sensors, clock, execute
+    def __init__(
+        self, sensors: Sensors, clock: Clock, execute: Callable[[AnyCommand], None], *, limiting: bool
+    ) -> None:
+        self._sensors, self._clock, self._execute, self._limiting = sensors, clock, execute, limiting
         self._settings = _settings(clock.speed)
         self._state: RuleState | None = None
         self._told: Ruling | None = None
@@ -37,8 +41,14 @@ class RuleWatch:
             readings = self._sensors.readings()
             if readings.grid_percent is not None or self._clock.monotonic() - began_s > GRACE_S:
                 self._state, ruling = follow(self._state, readings, self._clock.site_ms(), self._settings)
-                self._tell(ruling)
+                if self._limiting:
+                    self._tell(ruling)
             await asyncio.sleep(EVERY_S)
+
+    def answer(self) -> Optimization:
+        """What the rules say now, on the readings as they are this moment."""
+        _, ruling = follow(self._state, self._sensors.readings(), self._clock.site_ms(), self._settings)
+        return optimization(ruling)
 
     def _tell(self, ruling: Ruling) -> None:
         told = self._told

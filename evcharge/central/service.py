@@ -167,7 +167,8 @@ class Central:
             witnesses=self._doubts.witnesses,
             checkpoint=self._newest_checkpoint,
         )
-        questions = Questions(self._engine, self._directory, self._telemetry, clock)
+        rules = RuleWatch(self._sensors, clock, self._engine.execute, limiting=site.rules)
+        questions = Questions(self._engine, self._directory, self._telemetry, rules, clock)
         self._planning = Planning(lambda: self.state, self._sensors, energy_of(settings), clock, self._engine.execute)
         surroundings = Surroundings(self._engine, self._sensors, self._planning, self._allocation.dirty)
         self._inbound = Inbound(
@@ -204,7 +205,7 @@ class Central:
             self._allocation.run(),
             self._allocation.renew(),
             self._planning.run(),
-            *([RuleWatch(self._sensors, clock, self._engine.execute).run()] if site.rules else []),
+            rules.run(),
             self._flush_rejections(),
             self._room.run(),
             Snapshots(settings.data_dir, recalled.seq, lambda: self._journal.durable).run(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from evcharge.central import planning
@@ -165,3 +167,28 @@ async def test_readings_and_forecasts_on_the_wire(site: Site) -> None:
     price = m.SetForecast(id=0, name="price", start_ms=0, step_ms=900_000, values=[0.1, 0.2])
     assert isinstance(await operator.ask(price), m.Reply)
     assert isinstance(await operator.ask(m.SensorReading(id=0, name="solar_w", value=1.0)), m.Reply)
+
+
+async def test_the_rules_answer_whoever_asks(site: Site) -> None:
+    operator = await site.operator()
+    found = (await operator.ask(m.Query(id=0, what="optimization"))).optimization
+    assert found is not None
+    assert (found.mode, found.power_w, found.rule) == ("PAUSE_CHARGING", 0, "grid_unknown")
+    assert found.fault == {"solar": "missing", "battery": "missing", "grid": "missing"}
+    for name, value in (("grid_percent", 85.0), ("solar_w", 60_001.0), ("battery_percent", 70.1)):
+        await operator.ask(m.SensorReading(id=0, name=name, value=value))  # type: ignore[arg-type]
+    found = (await operator.ask(m.Query(id=0, what="optimization"))).optimization
+    assert found is not None
+    assert (found.rule, found.solar_w, found.fault) == ("solar_high_battery_high", 60_001, {})
+
+
+async def test_rules_limit_real_sessions(tmp_path: Path) -> None:
+    async with Site(tmp_path, policy="rules") as site:
+        operator = await site.operator()
+        for name, value in (("grid_percent", 40.0), ("solar_w", 0.0), ("battery_percent", 50.0)):
+            await operator.ask(m.SensorReading(id=0, name=name, value=value))  # type: ignore[arg-type]
+        await until(lambda: site.logged(e.RulingChanged))
+        engine = await site.engine()
+        driver = await site.driver()
+        start = await engine.start(await site.charge(driver))
+        assert (start.limit_w, start.reason) == (5_000, "rule")

@@ -11,6 +11,7 @@ from evcharge.central.inbound import Inbound
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.planning import Planning
+from evcharge.central.ruling import RuleWatch
 from evcharge.central.sensors import Sensors
 from evcharge.central.site_file import EnergyEntry
 from evcharge.central.surroundings import Surroundings
@@ -92,8 +93,9 @@ class Bench:
         loop: Any = None
         self.engine = Engine(self.state, self.log, self.clock, self.outbound.release, self.failures.append, loop=loop)
         self.outbound.attach(self.engine)
-        questions = Questions(self.engine, self.directory, self.telemetry, self.clock)
         self.sensors = Sensors(self.clock)
+        rules = RuleWatch(self.sensors, self.clock, self.execute, limiting=False)
+        questions = Questions(self.engine, self.directory, self.telemetry, rules, self.clock)
         planning = Planning(lambda: self.state, self.sensors, EnergyEntry(), self.clock, self.execute)
         surroundings = Surroundings(self.engine, self.sensors, planning, self.dirty.append)
         self.inbound = Inbound(

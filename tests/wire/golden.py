@@ -130,6 +130,15 @@ SAMPLES: tuple[m.Message, ...] = (
             m.SubstationView(substation_id="sub-1", capacity_w=150_000, worst_case_w=7400, load_w=7000, sessions=1)
         ],
         totals=m.TotalsView(sessions=1),
+        optimization=m.OptimizationView(
+            mode="NORMAL_CHARGING",
+            power_w=11_000,
+            rule="solar_medium",
+            reason="40 kW of sun",
+            solar_w=40_500,
+            age_ms={"solar": 20, "battery": None},
+            fault={"battery": "missing"},
+        ),
         next="CP-1",
     ),
     m.Refused(reason="CP_BUSY", sentence="Another vehicle charges there.", re=3),

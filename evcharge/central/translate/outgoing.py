@@ -11,6 +11,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import views
 from evcharge.domain.refusals import sentence
 from evcharge.domain.state import Ticket, Totals
+from evcharge.energy.rules import Optimization
 from evcharge.units import WattHours, amount_of
 from protocol import messages as m
 
@@ -195,6 +196,21 @@ def substation_view(view: views.SubstationView, load_w: int) -> m.SubstationView
         worst_case_w=view.worst_case_w,
         load_w=load_w,
         sessions=view.sessions,
+    )
+
+
+def optimization_view(found: Optimization) -> m.OptimizationView:
+    """The rules' answer for the wire."""
+    return m.OptimizationView(
+        solar_w=None if found.solar_output_kw is None else round(found.solar_output_kw * 1000),
+        battery_percent=found.battery_level_percent,
+        grid_percent=found.grid_load_percent,
+        mode=found.charging_mode.value,
+        power_w=round(found.charging_power_kw * 1000),
+        rule=found.rule.value,
+        reason=found.reason,
+        age_ms=found.input_age_ms,
+        fault={name: fault.value for name, fault in found.input_fault.items()},
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from evcharge.central.engine import Engine
 from evcharge.central.peers import Directory, Peer
+from evcharge.central.ruling import RuleWatch
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import outgoing
 from evcharge.domain import views
@@ -30,10 +31,13 @@ Row = TypeVar("Row", bound=m.Part)
 class Questions:
     """Answers ``list``, ``tickets`` and ``query``."""
 
-    def __init__(self, engine: Engine, directory: Directory, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, directory: Directory, telemetry: Telemetry, rules: RuleWatch, clock: Clock
+    ) -> None:
         self._engine = engine
         self._directory = directory
         self._telemetry = telemetry
+        self._rules = rules
         self._clock = clock
 
     def answer(self, peer: Peer, message: m.List | m.Tickets | m.Query) -> None:
@@ -55,6 +59,8 @@ class Questions:
                         question = partial(_all_tickets, message.id, after)
                     case "substations":
                         question = partial(self._substations, message.id)
+                    case "optimization":
+                        question = partial(self._optimization, message.id)
                     case "totals":
                         question = partial(_totals, message.id)
         self._engine.ask(question, peer.send)
@@ -93,6 +99,9 @@ class Questions:
             for view in views.view_substations(state, stamp.clock_ms, m.MAX_ROWS)
         ]
         return m.Reply(re=re, substations=rows)
+
+    def _optimization(self, re: m.RequestId, _state: State, _stamp: Stamp) -> m.Reply:
+        return m.Reply(re=re, optimization=outgoing.optimization_view(self._rules.answer()))
 
 
 def _all_tickets(re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
