@@ -54,12 +54,19 @@ class Daemon:
         self._cpu_s = 0.0
 
     @classmethod
-    async def start(cls, name: str, arguments: Sequence[str], log: Path, *, cpu: int | None = None) -> Daemon:
-        """Run ``python ARGUMENTS`` and wait for its ready line; ``cpu`` pins it to one CPU. Raises DaemonFailed."""
+    async def start(
+        cls, name: str, arguments: Sequence[str], log: Path, *, cpu: int | None = None, before: Sequence[str] = ()
+    ) -> Daemon:
+        """Run ``python ARGUMENTS`` and wait for its ready line.
+
+        ``cpu`` pins it to one CPU; ``before`` stands before the command line, for a command that becomes it (same
+        pid), like ``ip netns exec NAME``. Raises DaemonFailed.
+        """
         given = {key: value for key, value in os.environ.items() if not key.startswith("EVCHARGE_")}
         path = os.pathsep.join(filter(None, (str(_ROOT), given.get("PYTHONPATH"))))
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
+                *before,
                 sys.executable,
                 *arguments,
                 stdin=asyncio.subprocess.PIPE,

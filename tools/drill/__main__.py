@@ -22,6 +22,7 @@ _CRASH = {
     "central-kills": "tools.drill.central_kills",
     "charge-point-kills": "tools.drill.charge_point_kills",
     "clock": "tools.drill.clock_steps",
+    "feeder": "tools.drill.feeder",
 }
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -47,6 +48,7 @@ def cli() -> None:
     python -m tools.drill all                          all load drills, about four minutes
     python -m tools.drill storm --cut links
     python -m tools.drill central-kills --cycles 500 --state kills/
+    python -m tools.drill feeder --plot feeder.svg     on five hosts of their own; needs root
 
     Latencies mean something on an idle machine only. Exit code 0 when all promises were kept, 1 when one was not,
     2 for misuse or when something that is needed is missing.

@@ -148,7 +148,7 @@ class Load:
                 group.create_task(self._fleet.run(self._stop))
                 group.create_task(watch.run(self._stop))
                 async with self._make_drivers() as drivers:
-                    await _line_on_stdin()
+                    await line_on_stdin()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(FINISH_S):
                             await drivers.finish(self._idle)
@@ -164,7 +164,8 @@ class Load:
         return not running and all(engine.online and not engine.waiting for engine in engines)
 
 
-async def _line_on_stdin() -> None:
+async def line_on_stdin() -> None:
+    """Return when whoever started this process says something, or is gone."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

@@ -70,7 +70,7 @@ class CrashSite:
             wanted = [(Role.CP, name) for name in names]
             wanted += [(Role.MONITOR, name) for name in names if monitors]
             wanted += [(Role.DRIVER, f"driver-{number:05}") for number in range(drivers)]
-            _keep(folder, enrol(registry, wanted))
+            keep_credentials(folder, enrol(registry, wanted))
         site = cls(folder, ["--log-level", log_level, *central_args], central_before)
         arguments = ["-m", "evcharge.cli.sidecar", "run", "--data-dir", str(registry), "--host", HOST, "--port", "0"]
         site.sidecar = await Daemon.start("sidecar", arguments, folder / "sidecar.log")
@@ -148,7 +148,7 @@ class CrashSite:
         ]
 
 
-def _keep(folder: Path, credentials: Sequence[Credential]) -> None:
+def keep_credentials(folder: Path, credentials: Sequence[Credential]) -> None:
     """One file each (0600), in a folder for each role; the whole appears at once."""
     draft = folder / "credentials.tmp"
     for name in FOLDERS.values():
