@@ -230,6 +230,13 @@ def test_after_a_long_silence_the_fallback_is_what_can_be_renewed() -> None:
     assert limits(scenario) == {"s-1": 2_070, "s-2": 2_070}
 
 
+def test_who_fell_to_its_fallback_is_raised_at_once_when_it_is_back() -> None:
+    scenario = one().given(engine_down())
+    scenario.pass_time(LEASE_MS + MARGIN_MS + 1)
+    scenario.given(engine_up(fence=8), boot())
+    assert share(scenario) == {"s-1": 9_200}
+
+
 # --- who can be told --------------------------------------------------------------------------------------------------
 
 
