@@ -1,254 +1,183 @@
-"""Who gets how much now (L1): a level for all, whole amperes, turns where not all can charge, and calm.
+"""Who gets how much now (L1): a level for all, under targets where a plan gives them, and calm.
 
 Works without a plan: a node's target is then its limit. Sums never pass a limit; whatever is rounded, is rounded down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
-from statistics import median
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from evcharge.energy.fill import Leaf, fill
+import numpy as np
+
+from evcharge.energy.cars import MOST_LAXITY, MOST_W, MOST_WH, Bools, Cars, Floats, Ints, middle
+from evcharge.energy.fill import Curves, fill_paths
 from evcharge.energy.model import STEP_MS, Limit, Session, SetPoint
-from evcharge.energy.tree import Row
+from evcharge.energy.paths import Paths, Site
 from evcharge.units import MS_PER_HOUR
 
-# Who was given the smallest current keeps it this long where not all can have it: contactors and vehicles wear.
-DWELL_MS = 600_000
 # No raise sooner than this after the last set-point: frequent profile writes wear out chargers' flash.
 CALM_MS = 60_000
 # Who can wait less than this many steps is not kept waiting by plans and rules: the next look is a step away.
 URGENT_LAXITY = 1.0
+# Further from now than any need lasts: a float holds it.
+FAR_MS = 10**18
 # Slack that rounding of floats may leave in a sum, W.
 ROUNDING_W = 1e-6
 
 
 class Grants(NamedTuple):
-    """Watts per session, in order, and what kept each from more: a row's name for NODE and PLAN."""
+    """Watts per session, and the row that kept each from more; 0: itself."""
 
-    watts: list[float]
-    limits: list[tuple[Limit, str]]
+    watts: Floats
+    rows: Ints
+
+
+class Reasons(NamedTuple):
+    """What keeps each from more, and the row that does; 0: its connector is named instead."""
+
+    limits: list[Limit]
+    rows: Ints
 
 
 def laxity(session: Session, now_ms: int) -> float | None:
     """Steps that it can still wait and be full at departure; None when nobody knows when it leaves."""
-    if session.departure_ms is None:
+    if session.departure_ms is None or session.departure_ms != session.departure_ms:
         return None
     if session.max_w <= 0:
         return 0.0
-    needed_ms = session.remaining_wh * MS_PER_HOUR / session.max_w
-    return (session.departure_ms - now_ms - needed_ms) / STEP_MS
+    needed_ms = min(session.remaining_wh, MOST_WH) * MS_PER_HOUR / min(session.max_w, MOST_W)
+    away_ms = max(-FAR_MS, min(FAR_MS, session.departure_ms - now_ms))
+    return max(-MOST_LAXITY, min(MOST_LAXITY, (away_ms - needed_ms) / STEP_MS))
 
 
-def laxities(sessions: Sequence[Session], now_ms: int) -> list[float] | None:
-    """Laxity of each; one that is unknown counts as the middle of the others. None when all are unknown."""
-    found = [laxity(session, now_ms) for session in sessions]
-    known = [each for each in found if each is not None]
-    if not known:
-        return None
-    middle = median(known)
-    return [middle if each is None else each for each in found]
-
-
-def usable_w(session: Session, look_ms: int = STEP_MS) -> float:
-    """The most that it can take until the next look, ``look_ms`` from now, without regard to whole amperes."""
-    return min(float(session.max_w), session.remaining_wh * MS_PER_HOUR / look_ms)
-
-
-def tops_w(sessions: Sequence[Session], ceilings_w: Mapping[str, float], look_ms: int = STEP_MS) -> list[int]:
-    """The same in whole amperes: nothing, or the smallest current and up.
-
-    A need is rounded up: a vehicle that is nearly full gets the smallest current, or it would never be full.
-    """
-    tops = []
-    for session in sessions:
-        allowed_w = min(float(session.max_w), ceilings_w.get(session.id, session.max_w))
-        most = int(allowed_w // session.step_w)
-        needed = max(session.min_a, ceil(usable_w(session, look_ms) / session.step_w)) if session.remaining_wh else 0
-        tops.append(min(most, needed) * session.step_w if most >= session.min_a else 0)
-    return tops
-
-
-def highs_w(sessions: Sequence[Session], ceilings_w: Mapping[str, float], look_ms: int = STEP_MS) -> list[float]:
-    """The most for each session: what it can take, under its ceiling (by id) where a rule gave one."""
-    return [
-        min(usable_w(session, look_ms), max(0.0, ceilings_w.get(session.id, session.max_w))) for session in sessions
-    ]
-
-
-def by_laxity(sessions: Sequence[Session], rows: Sequence[Row], highs: Sequence[float], now_ms: int) -> Grants:
-    """Smoothed least-laxity-first; fair shares when no departure is known."""
-    lax = laxities(sessions, now_ms)
+def by_laxity(cars: Cars, paths: Paths, highs: Floats, now_ms: int) -> Grants:
+    """Smoothed least-laxity-first, who leaves at an unknown time as the middle of the others; fair shares when no
+    departure is known."""
+    lax = middle(cars.laxity(now_ms))
     if lax is None:
-        return by_fairness(sessions, rows, highs)
-    leaves = [
-        Leaf(each - 1.0, float(max(1, session.max_w)), 0.0, high)
-        for session, each, high in zip(sessions, lax, highs, strict=True)
-    ]
-    return _filled(sessions, leaves, rows)
+        return by_fairness(cars, paths, highs)
+    return Grants(*fill_paths(Curves(lax - 1.0, np.maximum(cars.max_w, 1.0), np.zeros(cars.count), highs), paths))
 
 
-def by_fairness(sessions: Sequence[Session], rows: Sequence[Row], highs: Sequence[float]) -> Grants:
+def by_fairness(cars: Cars, paths: Paths, highs: Floats) -> Grants:
     """Weighted max-min fairness."""
-    leaves = [
-        Leaf(0.0, float(max(1, session.weight)), 0.0, high) for session, high in zip(sessions, highs, strict=True)
-    ]
-    return _filled(sessions, leaves, rows)
+    nothing = np.zeros(cars.count)
+    return Grants(*fill_paths(Curves(nothing, cars.weight, nothing, highs), paths))
 
 
-def in_order(sessions: Sequence[Session], rows: Sequence[Row], highs: Sequence[float], order: Iterable[int]) -> Grants:
+def in_order(paths: Paths, highs: Floats, order: Ints) -> Grants:
     """One after the other, each as much as there is left: what EDF and LLF do."""
-    room = _Room(rows, len(sessions))
-    watts, limits = [0.0] * len(sessions), [(Limit.NEED, "")] * len(sessions)
-    for i in order:
-        watts[i] = min(highs[i], room.for_leaf(i))
-        room.take(i, watts[i])
-        limits[i] = _own(sessions[i], highs[i]) if watts[i] >= highs[i] else _row(room.tightest(i))
-    return Grants(watts, limits)
+    paths = paths.binding(highs)
+    watts, by = highs.copy(), np.zeros(len(highs), dtype=np.intp)
+    left = paths.caps.tolist()
+    rows, shares = paths.rows.T.tolist(), paths.shares.T.tolist()
+    wanted = highs.tolist()
+    for i in order.tolist():
+        most, tightest = wanted[i], 0
+        for row, share in zip(rows[i], shares[i], strict=True):
+            if row and left[row] < most * share:
+                most, tightest = max(0.0, left[row]) / share, row
+        for row, share in zip(rows[i], shares[i], strict=True):
+            left[row] -= share * most
+        watts[i], by[i] = most, tightest
+    return Grants(watts, by)
 
 
-def _filled(sessions: Sequence[Session], leaves: Sequence[Leaf], rows: Sequence[Row]) -> Grants:
-    values, stopped = fill(leaves, rows)
-    limits = [
-        _own(session, leaf.high) if row is None else _row(rows[row].name)
-        for session, leaf, row in zip(sessions, leaves, stopped, strict=True)
-    ]
-    return Grants(values, limits)
-
-
-def _own(session: Session, high_w: float) -> tuple[Limit, str]:
-    """Why nobody but itself stops it at ``high_w``."""
-    if high_w > session.max_w - session.step_w:
-        return Limit.RATING, session.connector
-    return (Limit.NEED, session.connector) if high_w >= usable_w(session) else (Limit.RULE, session.connector)
-
-
-def _row(name: str) -> tuple[Limit, str]:
-    node, _, part = name.partition("/")
-    return (Limit.PLAN, node) if part == "plan" else (Limit.NODE, name)
-
-
-def whole_amperes(
-    sessions: Sequence[Session], rows: Sequence[Row], tops: Sequence[int], grants: Grants, now_ms: int
-) -> Grants:
-    """Amperes that a charge point can be told: none, or from the smallest current up, whole ones.
-
-    First those who were given the smallest current less than ``DWELL_MS`` ago keep it. Then everybody has what is
-    theirs, rounded down. What is left over lifts those that have nothing to the smallest current, then adds single
-    amperes; the least laxity first each time, where nobody knows it those who have waited longest.
-    """
-    count = len(sessions)
-    room = _Room(rows, count)
-    watts, limits = [0.0] * count, list(grants.limits)
-    order = _turns(sessions, now_ms)
-    for i in order:
-        if tops[i] and _dwells(sessions[i], now_ms) and sessions[i].min_w <= room.for_leaf(i):
-            room.take(i, sessions[i].min_w)
-            watts[i] = sessions[i].min_w
-    for i in order:
-        session = sessions[i]
-        amps = int((min(grants.watts[i], tops[i]) + ROUNDING_W) // session.step_w)
-        wanted = float(amps * session.step_w) if amps >= session.min_a else 0.0
-        if wanted > watts[i] and wanted - watts[i] <= room.for_leaf(i):
-            room.take(i, wanted - watts[i])
-            watts[i] = wanted
-    for i in order:
-        if watts[i] == 0 < tops[i] and sessions[i].min_w <= room.for_leaf(i):
-            room.take(i, sessions[i].min_w)
-            watts[i] = sessions[i].min_w
-    rising = [i for i in order if 0 < watts[i] < tops[i]]
-    while rising:
-        rising = [i for i in rising if watts[i] < tops[i] and sessions[i].step_w <= room.for_leaf(i)]
-        for i in rising:
-            if sessions[i].step_w <= room.for_leaf(i):
-                room.take(i, sessions[i].step_w)
-                watts[i] += sessions[i].step_w
-    for i, session in enumerate(sessions):
-        if watts[i] >= tops[i]:
-            limits[i] = _own(session, tops[i])
-        elif watts[i] == 0:
-            limits[i] = (Limit.MINIMA, room.tightest(i))
-        elif limits[i][0] not in (Limit.NODE, Limit.PLAN):
-            limits[i] = (Limit.WHOLE_AMPERES, room.tightest(i))
-    return Grants(watts, limits)
-
-
-def _dwells(session: Session, now_ms: int) -> bool:
-    return session.last_w > 0 and session.turned_ms is not None and now_ms - session.turned_ms < DWELL_MS
-
-
-def _turns(sessions: Sequence[Session], now_ms: int) -> list[int]:
-    """Whose turn it is first."""
-    lax = laxities(sessions, now_ms)
-
-    def key(i: int) -> tuple[float, int, str]:
-        session = sessions[i]
-        # Unknown departures: who waits goes before who charges, and the longest wait first.
-        since = session.turned_ms if session.turned_ms is not None else session.arrival_ms
-        return (float(session.last_w > 0) if lax is None else lax[i], since, session.id)
-
-    return sorted(range(len(sessions)), key=key)
-
-
-class _Room:
-    """What is left in each row."""
-
-    def __init__(self, rows: Sequence[Row], leaves: int) -> None:
-        self._left = [row.cap_w for row in rows]
-        self._names = [row.name for row in rows]
-        self._of_leaf: list[list[tuple[int, float]]] = [[] for _ in range(leaves)]
-        for index, row in enumerate(rows):
-            for i, share in zip(row.leaves, row.shares, strict=True):
-                self._of_leaf[i].append((index, share))
-
-    def for_leaf(self, i: int) -> float:
-        """The most that this leaf can have on top of what it has."""
-        return max(0.0, min([self._left[row] / share for row, share in self._of_leaf[i]]) + ROUNDING_W)
-
-    def take(self, i: int, watts: float) -> None:
-        for row, share in self._of_leaf[i]:
-            self._left[row] -= share * watts
-
-    def tightest(self, i: int) -> str:
-        """The row that has least room for this leaf."""
-        row = min(self._of_leaf[i], key=lambda pair: self._left[pair[0]] / pair[1])[0]
-        return self._names[row]
-
-
-def calm(session: Session, point: SetPoint, now_ms: int) -> SetPoint:
-    """The set-point without raises that are too small, too soon or too fast. A decrease is never delayed."""
-    if point.watts <= session.last_w or session.last_ms is None:
-        return point
-    if now_ms - session.last_ms < CALM_MS or point.watts - session.last_w < session.step_w:
-        return SetPoint(session.last_w, Limit.STEADY, session.connector, point.wanted_w)
-    if session.ramp_w is not None:
-        # A ramp from nothing has to reach the smallest current, or it would never begin.
-        amps = max(session.min_a, (session.last_w + session.ramp_w) // session.step_w)
-        if amps * session.step_w < point.watts:
-            return SetPoint(amps * session.step_w, Limit.RAMP, session.connector, point.wanted_w)
-    return point
-
-
-def with_targets(
-    rows: Sequence[Row], sessions: Sequence[Session], targets: Mapping[str, int], now_ms: int
-) -> list[Row]:
-    """The rows, and one for each node with a target: over the sessions that draw from this very node.
+def with_targets(site: Site, cars: Cars, targets: Mapping[str, int], now_ms: int) -> Paths:
+    """The paths, and one row for each node with a target: over the sessions that draw from this very node.
 
     Whoever would be late by waiting is not held back by a plan: it comes first, and the target is for the others. What
     whole amperes and forecasts lose is made good that way while there is still time.
     """
-    more = []
-    for node_id, target_w in targets.items():
-        left_w, members = float(target_w), []
-        for i, session in enumerate(sessions):
-            if session.node == node_id:
-                left = laxity(session, now_ms)
-                if left is not None and left < URGENT_LAXITY:
-                    left_w -= usable_w(session)
-                else:
-                    members.append(i)
-        if members:
-            more.append(Row(f"{node_id}/plan", max(0.0, left_w), tuple(members), (1.0,) * len(members)))
-    return [*rows, *more]
+    paths, bottoms, _ = site
+    if not targets:
+        return paths
+    urgent = cars.laxity(now_ms) < URGENT_LAXITY
+    first_w = np.bincount(bottoms, np.where(urgent, cars.usable_w(STEP_MS), 0.0), minlength=len(paths.caps))
+    used = np.unique(bottoms[~urgent]).tolist()
+    left_w = {
+        row: max(0.0, float(targets[paths.names[row]]) - float(first_w[row]))
+        for row in used
+        if paths.names[row] in targets
+    }
+    return paths.targeted(bottoms, left_w, {row: f"{paths.names[row]}/plan" for row in left_w}, ~urgent)
+
+
+def reasons(cars: Cars, paths: Paths, highs: Floats, grants: Grants, usable_w: Floats) -> Reasons:
+    """Why each has not more, where power need not be in whole amperes."""
+    own = _own(cars, highs, usable_w)
+    limits = [
+        mine if row == 0 else _of_row(paths.names[row]) for mine, row in zip(own, grants.rows.tolist(), strict=True)
+    ]
+    return Reasons(limits, grants.rows)
+
+
+def whole_reasons(cars: Cars, paths: Paths, tops: Floats, grants: Grants, watts: Floats, usable_w: Floats) -> Reasons:
+    """The same for ``watts`` in whole amperes, made of the ``grants``."""
+    limits = _own(cars, tops, usable_w)
+    rows = np.zeros(cars.count, dtype=np.intp)
+    less = np.flatnonzero(watts < tops)
+    if len(less):
+        binding = paths.binding(tops)
+        tightest = binding.tightest(binding.caps - binding.sums(watts), less)
+        shared = (grants.rows[less] > 0) & (watts[less] > 0)
+        rows[less] = np.where(shared, grants.rows[less], tightest)
+        by_row = {row: _of_row(paths.names[row]) for row in np.unique(rows[less]).tolist()}
+        for i, row, is_shared, has in zip(
+            less.tolist(), rows[less].tolist(), shared.tolist(), (watts[less] > 0).tolist(), strict=True
+        ):
+            limits[i] = by_row[row] if is_shared else Limit.WHOLE_AMPERES if has else Limit.MINIMA
+    return Reasons(limits, rows)
+
+
+def _own(cars: Cars, highs: Floats, usable_w: Floats) -> list[Limit]:
+    """Why nobody but itself stops each at its high."""
+    rating = (highs > cars.max_w - cars.step_w) | ((cars.max_w < cars.min_w) & (cars.remaining_wh > 0))
+    kinds = np.where(rating, 0, np.where(highs >= usable_w, 1, 2))
+    return [_OWN[kind] for kind in kinds.tolist()]
+
+
+_OWN = (Limit.RATING, Limit.NEED, Limit.RULE)
+
+
+def _of_row(name: str) -> Limit:
+    return Limit.PLAN if name.endswith("/plan") else Limit.NODE
+
+
+def calm(cars: Cars, watts: Floats, now_ms: int) -> tuple[Floats, Bools, Bools]:
+    """Set-points without raises that are too small, too soon or too fast, and which of them are steady, which ramp.
+
+    A decrease is never delayed. A set-point from the future (a clock that was set back) delays nothing.
+    """
+    raised = (watts > cars.last_w) & ~np.isnan(cars.last_ms)
+    since_ms = now_ms - cars.last_ms
+    soon = (since_ms >= 0) & (since_ms < CALM_MS)
+    steady = raised & (soon | (watts - cars.last_w < cars.step_w))
+    # What it was told may be a power that is none of those it can be told now.
+    kept = np.floor((cars.last_w + ROUNDING_W) / cars.step_w) * cars.step_w
+    kept = np.where(kept >= cars.min_w, kept, 0.0)
+    # A ramp from nothing has to reach the smallest current, or it would never begin.
+    ramped = np.floor_divide(cars.last_w + cars.ramp_w, cars.step_w) * cars.step_w
+    ramped = np.maximum(cars.min_w, ramped)
+    ramp = raised & ~steady & (ramped < watts)
+    return np.where(steady, kept, np.where(ramp, ramped, watts)), steady, ramp
+
+
+def set_points(
+    cars: Cars, paths: Paths, watts: Floats, highs: Floats, found: Reasons, held: tuple[Bools, Bools] | None
+) -> dict[str, SetPoint]:
+    """By connector; ``held``: which raises are held back, as steady and by ramp."""
+    limits, rows = found.limits, found.rows
+    if held is not None:
+        for which, limit in zip(held, (Limit.STEADY, Limit.RAMP), strict=True):
+            for i in np.flatnonzero(which).tolist():
+                limits[i] = limit
+        rows = np.where(held[0] | held[1], 0, rows)
+    places = [paths.names[row] if row else name for row, name in zip(rows.tolist(), cars.connectors, strict=True)]
+    # Rounding must not take the last watt of a power that is whole.
+    whole_w = np.maximum(watts + ROUNDING_W, 0.0).astype(np.int64).tolist()
+    points = map(
+        SetPoint, whole_w, limits, [name.removesuffix("/plan") for name in places], highs.astype(np.int64).tolist()
+    )
+    return dict(zip(cars.connectors, points, strict=True))

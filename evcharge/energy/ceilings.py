@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from evcharge.energy.allocate import URGENT_LAXITY, laxity
+from evcharge.energy.cars import MOST_W
 from evcharge.energy.model import Session
 from evcharge.energy.rules import GRID_PAUSE_PERCENT, Rule
 
@@ -39,7 +40,7 @@ def ceilings_w(now_ms: int, sessions: Sequence[Session], ruling: Ceiling | None)
         if ruling is None:
             ceilings[session.id] = 0.0
         elif ruling.rule is not Rule.GRID_UNKNOWN and left is not None and left < URGENT_LAXITY:
-            ceilings[session.id] = float(session.max_w)
+            ceilings[session.id] = float(min(session.max_w, MOST_W))
         else:
             ceilings[session.id] = float(min(session.max_w, ruling.ceiling_w))
     return ceilings

@@ -1,7 +1,9 @@
 """One water level for all: x_i = clip(slope_i · (level − start_i), low_i, high_i), where a leaf stops at its first full
 row.
 
-The level rises; a row that is full freezes the leaves in it, and the others go on. With all starts 0 this is weighted
+The level rises; a row that is full freezes the leaves in it, and the others go on. ``fill`` does that for any rows,
+``fill_tree`` for those of a tree: there a row's level depends on those below it alone, so one depth after the other is
+done, all rows of a depth at once. With all starts 0 this is weighted
 max-min fairness by progressive filling (Bertsekas & Gallager, Data Networks, ch. 6.5.2), exact for any rows with shares
 of 0 or more; with start = laxity − 1 and slope = rating it is smoothed least-laxity-first (Chen et al., "Smoothed
 least-laxity-first algorithm for EV charging", 2020) over a tree of limits instead of one.
@@ -13,9 +15,11 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from evcharge.energy.tree import Row
+import numpy as np
 
-INFINITY = float("inf")
+from evcharge.energy.cars import Floats, Ints
+from evcharge.energy.paths import INFINITY, Paths
+from evcharge.energy.tree import Row
 
 
 class Leaf(NamedTuple):
@@ -69,7 +73,7 @@ def fill(leaves: Sequence[Leaf], rows: Sequence[Row]) -> Filled:
     touched: set[int] = set()
     next_bend = 0
     rising: set[int] = set()
-    done = [False] * len(leaves)
+    done = [leaf.high <= leaf.low for leaf in leaves]
 
     def stop(i: int, value: float) -> None:
         leaf = leaves[i]
@@ -131,3 +135,83 @@ def fill(leaves: Sequence[Leaf], rows: Sequence[Row]) -> Filled:
 def _full_at(cap: float, fixed: float, slope: float) -> float:
     """The level at which a row is full; rounding may leave a slope that is none."""
     return (cap - fixed) / slope if slope > 1e-9 else INFINITY
+
+
+class Curves(NamedTuple):
+    """Leaves as columns: see ``Leaf``."""
+
+    starts: Floats
+    slopes: Floats
+    lows: Floats
+    highs: Floats
+
+
+def fill_paths(curves: Curves, paths: Paths) -> tuple[Floats, Ints]:
+    """Value of each leaf and the row of ``paths`` that stopped it, 0 where its own high did. Raises as ``fill``."""
+    paths = paths.binding(curves.highs)
+    if len(paths.rows) == paths.nested:
+        return fill_tree(curves, paths)
+    rows, numbers = paths.as_rows()
+    leaves = [Leaf(*each) for each in zip(*[column.tolist() for column in curves], strict=True)]
+    values, stopped = fill(leaves, rows)
+    by = [0 if row is None else numbers[row] for row in stopped]
+    return np.array(values, dtype=np.float64), np.array(by, dtype=np.intp)
+
+
+def fill_tree(curves: Curves, paths: Paths) -> tuple[Floats, Ints]:
+    """As ``fill_paths``, for paths that are a tree: Σ x ≤ cap for all that are below a node.
+
+    A row's sum over its leaves, each of which ends where it is full or a row below is, is piecewise linear in the
+    level: its bends are sorted, and the row is full between two of them.
+    """
+    starts, slopes, lows, highs = curves
+    caps = paths.caps
+    begins, ends = starts + lows / slopes, starts + highs / slopes
+    most, stopped = highs, np.zeros(len(highs), dtype=np.intp)
+    for rows in paths.rows:
+        sums = np.bincount(rows, most, minlength=len(caps))
+        members = np.flatnonzero((sums > caps)[rows])
+        if not len(members):
+            continue
+        at = rows[members]
+        held = np.bincount(at, lows[members], minlength=len(caps))
+        if len(over := np.flatnonzero(held > caps * (1 + 1e-12) + 1e-9)):
+            row = int(over[0])
+            raise ValueError(f"the least of {paths.names[row]} is {held[row]:.0f} of {caps[row]:.0f}")
+        level = _levels(at, begins[members], ends[members], slopes[members], caps - held)[at]
+        late = (level < ends[members]) & (lows[members] < highs[members])
+        members, level = members[late], level[late]
+        stopped[members] = rows[members]
+        ends[members] = np.maximum(begins[members], level)
+        if most is highs:
+            most = highs.copy()
+        risen = slopes[members] * (level - starts[members])
+        most[members] = np.minimum(highs[members], np.maximum(lows[members], risen))
+    return most, stopped
+
+
+def _levels(rows: Ints, begins: Floats, ends: Floats, slopes: Floats, rooms: Floats) -> Floats:
+    """By row: the level at which its leaves, from ``begins`` to ``ends``, have taken all of its room above the lows.
+
+    Only rows that are full at some level are in ``rows``.
+    """
+    places = np.concatenate((rows, rows))
+    bends = np.concatenate((begins, ends))
+    order = np.lexsort((bends, places))
+    places, bends = places[order], bends[order]
+    rising = np.concatenate((slopes, -slopes))[order].cumsum()
+    first = np.flatnonzero(np.concatenate(([True], places[1:] != places[:-1])))
+    # What a row holds above the lows at each of its bends; between rows nothing rises, but rounding would.
+    grown = rising[:-1] * (bends[1:] - bends[:-1])
+    grown[first[1:] - 1] = 0.0
+    taken = np.concatenate(([0.0], grown.cumsum()))
+    counts = np.diff(np.concatenate((first, [len(places)])))
+    taken -= np.repeat(taken[first], counts)
+    # The last bend before the row is full; where there is no room at all, its first one.
+    found = places[first]
+    below = np.add.reduceat(taken < rooms[places], first)
+    last = first + np.maximum(below, 1) - 1
+    rest = rooms[found] - taken[last]
+    levels = np.full(len(rooms), INFINITY)
+    levels[found] = bends[last] + np.where(rest > 0, rest / np.maximum(rising[last], 1e-9), 0.0)
+    return levels

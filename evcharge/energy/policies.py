@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from operator import attrgetter
 
 import msgspec
+import numpy as np
 
 from evcharge.energy import rules
 from evcharge.energy.allocate import (
@@ -16,17 +18,19 @@ from evcharge.energy.allocate import (
     by_fairness,
     by_laxity,
     calm,
-    highs_w,
     in_order,
-    laxities,
-    tops_w,
-    whole_amperes,
+    reasons,
+    set_points,
+    whole_reasons,
     with_targets,
 )
+from evcharge.energy.amperes import whole_amperes
+from evcharge.energy.cars import Cars, Floats, Ints, ceilings_of, middle
 from evcharge.energy.ceilings import SOFT_CAP, ceilings_w
 from evcharge.energy.model import STEP_MS, Node, Plan, Session, SetPoint, Signals
+from evcharge.energy.paths import Paths, Site, paths_of
 from evcharge.energy.planner import BUDGET_S, make_plan
-from evcharge.energy.tree import Row, Tree
+from evcharge.energy.tree import Tree
 
 # An older plan says nothing any more: who came and went since is not in it.
 PLAN_LIFE_MS = 900_000
@@ -85,34 +89,38 @@ def dispatch(
     """
     tree = Tree(nodes)
     # Ties go by this order, and floats are summed in it: the caller's must not matter.
-    sessions = sorted(sessions, key=lambda session: session.id)
-    steered = [session for session in sessions if tree.online(session.node)]
-    rows = _left(tree, sessions, steered)
-    targets, ceilings = _from_plan(policy, now_ms, steered, made)
+    sessions = sorted(sessions, key=attrgetter("id"))
+    site = paths_of(tree, sessions)
+    if not site.online.all():
+        site = _left(site, Cars(sessions))
+        sessions = [session for session, online in zip(sessions, site.online.tolist(), strict=True) if online]
+        site = site._replace(bottoms=site.bottoms[site.online])
+    if not sessions:
+        return {}
+    targets, ceilings = _from_plan(policy, now_ms, sessions, made)
     if policy is Policy.RULES:
-        rows = [row._replace(cap_w=row.cap_w * SOFT_CAP) if row.name == tree.root else row for row in rows]
-    eased = _eased(policy, now_ms, steered, made)
-    rows = with_targets(rows, eased, targets, now_ms)
-    tops = tops_w(steered, ceilings, look_ms)
-    highs = [float(top) for top in tops] if whole else highs_w(steered, ceilings, look_ms)
-    grants = _share(policy, now_ms, eased, rows, highs)
-    if whole:
-        grants = whole_amperes(eased, rows, tops, grants, now_ms)
-    points = {}
-    for session, watts, high, (limit, at) in zip(steered, grants.watts, highs, grants.limits, strict=True):
-        point = SetPoint(max(0, int(watts + 1e-6)), limit, at, int(high))
-        points[session.connector] = calm(session, point, now_ms) if whole else point
-    return points
+        site.paths.caps[site.paths.names.index(tree.root)] *= SOFT_CAP
+    cars = Cars(sessions)
+    eased = cars.with_needs(_eased(policy, now_ms, sessions, made)) if policy is Policy.PLAN else cars
+    paths = with_targets(site, eased, targets, now_ms)
+    limits_w = ceilings_of(sessions, ceilings)
+    highs = cars.tops_w(limits_w, look_ms) if whole else cars.highs_w(limits_w, look_ms)
+    grants = _share(policy, now_ms, eased, paths, highs)
+    usable_w = cars.usable_w(look_ms)
+    if not whole:
+        return set_points(cars, paths, grants.watts, highs, reasons(cars, paths, highs, grants, usable_w), None)
+    watts = whole_amperes(eased, paths, highs, grants.watts, now_ms)
+    found = whole_reasons(cars, paths, highs, grants, watts, usable_w)
+    watts, steady, ramp = calm(cars, watts, now_ms)
+    return set_points(cars, paths, watts, highs, found, (steady, ramp))
 
 
-def _share(
-    policy: Policy, now_ms: int, sessions: Sequence[Session], rows: Sequence[Row], highs: Sequence[float]
-) -> Grants:
+def _share(policy: Policy, now_ms: int, cars: Cars, paths: Paths, highs: Floats) -> Grants:
     if policy is Policy.EQUAL:
-        return by_fairness(sessions, rows, highs)
+        return by_fairness(cars, paths, highs)
     if policy in (Policy.EDF, Policy.LLF):
-        return in_order(sessions, rows, highs, _order(policy, now_ms, sessions))
-    return by_laxity(sessions, rows, highs, now_ms)
+        return in_order(paths, highs, _order(policy, now_ms, cars))
+    return by_laxity(cars, paths, highs, now_ms)
 
 
 def _eased(policy: Policy, now_ms: int, sessions: Sequence[Session], made: Plan | None) -> list[Session]:
@@ -129,30 +137,18 @@ def _eased(policy: Policy, now_ms: int, sessions: Sequence[Session], made: Plan 
     ]
 
 
-def _order(policy: Policy, now_ms: int, sessions: Sequence[Session]) -> list[int]:
+def _order(policy: Policy, now_ms: int, cars: Cars) -> Ints:
     """Ties go to who came first."""
-    lax = laxities(sessions, now_ms) or [0.0] * len(sessions)
-
-    def key(i: int) -> tuple[float, int, str]:
-        session = sessions[i]
-        departure = session.departure_ms if session.departure_ms is not None else float("inf")
-        return (departure if policy is Policy.EDF else lax[i], session.arrival_ms, session.id)
-
-    return sorted(range(len(sessions)), key=key)
+    if policy is Policy.EDF:
+        return np.lexsort((cars.arrival_ms, cars.departure_ms))  # who leaves at an unknown time is last
+    lax = middle(cars.laxity(now_ms))
+    return np.lexsort((cars.arrival_ms,) if lax is None else (cars.arrival_ms, lax))
 
 
-def _left(tree: Tree, sessions: Sequence[Session], steered: Sequence[Session]) -> list[Row]:
-    """The rows of those that can be steered, less what the others were told last."""
-    rows = tree.rows(steered)
-    if len(steered) == len(sessions):
-        return rows
-    there = {session.id for session in steered}
-    silent = [session for session in sessions if session.id not in there]
-    taken = {
-        row.name: sum(share * silent[i].last_w for i, share in zip(row.leaves, row.shares, strict=True))
-        for row in tree.rows(silent)
-    }
-    return [row._replace(cap_w=max(0.0, row.cap_w - taken.get(row.name, 0.0))) for row in rows]
+def _left(site: Site, cars: Cars) -> Site:
+    """The paths of those that can be steered, less what the others were told last."""
+    told_w = np.where(site.online, 0.0, cars.last_w)
+    return site._replace(paths=site.paths.lowered(site.paths.sums(told_w)).only(site.online))
 
 
 def _from_plan(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from evcharge.energy.model import Node, Session
 
 PHASES = (0, 1, 2)
+# No charging site draws or makes more, W: a reading above it is a fault of a meter, or of who converts its units.
+MOST_READ_W = 10**9
+# Who has no limit may say so with a large one; sums of floats have to hold it.
+MOST_CAP_W = 2**63
 
 
 class BadTree(ValueError):
@@ -89,26 +93,43 @@ class Tree:
 
 
 def headroom_w(node: Node) -> int:
-    """What sessions below may draw now. A reading below zero counts as none: it is no reason to allow more."""
-    return max(0, node.cap_w - max(0, node.base_w) + max(0, node.pv_w))
+    """What sessions below may draw now. A reading below zero counts as none: it is no reason to allow more; nor is
+    solar that no site has. Base load that is no number leaves nothing."""
+    pv_w = node.pv_w if 0 < node.pv_w <= MOST_READ_W else 0
+    return max(0, node.cap_w - _base_w(node) + pv_w)
+
+
+def phase_headroom_w(node: Node, phase: int) -> int:
+    """Of one phase. Readings are of the node as a whole: all of the base may be on each phase, no solar."""
+    assert node.phase_cap_w is not None
+    return max(0, node.phase_cap_w[phase] - _base_w(node))
+
+
+def phases_of(session: Session) -> tuple[Collection[int], float]:
+    """The phases that it may load, and which part of its power is on each of them."""
+    if session.on and all(phase in PHASES for phase in session.on):
+        return session.on, 1.0 / len(set(session.on))
+    return PHASES, 1.0 / min(max(1, session.phases), len(PHASES))
+
+
+def _base_w(node: Node) -> int:
+    # What is no number compares with nothing.
+    return max(0, node.base_w) if node.base_w <= MOST_READ_W else node.cap_w + MOST_READ_W
 
 
 def _check(node: Node) -> None:
-    if node.cap_w < 0:
+    if not 0 <= node.cap_w <= MOST_CAP_W:
         raise BadTree(f"node {node.id} has a limit of {node.cap_w} W: it has to be 0 or more")
-    if node.phase_cap_w is not None and min(node.phase_cap_w) < 0:
-        raise BadTree(f"node {node.id} has a phase with a limit of {min(node.phase_cap_w)} W: it has to be 0 or more")
+    for cap_w in node.phase_cap_w or ():
+        if not 0 <= cap_w <= MOST_CAP_W:
+            raise BadTree(f"node {node.id} has a phase with a limit of {cap_w} W: it has to be 0 or more")
 
 
 def _phase_rows(node: Node, leaves: Sequence[int], sessions: Sequence[Session]) -> list[Row]:
-    """Base load and solar are measured for the node as a whole: all of the base may be on each phase, no solar."""
-    assert node.phase_cap_w is not None
     rows = []
     for phase in PHASES:
-        members = [i for i in leaves if not sessions[i].on or phase in sessions[i].on]
-        if not members:
-            continue
-        cap_w = max(0, node.phase_cap_w[phase] - max(0, node.base_w))
-        shares = tuple(1.0 / (len(sessions[i].on) or sessions[i].phases) for i in members)
-        rows.append(Row(f"{node.id}/L{phase + 1}", cap_w, tuple(members), shares))
+        members = [i for i in leaves if phase in phases_of(sessions[i])[0]]
+        if members:
+            shares = tuple(phases_of(sessions[i])[1] for i in members)
+            rows.append(Row(f"{node.id}/L{phase + 1}", phase_headroom_w(node, phase), tuple(members), shares))
     return rows

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcharge.energy.allocate import CALM_MS, DWELL_MS, by_laxity, calm, highs_w, laxity, tops_w, usable_w
+from evcharge.energy.allocate import CALM_MS, by_laxity, calm, laxity
+from evcharge.energy.amperes import DWELL_MS
+from evcharge.energy.cars import Cars
 from evcharge.energy.model import STEP_MS, Limit, Node, Plan, Session, SetPoint
+from evcharge.energy.paths import paths_of
 from evcharge.energy.policies import PLAN_LIFE_MS, Policy, dispatch
 from evcharge.energy.tree import Tree, headroom_w
 from tests.energy.trees import NOW_MS, sites
@@ -38,20 +42,25 @@ def watts(sessions: list[Session], cap_w: int, policy: Policy = Policy.SLLF, now
     return [points[session.connector].watts for session in sessions]
 
 
-@given(sites(), POLICIES, st.booleans())
+@given(sites(told=True), POLICIES, st.booleans())
 def test_never_above_any_limit(case: tuple[list[Node], list[Session]], policy: Policy, whole: bool) -> None:
-    """Each node, each phase, and with what those hold who cannot be told."""
+    """Each node, each phase; where those who cannot be told hold more than that, nobody else gets any."""
     nodes, sessions = case
     tree = Tree(nodes)
     points = dispatch(policy, NOW_MS, sessions, nodes, whole=whole)
     given_w = [points[s.connector].watts if s.connector in points else s.last_w for s in sessions]
     for row in tree.rows(sessions):
         total = sum(share * given_w[i] for i, share in zip(row.leaves, row.shares, strict=True))
-        assert total <= row.cap_w + 1e-3, row.name
+        silent = sum(
+            share * sessions[i].last_w
+            for i, share in zip(row.leaves, row.shares, strict=True)
+            if sessions[i].connector not in points
+        )
+        assert total <= max(row.cap_w, silent) + 1e-3, row.name
     assert set(points) == {s.connector for s in sessions if tree.online(s.node)}
 
 
-@given(sites(), POLICIES)
+@given(sites(told=True), POLICIES)
 def test_whole_amperes_from_the_smallest_current_up_to_the_rating(
     case: tuple[list[Node], list[Session]], policy: Policy
 ) -> None:
@@ -70,7 +79,7 @@ def test_no_ampere_is_left_where_somebody_could_use_it(case: tuple[list[Node], l
     nodes, sessions = case
     nodes = [msgspec.structs.replace(node, online=True) for node in nodes]
     sessions = [msgspec.structs.replace(session, ramp_w=None) for session in sessions]
-    tops = tops_w(sessions, {})
+    tops = Cars(sessions).tops_w(None, STEP_MS).tolist()
     points = dispatch(policy, NOW_MS, sessions, nodes)
     got = [points[session.connector].watts for session in sessions]
     room = {row.name: row.cap_w - sum(got[i] for i in row.leaves) for row in Tree(nodes).rows(sessions)}
@@ -82,7 +91,7 @@ def test_no_ampere_is_left_where_somebody_could_use_it(case: tuple[list[Node], l
             assert least < session.step_w
 
 
-@given(sites(), POLICIES)
+@given(sites(told=True), POLICIES)
 def test_same_question_same_answer_in_any_order(case: tuple[list[Node], list[Session]], policy: Policy) -> None:
     nodes, sessions = case
     assert dispatch(policy, NOW_MS, sessions, nodes) == dispatch(policy, NOW_MS, sessions[::-1], nodes[::-1])
@@ -93,28 +102,49 @@ def test_a_decrease_is_never_delayed(
     case: tuple[list[Node], list[Session]], last_w: int, ago_ms: int, wanted_w: int
 ) -> None:
     _, sessions = case
-    for session in sessions:
-        was = msgspec.structs.replace(session, last_w=last_w, last_ms=NOW_MS - ago_ms)
-        point = calm(was, SetPoint(wanted_w, Limit.NODE), NOW_MS)
-        assert point.watts <= wanted_w or point.watts <= last_w
-        if wanted_w <= last_w:
-            assert point.watts == wanted_w
+    told = [msgspec.structs.replace(session, last_w=last_w, last_ms=NOW_MS - ago_ms) for session in sessions]
+    after, _, _ = calm(Cars(told), np.full(len(told), float(wanted_w)), NOW_MS)
+    assert (after <= max(wanted_w, last_w)).all() and (after <= wanted_w).all()
+    if wanted_w <= last_w:
+        assert (after == wanted_w).all()
+
+
+def calmed(session: Session, wanted_w: int, now_ms: int) -> tuple[float, bool, bool]:
+    after, steady, ramp = calm(Cars([session]), np.array([float(wanted_w)]), now_ms)
+    return float(after[0]), bool(steady[0]), bool(ramp[0])
 
 
 def test_raises_wait_a_minute_and_an_ampere() -> None:
     session = car("a", last_w=2_300, last_ms=NOW_MS)
-    up = SetPoint(4_600, Limit.NODE)
-    assert calm(session, up, NOW_MS + CALM_MS - 1) == SetPoint(2_300, Limit.STEADY, "a")
-    assert calm(session, up, NOW_MS + CALM_MS) == up
-    assert calm(session, SetPoint(2_529, Limit.NODE), NOW_MS + CALM_MS).watts == 2_300
-    assert calm(session, SetPoint(2_530, Limit.NODE), NOW_MS + CALM_MS).watts == 2_530
+    assert calmed(session, 4_600, NOW_MS + CALM_MS - 1) == (2_300, True, False)
+    assert calmed(session, 4_600, NOW_MS + CALM_MS) == (4_600, False, False)
+    assert calmed(session, 2_529, NOW_MS + CALM_MS) == (2_300, True, False)
+    assert calmed(session, 2_530, NOW_MS + CALM_MS) == (2_530, False, False)
+
+
+def test_a_set_point_from_the_future_holds_nothing_back() -> None:
+    """The clock was set back: a raise would wait for hours."""
+    assert calmed(car("a", last_w=2_300, last_ms=NOW_MS + 1), 4_600, NOW_MS) == (4_600, False, False)
+
+
+def test_what_is_kept_is_in_whole_amperes_too() -> None:
+    assert calmed(car("a", last_w=2_400, last_ms=NOW_MS), 4_600, NOW_MS) == (2_300, True, False)
+    assert calmed(car("a", last_w=700, last_ms=NOW_MS), 4_600, NOW_MS) == (0, True, False)
 
 
 def test_a_ramp_is_kept_in_whole_amperes_and_reaches_the_smallest_current() -> None:
     later = NOW_MS + CALM_MS
     ramped = car("a", last_w=2_300, last_ms=NOW_MS, ramp_w=1_000)
-    assert calm(ramped, SetPoint(7_360, Limit.NODE), later) == SetPoint(3_220, Limit.RAMP, "a")
-    assert calm(car("a", last_ms=NOW_MS, ramp_w=10), SetPoint(7_360, Limit.NODE), later).watts == 1_380
+    assert calmed(ramped, 7_360, later) == (3_220, False, True)
+    assert calmed(car("a", last_ms=NOW_MS, ramp_w=10), 7_360, later)[0] == 1_380
+
+
+def test_who_is_held_back_says_so() -> None:
+    session = car("a", last_w=2_300, last_ms=NOW_MS)
+    assert dispatch(Policy.EQUAL, NOW_MS, [session], site(9_000))["a"] == SetPoint(2_300, Limit.STEADY, "a", 7_360)
+    ramped = msgspec.structs.replace(session, ramp_w=1_000)
+    later = dispatch(Policy.EQUAL, NOW_MS + CALM_MS, [ramped], site(9_000))["a"]
+    assert later == SetPoint(3_220, Limit.RAMP, "a", 7_360)
 
 
 def test_laxity_is_the_steps_that_can_be_waited() -> None:
@@ -126,9 +156,20 @@ def test_laxity_is_the_steps_that_can_be_waited() -> None:
 
 
 def test_what_a_vehicle_can_use() -> None:
-    assert usable_w(car("a", need_wh=100)) == 1_200
-    assert usable_w(car("a", need_wh=100, delivered_wh=200)) == 0
-    assert usable_w(car("a")) == 7_360
+    cars = Cars([car("a", need_wh=100), car("a", need_wh=100, delivered_wh=200), car("a")])
+    assert cars.usable_w(STEP_MS).tolist() == [1_200, 0, 7_360]
+    assert cars.usable_w(STEP_MS // 2).tolist() == [2_400, 0, 7_360]
+
+
+@given(sites(told=True))
+def test_columns_say_what_sessions_say(case: tuple[list[Node], list[Session]]) -> None:
+    _, sessions = case
+    cars = Cars(sessions)
+    for i, session in enumerate(sessions):
+        waits = cars.laxity(NOW_MS)[i]
+        assert laxity(session, NOW_MS) == (None if waits != waits else waits)
+        assert (cars.min_w[i], cars.step_w[i]) == (session.min_w, session.step_w)
+        assert cars.remaining_wh[i] == session.remaining_wh
 
 
 def test_a_nearly_full_vehicle_gets_the_smallest_current_and_a_full_one_nothing() -> None:
@@ -201,8 +242,9 @@ def test_unknown_departures_count_as_the_middle_of_the_others() -> None:
         car("middle", departure_ms=NOW_MS + 5 * 3_600_000),
         car("late"),
     ]
-    rows = Tree(site(9_000)).rows(sessions)
-    got = by_laxity(sessions, rows, highs_w(sessions, {}), NOW_MS).watts
+    cars = Cars(sessions)
+    paths = paths_of(Tree(site(9_000)), sessions).paths
+    got = by_laxity(cars, paths, cars.highs_w(None, STEP_MS), NOW_MS).watts
     assert got[1] == pytest.approx(got[2])
     assert got[0] > got[1] > got[3] - 1e-9
 
@@ -251,6 +293,7 @@ def test_a_target_is_no_permission() -> None:
         (car("a", need_wh=0), 50_000, Limit.NEED, "a"),
         (car("a"), 5_000, Limit.NODE, "site"),
         (car("a"), 1_000, Limit.MINIMA, "site"),
+        (car("a", max_w=1_379), 50_000, Limit.RATING, "a"),
         (car("a", on=(2,)), 50_000, Limit.NODE, "site/L3"),
     ],
 )

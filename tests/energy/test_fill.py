@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import highspy
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcharge.energy.fill import Leaf, fill
-from evcharge.energy.tree import Row
+from evcharge.energy.fill import Curves, Leaf, fill, fill_paths, fill_tree
+from evcharge.energy.model import Node, Session
+from evcharge.energy.paths import Paths, paths_of
+from evcharge.energy.tree import Row, Tree
+from tests.energy.trees import sites
+from tools.trees.oracle import at_level, lexicographic
 
 NEAR = 1e-6
 
@@ -32,51 +35,91 @@ def fillings(draw: st.DrawFn, *, starts: bool, lows: bool) -> tuple[list[Leaf], 
     return leaves, rows
 
 
-def at_level(leaf: Leaf, level: float) -> float:
-    return min(max(leaf.low, leaf.slope * (level - leaf.start)), leaf.high)
-
-
 def level_of(leaf: Leaf, value: float) -> float:
     """Where it stopped; one that never rose stopped anywhere below its start."""
     return value / leaf.slope + leaf.start
 
 
-def lexicographic(leaves: list[Leaf], rows: list[Row]) -> list[float]:
-    """Max-min by linear programs: raise the least ratio of all, fix who cannot go on, again."""
-    count = len(leaves)
-    fixed: dict[int, float] = {}
-    while len(fixed) < count:
-        best = _best(leaves, rows, fixed, None)
-        for k in range(count):
-            if k not in fixed and _best(leaves, rows, fixed, (k, best)) <= best + 1e-7:
-                fixed[k] = best
-    return [leaf.slope * fixed[k] for k, leaf in enumerate(leaves)]
+@st.composite
+def trees(draw: st.DrawFn, *, phases: bool, starts: bool) -> tuple[Curves, Paths]:
+    """Curves over the paths of a random site, in kW."""
+    nodes, sessions = draw(sites(phases=phases, most=6))
+    paths = paths_of(Tree(nodes), sessions).paths
+    count = len(sessions)
 
+    def column(values: st.SearchStrategy[int]) -> np.ndarray:
+        return np.array([float(draw(values)) for _ in range(count)])
 
-def _best(leaves: list[Leaf], rows: list[Row], fixed: dict[int, float], one: tuple[int, float] | None) -> float:
-    """The largest t with x_k ≥ slope_k·t for all that are not fixed; or the largest ratio of one, all others ≥ t."""
-    model = highspy.Highs()
-    model.silent()
-    x = []
-    for k, leaf in enumerate(leaves):
-        low = leaf.slope * (fixed[k] - 1e-9) if k in fixed else leaf.slope * (one[1] - 1e-9) if one is not None else 0
-        x.append(model.addVariable(lb=max(0.0, low), ub=leaf.high))
-    t = model.addVariable(lb=0, ub=1e6)
-    for k, leaf in enumerate(leaves):
-        if (one is None and k not in fixed) or (one is not None and one[0] == k):
-            model.addConstr(x[k] - leaf.slope * t >= 0)
-    for row in rows:
-        if row.leaves:
-            model.addConstr(sum(share * x[k] for k, share in zip(row.leaves, row.shares, strict=True)) <= row.cap_w)
-    model.maximize(t)
-    assert model.getModelStatus() == highspy.HighsModelStatus.kOptimal
-    return float(model.val(t))
+    begins = column(st.integers(-5, 5)) if starts else np.zeros(count)
+    curves = Curves(begins, column(st.integers(1, 4)), np.zeros(count), column(st.integers(0, 20)))
+    return curves, paths._replace(caps=paths.caps / 1_000)
 
 
 @given(fillings(starts=False, lows=False))
 def test_weighted_max_min_is_what_linear_programs_find(case: tuple[list[Leaf], list[Row]]) -> None:
     leaves, rows = case
     assert fill(leaves, rows).values == pytest.approx(lexicographic(leaves, rows), abs=1e-4)
+
+
+@given(fillings(starts=True, lows=False))
+def test_smoothed_least_laxity_is_what_linear_programs_find(case: tuple[list[Leaf], list[Row]]) -> None:
+    leaves, rows = case
+    assert fill(leaves, rows).values == pytest.approx(lexicographic(leaves, rows), abs=1e-4)
+
+
+def leaves_of(curves: Curves) -> list[Leaf]:
+    return [Leaf(*each) for each in zip(*[column.tolist() for column in curves], strict=True)]
+
+
+@given(st.booleans().flatmap(lambda starts: trees(phases=False, starts=starts)))
+def test_a_tree_is_filled_as_linear_programs_and_the_general_method_do(case: tuple[Curves, Paths]) -> None:
+    curves, paths = case
+    leaves = leaves_of(curves)
+    rows, _ = paths.as_rows()
+    values, _ = fill_tree(curves, paths)
+    assert values.tolist() == pytest.approx(fill(leaves, rows).values, rel=1e-9, abs=1e-9)
+    assert values.tolist() == pytest.approx(lexicographic(leaves, rows), abs=1e-4)
+
+
+@given(st.booleans().flatmap(lambda starts: trees(phases=True, starts=starts)))
+def test_with_phases_too(case: tuple[Curves, Paths]) -> None:
+    """And whether rows that hold everything are left out first makes no difference."""
+    curves, paths = case
+    leaves = leaves_of(curves)
+    values, _ = fill_paths(curves, paths)
+    rows, _ = paths.as_rows()
+    assert values.tolist() == pytest.approx(fill(leaves, rows).values, rel=1e-9, abs=1e-9)
+    assert values.tolist() == pytest.approx(lexicographic(leaves, rows), abs=1e-4)
+
+
+@given(trees(phases=False, starts=True))
+def test_in_a_tree_the_row_that_stops_a_leaf_is_full_and_above_it(case: tuple[Curves, Paths]) -> None:
+    curves, paths = case
+    values, stopped = fill_tree(curves, paths)
+    left = paths.caps - paths.sums(values)
+    for i, row in enumerate(stopped.tolist()):
+        if row:
+            assert row in paths.rows[:, i].tolist()
+            assert left[row] == pytest.approx(0, abs=NEAR)
+            assert values[i] < curves.highs[i]
+        else:
+            assert values[i] == curves.highs[i]
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_a_large_tree_with_lows_is_filled_as_by_the_general_method(parents: list[int], random: object) -> None:
+    nodes = [Node(id="n0", cap_w=random.randint(2_000, 9_000))]  # type: ignore[attr-defined]
+    for k, parent in enumerate(parents, 1):
+        nodes.append(Node(id=f"n{k}", parent=f"n{min(parent, k - 1)}", cap_w=random.randint(300, 3_000)))  # type: ignore[attr-defined]
+    sessions = [
+        Session(id=str(k), connector=str(k), node=f"n{random.randrange(len(nodes))}", need_wh=1, arrival_ms=0, max_w=1)  # type: ignore[attr-defined]
+        for k in range(60)
+    ]
+    paths = paths_of(Tree(nodes), sessions).paths
+    columns = np.array([[random.uniform(-9, 9), random.uniform(1, 9), 1.0, random.uniform(1, 300)] for _ in sessions])  # type: ignore[attr-defined]
+    curves = Curves(*np.ascontiguousarray(columns.T))
+    values, _ = fill_tree(curves, paths)
+    assert values.tolist() == pytest.approx(fill(leaves_of(curves), paths.as_rows()[0]).values, rel=1e-9, abs=1e-9)
 
 
 @given(fillings(starts=True, lows=True))
@@ -145,6 +188,26 @@ def test_the_order_of_leaves_and_rows_does_not_matter(case: tuple[list[Leaf], li
 def test_lows_that_do_not_fit_are_an_error() -> None:
     with pytest.raises(ValueError, match="the least of r is 4 of 3"):
         fill([Leaf(0, 1, 2, 5), Leaf(0, 1, 2, 5)], [Row("r", 3, (0, 1), (1.0, 1.0))])
+
+
+def test_lows_that_do_not_fit_below_a_node_are_an_error() -> None:
+    tree = Tree([Node(id="top", cap_w=9), Node(id="low", parent="top", cap_w=3)])
+    sessions = [Session(id=k, connector=k, node="low", need_wh=1, arrival_ms=0, max_w=1) for k in "ab"]
+    two = np.full(2, 2.0)
+    with pytest.raises(ValueError, match="the least of low is 4 of 3"):
+        fill_paths(Curves(two, two, two, two * 3), paths_of(tree, sessions).paths)
+
+
+def test_a_row_that_is_nearly_enough_is_not_left_out() -> None:
+    tree = Tree([Node(id="top", cap_w=9, phase_cap_w=(9, 9, 2))])
+    sessions = [Session(id=k, connector=k, node="top", need_wh=1, arrival_ms=0, max_w=1, on=(0,)) for k in "ab"]
+    curves = Curves(np.zeros(2), np.ones(2), np.zeros(2), np.full(2, 5.0))
+    assert fill_paths(curves, paths_of(tree, sessions).paths)[0].tolist() == [4.5, 4.5]
+
+
+def test_who_wants_nothing_is_stopped_by_itself() -> None:
+    leaves = [Leaf(0, 1, 0, 0), Leaf(0, 1, 0, 9)]
+    assert fill(leaves, [Row("r", 3, (0, 1), (1.0, 1.0))]) == ([0, 3], [None, 0])
 
 
 def test_a_node_below_another_keeps_its_cars_low_and_the_others_get_the_rest() -> None:

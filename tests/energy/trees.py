@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from evcharge.energy.model import Node, Session
 from evcharge.energy.tree import PHASES
@@ -11,8 +12,11 @@ NOW_MS = 1_560_000_000_000
 
 
 @st.composite
-def sites(draw: st.DrawFn, *, phases: bool = True, most: int = 8) -> tuple[list[Node], list[Session]]:
-    """Up to 6 nodes and ``most`` sessions. Limits may be 0, readings absurd, nodes offline."""
+def sites(
+    draw: st.DrawFn, *, phases: bool = True, most: int = 8, told: bool = False
+) -> tuple[list[Node], list[Session]]:
+    """Up to 6 nodes and ``most`` sessions. Limits may be 0, readings absurd, nodes offline; ``told``: sessions may have
+    been given a set-point before, and the clock may have been set back since."""
     count = draw(st.integers(1, 6))
     nodes = [
         Node(
@@ -27,7 +31,18 @@ def sites(draw: st.DrawFn, *, phases: bool = True, most: int = 8) -> tuple[list[
         for k in range(count)
     ]
     sessions = [_session(draw, k, count) for k in range(draw(st.integers(0, most)))]
-    return nodes, sessions
+    return nodes, [_told(draw, session) for session in sessions] if told else sessions
+
+
+def _told(draw: st.DrawFn, session: Session) -> Session:
+    ago_ms = st.sampled_from([0, 59_000, 300_000, 599_000, 600_000, 3_000_000, 90_000_000, -7_200_000])
+    last_w = draw(st.sampled_from([0, 0, 6, 7, 16, 32])) * session.step_w + draw(st.sampled_from([0, 0, 0, 17]))
+    return replace(
+        session,
+        last_w=last_w,
+        last_ms=NOW_MS - draw(ago_ms) if last_w or draw(st.booleans()) else None,
+        turned_ms=NOW_MS - draw(ago_ms) if last_w or draw(st.booleans()) else None,
+    )
 
 
 def _session(draw: st.DrawFn, number: int, nodes: int) -> Session:

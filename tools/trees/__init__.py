@@ -1,0 +1,1 @@
+"""The allocator on random trees, through random days."""
