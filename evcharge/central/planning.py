@@ -18,6 +18,7 @@ from evcharge.central.site_file import EnergyEntry
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.demand import demand_of, planned_nodes, roots
+from evcharge.domain.headroom import tight_nodes
 from evcharge.domain.state import RUNNING, State, Visit
 from evcharge.energy.arrivals import ArrivalsPrior, Past
 from evcharge.energy.forecast import forecast
@@ -103,7 +104,7 @@ class Planning:
 
     async def _plan(self, root: NodeId) -> None:
         question = self._question(root)
-        if not question.sessions:
+        if not question.sessions or not self._worth(question):
             return
         try:
             made = await asyncio.to_thread(answer, question, self._energy)
@@ -149,6 +150,19 @@ class Planning:
             "base": self._sensors.history(BASE, root, now_ms),
         }
         return Question(now_ms, sessions, nodes, signals, histories, tuple(state.visits))
+
+    def _worth(self, question: Question) -> bool:
+        """Whether a plan could say anything but "all, now": power that costs the same all day, in a tree that holds
+        nobody back, needs none.
+        """
+        signals = question.signals
+        steady = all(
+            series is None or len(set(series.values)) <= 1
+            for series in (signals.price, signals.co2, signals.pv, signals.base)
+        )
+        idle = not any(question.histories.values()) and signals.battery is None and not signals.demand_charge
+        tight = tight_nodes(self._state(), self._sensors.measured_w())
+        return not (steady and idle and tight.isdisjoint(node.id for node in question.nodes))
 
     def _battery(self) -> Battery | None:
         entry, percent = self._energy.battery, self._sensors.newest(BATTERY, None)

@@ -14,15 +14,16 @@ import msgspec
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import Reallocate
-from evcharge.domain.demand import demand_of, node_of, step_w, tree_of
-from evcharge.domain.headroom import Headroom, Row, limit_of
+from evcharge.domain.demand import demand_of, node_of, step_w, tree_of, waits
+from evcharge.domain.headroom import Headroom, Row, limit_of, tight_nodes
 from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Rejected
 from evcharge.domain.state import LimitReason, LinkState, Session, SessionStatus, Stamp, State, above
 from evcharge.domain.views import may_start
 from evcharge.energy import model as en
+from evcharge.energy.allocate import CALM_MS
 from evcharge.energy.ceilings import SOFT_CAP, ceilings_w
 from evcharge.energy.leases import Grant
-from evcharge.energy.policies import Policy, dispatch
+from evcharge.energy.policies import PLAN_LIFE_MS, Policy, dispatch
 from evcharge.ids import CommandId, NodeId
 
 # The next look at every node comes this soon at the latest, ms: renewals look every 3 s, and a need that is nearly met
@@ -47,10 +48,21 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
     if command.node_id not in state.nodes:
         return []
     nodes = tree_of(state, command.node_id)
-    members = [state.sessions[session_id] for node_id in nodes for session_id in state.nodes[node_id].sessions]
-    if not members:
-        return []
-    return _Round(state, command, stamp, nodes, members).set_points()
+    tight = None if _held_back(state, stamp) else tight_nodes(state, command.measured_w)
+    members: list[Session] = []
+    free: list[Session] = []
+    for node_id in nodes:
+        if sessions := state.nodes[node_id].sessions:
+            bound = tight is None or not tight.isdisjoint(above(state, node_id))
+            (members if bound else free).extend(state.sessions[session_id] for session_id in sessions)
+    return _Round(state, command, stamp, nodes, members).set_points(free) if members or free else []
+
+
+def _held_back(state: State, stamp: Stamp) -> bool:
+    """Whether rules or a plan may keep power from sessions that no limit keeps it from."""
+    plan = state.plan
+    planned = state.site.policy is Policy.PLAN and plan is not None and 0 <= stamp.at_ms - plan.made_ms < PLAN_LIFE_MS
+    return state.site.rules or planned
 
 
 class _Round:
@@ -66,8 +78,31 @@ class _Round:
         self._ceiling_w: dict[str, int] = {}
         self._headroom = Headroom(state, members, self._worst_w, self._measured_w)
 
-    def set_points(self) -> list[e.Event]:
-        """Decreases as they are, raises as far as there is room; what has little life left is renewed."""
+    def set_points(self, free: Sequence[Session]) -> list[e.Event]:
+        """Decreases as they are, raises as far as there is room; what has little life left is renewed. ``free`` are
+        those whom no limit holds back.
+        """
+        happened = self._shared() if self._members else []
+        for session in free:
+            if _steerable(self._state, session) and (limit_w := self._unlimited(session)) is not None:
+                point = en.SetPoint(session.max_w, en.Limit.RATING)
+                reason, basis = self._basis(session, limit_w, point)
+                command_id = CommandId(self._state.last_command + 1 + len(happened))
+                happened.append(self._issue(session, limit_w, command_id, reason, basis))
+        return happened
+
+    def _unlimited(self, session: Session) -> int | None:
+        """All that it takes, unless it had less until a moment ago; None when nothing has to be sent."""
+        newest, at_ms = session.lease.newest, self._stamp.at_ms
+        current_w = 0 if newest is None else min(newest.limit_w, session.lease.worst_w(self._stamp.clock_ms))
+        if current_w < session.max_w and session.max_w >= session.min_w:
+            since_ms = None if waits(session, current_w) or session.limit_ms is None else at_ms - session.limit_ms
+            if since_ms is None or not 0 <= since_ms < CALM_MS:
+                return session.max_w
+        return current_w if self._needs_renewal(session) else None
+
+    def _shared(self) -> list[e.Event]:
+        """For those who share what there is."""
         steered = [session for session in self._members if _steerable(self._state, session)]
         points = self._points(steered)
         lowering = any(self._worst_w[s.session_id] > points[s.session_id].watts for s in steered)

@@ -29,8 +29,7 @@ def demand_of(state: State, session: Session, current_w: int = 0) -> en.Session:
         volts=step_w(session),
         on=state.site.phases.get(session.cp_id, ()),
         last_w=current_w,
-        # Who waited for others, or was told nothing that still holds, is not kept waiting to spare its flash.
-        last_ms=None if _waits(session, current_w) else session.limit_ms,
+        last_ms=None if waits(session, current_w) else session.limit_ms,
         turned_ms=session.turned_ms,
     )
 
@@ -74,6 +73,7 @@ def roots(state: State) -> Iterator[NodeId]:
     return (node_id for node_id, node in list(state.nodes.items()) if node.parent is None)
 
 
-def _waits(session: Session, current_w: int) -> bool:
+def waits(session: Session, current_w: int) -> bool:
+    """Whether a raise is not to be put off: it waited for others, or was told nothing that still holds."""
     newest = session.lease.newest
     return session.limit_reason is LimitReason.WAITING or newest is None or current_w < newest.limit_w

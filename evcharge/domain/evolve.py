@@ -110,14 +110,14 @@ def _configure(state: State, site: SiteConfig) -> None:
         if node_id not in site.capacities:
             # Not there (any more), but sessions may still run there. Nothing new fits into 0 W.
             node.capacity_w, node.parent = Watts(0), None
-        node.reserved_w = Watts(0)
+        node.reserved_w = node.wanted_w = Watts(0)
     state.site = site
     if not site.rules:
         state.ruling = None
     for node in list(state.nodes.values()):
         for session_id in node.sessions:
             session = state.sessions[session_id]
-            _reserve(state, session, session.min_w)
+            _reserve(state, session, 1)
     for charge_point in state.charge_points.values():
         if not any(connector.session_id for connector in charge_point.connectors.values()):
             charge_point.node_id = _node_of(site, charge_point.cp_id)
@@ -478,7 +478,7 @@ def _attach(state: State, session: Session) -> None:
     """Bind a new session to its connector, its share of power and its driver."""
     state.charge_points[session.cp_id].connectors[session.connector].session_id = session.session_id
     state.nodes[session.node_id].sessions[session.session_id] = None
-    _reserve(state, session, session.min_w)
+    _reserve(state, session, 1)
     state.drivers.setdefault(session.driver_id, Driver()).open_sessions[session.session_id] = None
 
 
@@ -490,13 +490,15 @@ def _detach(state: State, session: Session) -> None:
     node = state.nodes[session.node_id]
     if session.session_id in node.sessions:
         del node.sessions[session.session_id]
-        _reserve(state, session, -session.min_w)
+        _reserve(state, session, -1)
 
 
-def _reserve(state: State, session: Session, watts: int) -> None:
+def _reserve(state: State, session: Session, sign: int) -> None:
+    """Count a session at its node and above, or no longer."""
     for node_id in above(state, session.node_id):
         node = state.nodes[node_id]
-        node.reserved_w = Watts(node.reserved_w + watts)
+        node.reserved_w = Watts(node.reserved_w + sign * session.min_w)
+        node.wanted_w = Watts(node.wanted_w + sign * session.max_w)
 
 
 def _forget(state: State, session: Session) -> None:

@@ -139,6 +139,15 @@ def sessions_below(state: State) -> Mapping[NodeId, int]:
     return found
 
 
+def tight_nodes(state: State, measured_w: Mapping[NodeId, int]) -> set[NodeId]:
+    """The nodes that hold somebody back: their limit does not take all maxima, on each phase too."""
+    return {
+        node_id
+        for node_id, node in state.nodes.items()
+        if node.wanted_w + base_w(node, measured_w.get(node_id)) > min((node.capacity_w, *(node.phase_w or ())))
+    }
+
+
 class BadTree(ValueError):
     """The nodes of a configuration are no tree, or cannot hold what they must: one sentence."""
 

@@ -357,6 +357,8 @@ class Node(msgspec.Struct):
     """Those that draw from this very node."""
     reserved_w: Watts = Watts(0)
     """Sum of the minima of the sessions at it and below it."""
+    wanted_w: Watts = Watts(0)
+    """Sum of their maxima: where it fits, this node holds nobody back."""
 
 
 class Totals(msgspec.Struct):
