@@ -136,6 +136,15 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules look at."""
     rules: RuleState | None = None
     """The last ``Plan.rules``: an input of the next, so that planning stays pure."""
+    ages: Mapping[str, int] = {}
+    """How old each input was when this was put together, ms, by its name."""
+
+
+class Input(msgspec.Struct, frozen=True):
+    """What a plan was made from, and how old it was then."""
+
+    name: str
+    age_ms: int
 
 
 class Limit(StrEnum):
@@ -181,6 +190,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Positive charges it."""
     short_wh: Mapping[str, int] = {}
     """Session → what it will miss, as it looks now."""
+    inputs: tuple[Input, ...] = ()
+    """By name."""
     ruling: Ruling | None = None
     """What the rules allow, and why; only from the policy that follows them."""
     rules: RuleState | None = None

@@ -25,11 +25,16 @@ from evcharge.energy.allocate import (
 )
 from evcharge.energy.ceilings import SOFT_CAP, ceilings_w
 from evcharge.energy.model import STEP_MS, Node, Plan, Session, SetPoint, Signals
-from evcharge.energy.planner import BUDGET_S, make_plan
+from evcharge.energy.planner import BUDGET_S, inputs_of, make_plan
 from evcharge.energy.tree import Row, Tree
 
 # An older plan says nothing any more: who came and went since is not in it.
 PLAN_LIFE_MS = 900_000
+
+# A share that lacks less than this is met.
+MET_WH = 10
+# Comes after everybody who still waits for their share: later than any departure that is planned for.
+LAST_MS = 7 * 86_400_000
 
 
 class Policy(StrEnum):
@@ -64,7 +69,8 @@ def plan(
         return make_plan(now_ms, in_order_of_id, Tree(nodes), signals, seconds=seconds)
     if policy is Policy.RULES:
         after, ruling = rules.follow(signals.rules, signals.readings, now_ms)
-        return Plan(made_ms=now_ms, starts_ms=(now_ms,), target_w={}, ruling=ruling, rules=after)
+        inputs = inputs_of(signals)
+        return Plan(made_ms=now_ms, starts_ms=(now_ms,), target_w={}, ruling=ruling, rules=after, inputs=inputs)
     return None
 
 
@@ -121,12 +127,15 @@ def _eased(policy: Policy, now_ms: int, sessions: Sequence[Session], made: Plan 
     """
     if policy is not Policy.PLAN or made is None or not 0 <= now_ms - made.made_ms < PLAN_LIFE_MS:
         return list(sessions)
-    return [
-        msgspec.structs.replace(session, need_wh=max(session.delivered_wh, session.need_wh - short))
-        if (short := made.short_wh.get(session.id, 0))
-        else session
-        for session in sessions
-    ]
+    return [_less(session, short) if (short := made.short_wh.get(session.id, 0)) else session for session in sessions]
+
+
+def _less(session: Session, short_wh: int) -> Session:
+    need_wh = max(session.delivered_wh, session.need_wh - short_wh)
+    if need_wh - session.delivered_wh > MET_WH or session.departure_ms is None:
+        return msgspec.structs.replace(session, need_wh=need_wh)
+    # It has its share: the nearer its departure, the more laxity alone would give it of what is others'.
+    return msgspec.structs.replace(session, need_wh=need_wh, departure_ms=session.departure_ms + LAST_MS)
 
 
 def _order(policy: Policy, now_ms: int, sessions: Sequence[Session]) -> list[int]:
