@@ -22,8 +22,8 @@ from evcharge.domain.headroom import tight_nodes
 from evcharge.domain.state import RUNNING, State, Visit
 from evcharge.energy.arrivals import ArrivalsPrior, Past
 from evcharge.energy.forecast import forecast
-from evcharge.energy.model import Battery, Expected, Node, Plan, Series, Session, Signals
-from evcharge.energy.policies import Policy, plan
+from evcharge.energy.model import Battery, Expected, Node, Plan, Policy, Series, Session, Signals
+from evcharge.energy.plans import plan
 from evcharge.ids import NodeId
 from evcharge.net.clock import Clock
 from evcharge.units import MS_PER_HOUR
@@ -34,6 +34,8 @@ log = structlog.get_logger()
 # change by the minute, and one vehicle more or less is the allocator's business.
 EVERY_S = 300.0
 LEAST_S = 2.0
+# A plan lives for so many s of wall time at least.
+LIFE_S = 5 * LEAST_S
 # After a plan, so many times its duration without another: a large site that changes all the time must not plan all
 # the time.
 REST = 9.0
@@ -114,7 +116,9 @@ class Planning:
             return
         self._failure = None
         if made is not None:
-            self._execute(c.AdoptPlan(plan=made))
+            # Where site time runs fast, plans come as fast as they can, and hold until the next one.
+            life_ms = max(made.life_ms, int(LIFE_S * 1000 * self._clock.speed))
+            self._execute(c.AdoptPlan(plan=msgspec.structs.replace(made, life_ms=life_ms)))
 
     def _fail(self, cause: str) -> None:
         """Said once, until a plan succeeds again: the log is no place for a sentence every five minutes."""
@@ -144,6 +148,7 @@ class Planning:
             demand_charge=energy.demand_charge_per_kw,
             co2_price=energy.co2_per_tonne / 1000,
             battery=self._battery(),
+            ages=self._sensors.ages(),
         )
         histories = {
             "pv": self._sensors.history(SOLAR, None, now_ms),

@@ -11,7 +11,7 @@ from evcharge.audit.room import BALLAST_BYTES
 from evcharge.central.limits import LimitSettings
 from evcharge.central.site_file import MAX_CAPACITY_KW, BadSite, EnergyEntry, TariffEntry, read_site_file
 from evcharge.domain.state import SiteConfig
-from evcharge.energy.policies import Policy
+from evcharge.energy.model import Policy
 from evcharge.ids import NodeId
 from evcharge.net.clock import human_ms
 from evcharge.units import watts_of_kw

@@ -10,7 +10,7 @@ import click
 
 from evcharge.central.limits import RANGES, LimitSettings, flag
 from evcharge.central.settings import Settings
-from evcharge.energy.policies import Policy
+from evcharge.energy.model import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 

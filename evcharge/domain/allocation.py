@@ -23,7 +23,8 @@ from evcharge.energy import model as en
 from evcharge.energy.allocate import CALM_MS
 from evcharge.energy.ceilings import SOFT_CAP, ceilings_w
 from evcharge.energy.leases import Grant
-from evcharge.energy.policies import PLAN_LIFE_MS, Policy, dispatch
+from evcharge.energy.model import Policy
+from evcharge.energy.policies import dispatch
 from evcharge.ids import CommandId, NodeId
 
 # The next look at every node comes this soon at the latest, ms: renewals look every 3 s, and a need that is nearly met
@@ -61,7 +62,7 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
 def _held_back(state: State, stamp: Stamp) -> bool:
     """Whether rules or a plan may keep power from sessions that no limit keeps it from."""
     plan = state.plan
-    planned = state.site.policy is Policy.PLAN and plan is not None and 0 <= stamp.at_ms - plan.made_ms < PLAN_LIFE_MS
+    planned = state.site.policy is Policy.PLAN and plan is not None and plan.holds(stamp.at_ms)
     return state.site.rules or planned
 
 

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
+from evcharge.energy.model import Input
+
 
 class Constraint(StrEnum):
     """What binds."""
@@ -45,13 +47,6 @@ class Bound(msgspec.Struct, frozen=True, omit_defaults=True):
     """What others have of it, at worst."""
     sharing: int = 0
     """How many share what is left, this one among them."""
-
-
-class Input(msgspec.Struct, frozen=True):
-    """A reading that went in, and how old it was."""
-
-    name: str
-    age_ms: int
 
 
 class Rejected(msgspec.Struct, frozen=True):

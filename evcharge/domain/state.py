@@ -11,8 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from evcharge.energy.leases import Lease
-from evcharge.energy.model import Plan
-from evcharge.energy.policies import Policy
+from evcharge.energy.model import Plan, Policy
 from evcharge.energy.rules import ChargingMode, Fault, Rule
 from evcharge.ids import (
     ChargePointId,

@@ -70,9 +70,10 @@ class Cars:
         return column if len(column) == self.count else np.broadcast_to(column, self.count)
 
     def with_needs(self, sessions: Sequence[Session]) -> Cars:
-        """The same, with the needs of these."""
+        """The same, with the needs and the departures of these."""
         eased = copy(self)
         eased.remaining_wh = self._each(_remaining_wh(sessions))
+        eased.departure_ms = self._each(_column([each.departure_ms for each in sessions]))
         return eased
 
     def laxity(self, now_ms: int) -> Floats:

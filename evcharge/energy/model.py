@@ -16,8 +16,27 @@ from evcharge.energy.rules import UNREAD, Readings, RuleState, Ruling
 # One planning step, ms: the energy that a session still needs is spread over at least this long, and laxity is counted
 # in steps of it.
 STEP_MS = 300_000
+# An older plan says nothing any more: who came and went since is not in it.
+PLAN_LIFE_MS = 900_000
 # Below this a vehicle does not charge, A: IEC 61851-1.
 MIN_A = 6
+
+
+class Policy(StrEnum):
+    """How power is shared."""
+
+    RULES = "rules"
+    """The rule table as ceilings, least laxity under them."""
+    EQUAL = "equal"
+    """Max-min fair."""
+    EDF = "edf"
+    """Earliest departure first."""
+    LLF = "llf"
+    """Least laxity first."""
+    SLLF = "sllf"
+    """Smoothed least laxity first."""
+    PLAN = "plan"
+    """Smoothed least laxity first under a plan's targets: the default."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +155,15 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules look at."""
     rules: RuleState | None = None
     """The last ``Plan.rules``: an input of the next, so that planning stays pure."""
+    ages: Mapping[str, int] = {}
+    """How old each input was when this was put together, ms, by its name."""
+
+
+class Input(msgspec.Struct, frozen=True):
+    """What a plan was made from, and how old it was then."""
+
+    name: str
+    age_ms: int
 
 
 class Limit(StrEnum):
@@ -171,19 +199,27 @@ class SetPoint(msgspec.Struct, frozen=True):
     """What it could use."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How much each lowest node gets over time. ``target_w[node][k]`` holds from ``starts_ms[k]`` on."""
 
     made_ms: int
+    life_ms: int = PLAN_LIFE_MS
+    """How long it holds at most."""
     starts_ms: tuple[int, ...]
     target_w: Mapping[str, tuple[int, ...]]
     battery_w: tuple[int, ...] = ()
     """Positive charges it."""
     short_wh: Mapping[str, int] = {}
     """Session → what it will miss, as it looks now."""
+    inputs: tuple[Input, ...] = ()
+    """By name."""
     ruling: Ruling | None = None
     """What the rules allow, and why; only from the policy that follows them."""
     rules: RuleState | None = None
+
+    def holds(self, now_ms: int) -> bool:
+        """Whether it says anything at this instant."""
+        return 0 <= now_ms - self.made_ms < self.life_ms
 
     def target_at(self, node: str, now_ms: int) -> int | None:
         """The node's target at an instant; None when the plan does not speak of it."""

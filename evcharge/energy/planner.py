@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evcharge.energy.lp import Demands, Floats, NodeRow, Problem, Solution, Store, solve
-from evcharge.energy.model import STEP_MS, Battery, Plan, Series, Session, Signals
-from evcharge.energy.tree import Tree, headroom_w
+from evcharge.energy.lp import SHORTAGE_PRICE, Demands, Floats, NodeRow, Problem, Solution, Store, solve
+from evcharge.energy.model import STEP_MS, Battery, Input, Plan, Series, Session, Signals
+from evcharge.energy.tree import PHASES, Tree
 from evcharge.units import MS_PER_HOUR
 
 # The first hour in steps of 5 minutes, the rest in quarters: prices and billing change on quarters.
@@ -25,6 +25,9 @@ MAX_PERIODS = 104
 BUDGET_S = 1.0
 # Vehicles that are only expected count a little less than those that are there.
 EXPECTED_PENALTY = 0.9
+# Money per kWh and hour of waiting: of 10,000 kWh that wait for an hour one is missed in the end, because somebody came
+# whom nobody expected, or left early, and it is worth SHORTAGE_PRICE. A saving that is smaller is not worth the wait.
+WAITING = SHORTAGE_PRICE / 10_000
 # A session that nobody knows the departure of is planned as if it left after this long from now, ms.
 UNKNOWN_STAY_MS = 4 * MS_PER_HOUR
 
@@ -93,7 +96,12 @@ def make_plan(
     edges = periods(now_ms, max((s.departure_ms or 0 for s in sessions), default=0))
     problem = problem_of(now_ms, sessions, tree, signals, edges)
     solution = solve(problem, seconds=seconds)
-    return _plan_of(now_ms, sessions, edges, solution)
+    return _plan_of(now_ms, sessions, edges, solution, inputs_of(signals))
+
+
+def inputs_of(signals: Signals) -> tuple[Input, ...]:
+    """What the signals were made from, by name: two plans from the same inputs are equal."""
+    return tuple(Input(name, age_ms) for name, age_ms in sorted(signals.ages.items()))
 
 
 def problem_of(now_ms: int, sessions: Sequence[Session], tree: Tree, signals: Signals, edges: Sequence[int]) -> Problem:
@@ -123,12 +131,6 @@ def problem_of(now_ms: int, sessions: Sequence[Session], tree: Tree, signals: Si
     cap = np.full(span, root.cap_w / 1000)
     if signals.cap is not None:
         cap = np.minimum(cap, means(signals.cap, edges) / 1000)
-    nodes = []
-    for row in tree.rows(sessions):
-        powers = sum(sessions[i].max_w for i in row.leaves)
-        if row.name != tree.root and "/" not in row.name and powers > row.cap_w:
-            limit = np.full(span, headroom_w(tree.nodes[row.name]) / 1000)
-            nodes.append(NodeRow(np.asarray(row.leaves, dtype=np.int32), limit))
     return Problem(
         hours=hours,
         price=price,
@@ -136,7 +138,7 @@ def problem_of(now_ms: int, sessions: Sequence[Session], tree: Tree, signals: Si
         pv=np.maximum(pv, 0.0) / 1000,
         cap=cap,
         demands=demands,
-        nodes=nodes,
+        nodes=_limits(sessions, tree, demands.power, span),
         export=signals.export_price,
         demand_charge=signals.demand_charge,
         billed_peak=signals.billed_peak_w / 1000,
@@ -145,7 +147,28 @@ def problem_of(now_ms: int, sessions: Sequence[Session], tree: Tree, signals: Si
         # Each period for itself, though quarters are billed: a quarter's mean would let the power jump within it, and
         # what was drawn since this quarter began is not known here.
         peak_of=None,
+        waiting=WAITING,
     )
+
+
+def _limits(sessions: Sequence[Session], tree: Tree, powers: Floats, span: int) -> list[NodeRow]:
+    """Rows of the nodes below the root and of all phases that can bind, with the base load as it is now.
+
+    ``powers`` are kW of sessions and, after them, of vehicles that are only expected. Those have no place yet but the
+    root, whose own limit is the grid's; nobody knows their phases either, so each phase has a third of them.
+    """
+    here, limits = len(sessions), []
+    for row in tree.rows(sessions):
+        members, shares = np.asarray(row.leaves, dtype=np.int32), np.asarray(row.shares)
+        whole = row.name in tree.nodes
+        if whole and row.name == tree.root:
+            continue
+        if row.name.rpartition("/")[0] == tree.root:
+            members = np.concatenate((members, np.arange(here, len(powers), dtype=np.int32)))
+            shares = np.concatenate((shares, np.full(len(powers) - here, 1 / len(PHASES))))
+        if float(shares @ powers[members]) > row.cap_w / 1000:
+            limits.append(NodeRow(members, np.full(span, row.cap_w / 1000), None if whole else shares))
+    return limits
 
 
 def quarters(edges: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
@@ -192,7 +215,9 @@ def _store(battery: Battery | None) -> Store | None:
     )
 
 
-def _plan_of(now_ms: int, sessions: Sequence[Session], edges: Sequence[int], solution: Solution) -> Plan:
+def _plan_of(
+    now_ms: int, sessions: Sequence[Session], edges: Sequence[int], solution: Solution, inputs: tuple[Input, ...]
+) -> Plan:
     span = len(edges) - 1
     targets: dict[str, tuple[int, ...]] = {}
     here = solution.session < len(sessions)
@@ -212,4 +237,5 @@ def _plan_of(now_ms: int, sessions: Sequence[Session], edges: Sequence[int], sol
         short_wh={
             s.id: round(short * 1000) for s, short in zip(sessions, solution.short, strict=False) if short > 1e-3
         },
+        inputs=inputs,
     )

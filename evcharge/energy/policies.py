@@ -1,18 +1,13 @@
-"""Policies side by side: pure, deterministic, the same two functions for each.
-
-``plan`` looks ahead and may take a while; ``dispatch`` says what each connector gets now, with or without a plan.
-"""
+"""What each connector gets now, with or without a plan: pure, deterministic, the same function for each policy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
 from operator import attrgetter
 
 import msgspec
 import numpy as np
 
-from evcharge.energy import rules
 from evcharge.energy.allocate import (
     Grants,
     by_fairness,
@@ -27,49 +22,14 @@ from evcharge.energy.allocate import (
 from evcharge.energy.amperes import whole_amperes
 from evcharge.energy.cars import Cars, Floats, Ints, ceilings_of, middle
 from evcharge.energy.ceilings import SOFT_CAP, ceilings_w
-from evcharge.energy.model import STEP_MS, Node, Plan, Session, SetPoint, Signals
+from evcharge.energy.model import STEP_MS, Node, Plan, Policy, Session, SetPoint
 from evcharge.energy.paths import Paths, Site, paths_of
-from evcharge.energy.planner import BUDGET_S, make_plan
 from evcharge.energy.tree import Tree
 
-# An older plan says nothing any more: who came and went since is not in it.
-PLAN_LIFE_MS = 900_000
-
-
-class Policy(StrEnum):
-    """How power is shared."""
-
-    RULES = "rules"
-    """The rule table as ceilings, least laxity under them."""
-    EQUAL = "equal"
-    """Max-min fair."""
-    EDF = "edf"
-    """Earliest departure first."""
-    LLF = "llf"
-    """Least laxity first."""
-    SLLF = "sllf"
-    """Smoothed least laxity first."""
-    PLAN = "plan"
-    """Smoothed least laxity first under a plan's targets: the default."""
-
-
-def plan(
-    policy: Policy,
-    now_ms: int,
-    sessions: Sequence[Session],
-    nodes: Iterable[Node],
-    signals: Signals,
-    *,
-    seconds: float = BUDGET_S,
-) -> Plan | None:
-    """A plan, for the policies that have one. Raises BadTree, SolverFailed."""
-    if policy is Policy.PLAN:
-        in_order_of_id = sorted(sessions, key=lambda session: session.id)
-        return make_plan(now_ms, in_order_of_id, Tree(nodes), signals, seconds=seconds)
-    if policy is Policy.RULES:
-        after, ruling = rules.follow(signals.rules, signals.readings, now_ms)
-        return Plan(made_ms=now_ms, starts_ms=(now_ms,), target_w={}, ruling=ruling, rules=after)
-    return None
+# A share that lacks less than this is met.
+MET_WH = 10
+# Comes after everybody who still waits for their share: later than any departure that is planned for.
+LAST_MS = 7 * 86_400_000
 
 
 def dispatch(
@@ -127,14 +87,17 @@ def _eased(policy: Policy, now_ms: int, sessions: Sequence[Session], made: Plan 
     """With the needs that the plan will meet. In a shortage laxity alone would give all to the largest needs; what
     each is to miss is the plan's to share out, and who misses it is then no longer urgent.
     """
-    if policy is not Policy.PLAN or made is None or not 0 <= now_ms - made.made_ms < PLAN_LIFE_MS:
+    if policy is not Policy.PLAN or made is None or not made.holds(now_ms):
         return list(sessions)
-    return [
-        msgspec.structs.replace(session, need_wh=max(session.delivered_wh, session.need_wh - short))
-        if (short := made.short_wh.get(session.id, 0))
-        else session
-        for session in sessions
-    ]
+    return [_less(session, short) if (short := made.short_wh.get(session.id, 0)) else session for session in sessions]
+
+
+def _less(session: Session, short_wh: int) -> Session:
+    need_wh = max(session.delivered_wh, session.need_wh - short_wh)
+    if need_wh - session.delivered_wh > MET_WH or session.departure_ms is None:
+        return msgspec.structs.replace(session, need_wh=need_wh)
+    # It has its share: the nearer its departure, the more laxity alone would give it of what is others'.
+    return msgspec.structs.replace(session, need_wh=need_wh, departure_ms=session.departure_ms + LAST_MS)
 
 
 def _order(policy: Policy, now_ms: int, cars: Cars) -> Ints:
@@ -155,7 +118,7 @@ def _from_plan(
     policy: Policy, now_ms: int, sessions: Sequence[Session], made: Plan | None
 ) -> tuple[dict[str, int], Mapping[str, float]]:
     """Targets by node and ceilings by session; none where there is no plan, or an old one."""
-    if made is not None and not 0 <= now_ms - made.made_ms < PLAN_LIFE_MS:
+    if made is not None and not made.holds(now_ms):
         made = None
     if policy is Policy.RULES:
         return {}, ceilings_w(now_ms, sessions, None if made is None else made.ruling)

@@ -14,8 +14,7 @@ from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.state import Visit
-from evcharge.energy.model import Series, Signals
-from evcharge.energy.policies import Policy
+from evcharge.energy.model import Policy, Series, Signals
 from evcharge.ids import NodeId
 from evcharge.units import MS_PER_HOUR
 from protocol import messages as m
@@ -149,6 +148,8 @@ async def test_a_site_where_nobody_charges_has_no_plan() -> None:
 
 async def test_central_plans_for_a_vehicle_that_charges(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     await site.charging()
+    operator = await site.operator()
+    await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=5_000))
     await until(lambda: site.logged(e.PlanAdopted))
     (adopted,) = site.logged(e.PlanAdopted)[:1]
     assert set(adopted.plan.target_w) == {"site"}

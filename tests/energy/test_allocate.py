@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from evcharge.energy.allocate import CALM_MS, by_laxity, calm, laxity
 from evcharge.energy.amperes import DWELL_MS
 from evcharge.energy.cars import Cars
-from evcharge.energy.model import STEP_MS, Limit, Node, Plan, Session, SetPoint
+from evcharge.energy.model import PLAN_LIFE_MS, STEP_MS, Limit, Node, Plan, Policy, Session, SetPoint
 from evcharge.energy.paths import paths_of
-from evcharge.energy.policies import PLAN_LIFE_MS, Policy, dispatch
+from evcharge.energy.policies import dispatch
 from evcharge.energy.tree import Tree, headroom_w
 from tests.energy.trees import NOW_MS, sites
 

@@ -10,9 +10,9 @@ from evcharge.energy.allocate import URGENT_LAXITY, laxity
 from evcharge.energy.amperes import DWELL_MS, PATIENCE_MS
 from evcharge.energy.cars import Cars
 from evcharge.energy.fill import Curves, fill_paths
-from evcharge.energy.model import STEP_MS, Limit, Node, Session, SetPoint
+from evcharge.energy.model import STEP_MS, Limit, Node, Policy, Session, SetPoint
 from evcharge.energy.paths import paths_of
-from evcharge.energy.policies import Policy, dispatch
+from evcharge.energy.policies import dispatch
 from evcharge.energy.tree import Tree
 from tests.energy.trees import NOW_MS, sites
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from evcharge.energy.amperes import PATIENCE_MS
 from evcharge.energy.cars import MOST_W, Cars
-from evcharge.energy.model import STEP_MS, Limit, Node, Session
-from evcharge.energy.policies import Policy, dispatch
+from evcharge.energy.model import STEP_MS, Limit, Node, Policy, Session
+from evcharge.energy.policies import dispatch
 from evcharge.energy.tree import BadTree, Tree, headroom_w, phase_headroom_w, phases_of
 from tests.energy.trees import NOW_MS, sites
 

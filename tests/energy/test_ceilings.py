@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from evcharge.energy.ceilings import ceilings_w
-from evcharge.energy.model import Node, Plan, Series, Session, Signals
-from evcharge.energy.policies import Policy, dispatch, plan
+from evcharge.energy.model import Node, Plan, Policy, Series, Session, Signals
+from evcharge.energy.plans import plan
+from evcharge.energy.policies import dispatch
 from evcharge.energy.rules import CEILING_W, ChargingMode, Reading, Readings, Rule, RuleSettings, Ruling, check, follow
 
 NOW_MS = 1_560_000_000_000

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from evcharge.domain.headroom import check_tree
 from evcharge.domain.state import NodeConfig, SiteConfig
-from evcharge.energy.policies import Policy
+from evcharge.energy.model import Policy
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.units import Watts
 

@@ -20,8 +20,7 @@ from evcharge.domain.state import (
     Ticket,
 )
 from evcharge.energy.leases import Grant
-from evcharge.energy.model import Plan
-from evcharge.energy.policies import Policy
+from evcharge.energy.model import Plan, Policy
 from evcharge.energy.rules import ChargingMode, Fault, Rule
 from evcharge.ids import (
     ChargePointId,
@@ -183,6 +182,8 @@ SAMPLES: tuple[e.Event, ...] = (
             target_w={MAIN: (9_000, 4_000)},
             battery_w=(-500, 0),
             short_wh={S: 700},
+            life_ms=901_000,
+            inputs=(Input("price", 7),),
         )
     ),
     e.PlanFailed(cause="time limit reached"),

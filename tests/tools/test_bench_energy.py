@@ -8,17 +8,19 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from evcharge.energy.model import STEP_MS
-from evcharge.energy.policies import Policy
+from evcharge.energy.model import STEP_MS, Policy
 from tools.bench.__main__ import cli
-from tools.bench.energy import Case, Result, goals, month_before, site_of
+from tools.bench.energy import Case, Result, goals, month_before, run, site_of
 from tools.bench.energy_data import (
+    DAYS,
     STEPS_PER_DAY,
     Habits,
     Visit,
+    carbon_past,
     persisted,
     price_series,
     read_carbon,
@@ -28,7 +30,8 @@ from tools.bench.energy_data import (
     seasonal,
     step_of,
 )
-from tools.bench.energy_replay import Outcome, Site, clairvoyant, replay, unmanaged
+from tools.bench.energy_replay import Outcome, Site, came_today, clairvoyant, replay, unmanaged
+from tools.bench.energy_speed import FEEDERS, QUARTERS, day_of_all, figures, plugged
 
 ZONE = ZoneInfo("America/Los_Angeles")
 SESSIONS = """arrival,departure,requested_kwh,delivered_kwh,station_id,session_id,estimated_departure,claimed
@@ -136,6 +139,40 @@ def test_forecasts_know_nothing_that_comes() -> None:
     assert series.start_ms == now * STEP_MS
 
 
+def test_a_forecast_learns_how_long_a_deviation_lasts() -> None:
+    """Deviations of two kinds on the same daily course: one lasts for hours, the other is gone at the next step."""
+    rng = np.random.default_rng(1)
+    course = np.tile(np.sin(np.arange(STEPS_PER_DAY)), DAYS + 1)
+    noise = rng.normal(size=len(course))
+    lasting = np.zeros(len(course))
+    for k in range(1, len(course)):
+        lasting[k] = 0.99 * lasting[k - 1] + noise[k]
+    past = DAYS * STEPS_PER_DAY
+    for off, least, most in ((lasting, 0.6, 1.3), (noise, -0.2, 0.2)):
+        actual = course + off
+        actual[past - 12 : past + 1] = course[past - 12 : past + 1] + 5.0
+        series = seasonal(actual.tolist(), past, 0, 300, MONDAY)
+        profile = actual[:past].reshape(DAYS, STEPS_PER_DAY).mean(axis=0)
+        left = (series.values[12] - profile[12]) / (actual[past] - profile[0])
+        assert least < left < most
+        assert series.values[0] == pytest.approx(actual[past])
+        assert series.values[288] == pytest.approx(profile[0])
+
+
+def test_the_past_of_a_series_is_what_the_file_has(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    first = step_of(datetime(2019, 5, 1, tzinfo=UTC))
+    rows = [f"2019-05-{1 + k // 24:02} {k % 24:02}:00:00+00:00,{k // 24}" for k in range(24 * 20)]
+    path.write_text("\n".join(["time,moer", *rows]))
+    past = carbon_past(path, first + 3 * STEPS_PER_DAY + 5)
+    assert len(past) == 3 * STEPS_PER_DAY
+    assert past[0] == 0
+    assert past[-1] == 3
+    assert len(carbon_past(path, first + 18 * STEPS_PER_DAY)) == DAYS * STEPS_PER_DAY
+    with pytest.raises(ValueError, match="nothing to forecast from"):
+        carbon_past(path, first + 5)
+
+
 def visit(name: str, arrival: int, stay: int, need_wh: int) -> Visit:
     return Visit(name, name, arrival, arrival + stay, need_wh, arrival + stay, need_wh)
 
@@ -146,13 +183,54 @@ MONDAY = step_of(at("2019-09-02 00:00-07:00"))
 def test_habits_are_of_working_days_and_days_off() -> None:
     history = [visit("a", MONDAY + 96, 12, 4_000), visit("b", MONDAY + 97, 36, 8_000)]
     habits = Habits(history, date(2019, 9, 2), date(2019, 9, 5), ZONE, 6_656)
-    (due,) = habits.expected(MONDAY + 288, 12 * 20)
-    assert due.need_wh == 3_000
-    assert due.max_w == 6_656
-    assert due.arrival_ms == (MONDAY + 288 + 96 + 6) * STEP_MS
-    assert due.departure_ms == due.arrival_ms + 24 * STEP_MS
+    hasty, patient = habits.expected(MONDAY + 288, 12 * 20)
+    assert (hasty.need_wh, patient.need_wh) == (1_000, 2_000)
+    assert hasty.max_w == patient.max_w == 6_656 // 4
+    assert hasty.arrival_ms == patient.arrival_ms == (MONDAY + 288 + 96 + 6) * STEP_MS
+    assert hasty.departure_ms == hasty.arrival_ms + 12 * STEP_MS
+    assert patient.departure_ms == patient.arrival_ms + 36 * STEP_MS
     saturday = MONDAY + 5 * 288
     assert habits.expected(saturday, 288) == ()
+
+
+def test_groups_go_by_how_long_a_session_can_wait_and_add_up_to_the_hour() -> None:
+    """A long stay with a large need can wait less than a short one with a small need."""
+    history = [visit(f"v{k}", MONDAY + 96, 24 + 2 * k, 1_000 + 1_500 * k) for k in range(7)]
+    habits = Habits(history, date(2019, 9, 2), date(2019, 9, 2), ZONE, 6_656)
+    groups = habits.expected(MONDAY + 288, 12 * 20)
+    assert [each.need_wh for each in groups] == [8_500 + 10_000, 5_500 + 7_000, 1_000 + 2_500 + 4_000]
+    assert sum(each.max_w for each in groups) == 7 * 6_656
+
+
+def test_a_busy_morning_lets_one_expect_a_busy_day_the_more_the_less_alike_days_were() -> None:
+    def habits(counts: list[int]) -> Habits:
+        history = [
+            visit(f"v{day}.{k}", MONDAY + 288 * day + hour, 12, 3_000)
+            for day, count in enumerate(counts)
+            for hour in (96, 144)
+            for k in range(count)
+        ]
+        return Habits(history, date(2019, 9, 2), date(2019, 9, 6), ZONE, 6_656)
+
+    ten = MONDAY + 7 * 288 + 120
+    uneven = habits([2, 18, 10, 4, 16])
+    assert uneven.busier(ten, 10) == pytest.approx(1.0)
+    assert 1.5 < uneven.busier(ten, 20) < 2.0
+    assert 0.0 < uneven.busier(ten, 0) < 0.5
+    assert habits([10] * 5).busier(ten, 20) == pytest.approx(1.0, abs=1e-6)
+    usual, busy = (sum(each.need_wh for each in uneven.expected(ten, 12 * 12, came)) for came in (10, 20))
+    assert usual == 30_000
+    assert busy == pytest.approx(30_000 * uneven.busier(ten, 20), abs=3)
+    # Tomorrow is as usual.
+    assert uneven.expected(ten, 400, 99)[-1] == uneven.expected(ten, 400)[-1]
+
+
+def test_who_came_is_counted_from_midnight_until_now() -> None:
+    arrivals = (5, 280, 288 + 90, 288 + 100, 288 + 101, 288 + 200)
+    case = site([visit(f"v{k}", MONDAY + each, 12, 3_000) for k, each in enumerate(arrivals)])
+    case = msgspec.structs.replace(case, habits=Habits([], date(2019, 8, 1), date(2019, 8, 31), ZONE, 6_656))
+    assert came_today(case, MONDAY + 288 + 100) == 2
+    assert came_today(case, MONDAY + 287) == 2
 
 
 def site(visits: list[Visit], capacity_w: int = 10_000, steps: int = 48, **more: object) -> Site:
@@ -220,7 +298,7 @@ def outcome(policy: str, **figures: float) -> Outcome:
 
 def test_goals_compare_the_plan_with_the_right_ones() -> None:
     policies = {
-        "plan": outcome("plan", delivered_pct=99.9, cost_per_kwh=0.101),
+        "plan": msgspec.structs.replace(outcome("plan", delivered_pct=99.9, cost_per_kwh=0.101), plan_p95_ms=16.0),
         "plan_any": outcome("plan_any", delivered_pct=100.0),
         "clairvoyant": outcome("clairvoyant", delivered_pct=99.96, cost_per_kwh=0.1),
         "llf": outcome("llf", delivered_pct=99.8, cost_per_kwh=0.102),
@@ -235,6 +313,7 @@ def test_goals_compare_the_plan_with_the_right_ones() -> None:
     assert figures["energy above LLF"].value == pytest.approx(0.1)
     assert figures["cheaper than equal share"].value == pytest.approx(4.717, abs=1e-3)
     assert figures["lost by whole amperes"].value == pytest.approx(0.1)
+    assert (figures["CPU of a plan, p95"].value, figures["CPU of a plan, p95"].met) == (16.0, False)
 
 
 def test_history_ends_the_day_before() -> None:
@@ -273,9 +352,76 @@ def test_the_command_prints_each_policy_as_json(files: Path) -> None:
     assert done.exit_code == 0, done.output
     (case,) = json.loads(done.stdout)["cases"]
     assert case["sessions"] == 2
+    assert "sessions: equal" in done.stderr
+    assert "sessions: clairvoyant" in done.stderr
     asked = {"delivered_pct", "cost_per_kwh", "peak_kw", "co2_kg", "set_point_changes"}
     assert set(case["policies"]) == {"equal", "clairvoyant"}
     assert asked <= set(case["policies"]["clairvoyant"])
+
+
+def test_without_arguments_the_fixed_cases_run_and_what_planning_costs(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(
+        name="100 kW",
+        sessions=files / "sessions.csv",
+        history=files / "sessions.csv",
+        first=date(2019, 9, 2),
+        last=date(2019, 9, 3),
+        history_first=date(2019, 8, 1),
+        history_last=date(2019, 8, 31),
+        capacity_kw=7,
+        tariff=files / "tariff.json",
+        policies=("equal", "llf", "plan", "plan_any", "clairvoyant"),
+    )
+    monkeypatch.setattr("tools.bench.energy_command.fixed_cases", lambda _: [case])
+    monkeypatch.setattr("tools.bench.energy_speed.SESSIONS", 2)
+    done = CliRunner().invoke(cli, ["energy", "--data", str(files), "--jobs", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)["goals"]
+    assert {"100 kW: cost above clairvoyant", "100 kW: CPU of a plan, p95"} <= set(said)
+    for what in ("at their times, 96 quarters", "all plugged in now"):
+        assert said[f"2 sessions: {what}"]["goal"] == 0.5
+        assert 0 < said[f"2 sessions: {what}"]["value"] < 60
+
+
+def test_two_processes_come_to_what_one_does(files: Path) -> None:
+    case = Case(
+        name="x",
+        sessions=files / "sessions.csv",
+        history=files / "sessions.csv",
+        first=date(2019, 9, 2),
+        last=date(2019, 9, 3),
+        history_first=date(2019, 8, 1),
+        history_last=date(2019, 8, 31),
+        capacity_kw=5,
+        tariff=files / "tariff.json",
+        policies=("equal", "llf", "clairvoyant"),
+    )
+    told: list[str] = []
+    alone = run([case, msgspec.structs.replace(case, name="y", capacity_kw=3)], told.append)
+    both = run([case, msgspec.structs.replace(case, name="y", capacity_kw=3)], told.append, jobs=2)
+    assert alone == both
+    assert list(both[0].policies) == ["equal", "llf", "clairvoyant"]
+    assert [result.case for result in both] == ["x", "y"]
+    assert alone[0].policies["llf"].peak_kw > 3 > alone[1].policies["llf"].peak_kw
+    assert sorted(told[:6]) == sorted(told[6:]) == sorted(f"{n}: {p}" for n in "xy" for p in case.policies)
+
+
+def test_the_large_site_has_all_sessions_at_their_times() -> None:
+    """A day of quarters; who stays past midnight is there until it."""
+    visits = [visit(f"v{k}", MONDAY + 288 * k + 96, 30 if k else 250, 5_000) for k in range(100)]
+    problem = day_of_all(visits, MONDAY, [0.1] * 288, 6_656)
+    assert len(problem.hours) == QUARTERS
+    assert set(problem.demands.first.tolist()) == {32}
+    assert problem.demands.last.tolist() == [96] + [42] * 99
+    assert len(problem.nodes) == FEEDERS
+    assert sorted(k for node in problem.nodes for k in node.members.tolist()) == list(range(100))
+    sessions, tree, _ = plugged(visits, MONDAY, [0.1] * 288, 6_656, 208)
+    assert {session.node for session in sessions} == set(tree.nodes) - {"site"}
+    assert all(session.departure_ms == (MONDAY + 30) * STEP_MS for session in sessions[1:])
+    with pytest.raises(ValueError, match="1000 are needed"):
+        figures(visits, MONDAY, [0.1] * 600, 6_656, 208)
 
 
 @pytest.mark.parametrize(

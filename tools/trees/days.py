@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from evcharge.energy.allocate import URGENT_LAXITY, laxity
 from evcharge.energy.amperes import DWELL_MS, PATIENCE_MS
 from evcharge.energy.fill import Leaf
-from evcharge.energy.model import STEP_MS, Node, Plan, Session, SetPoint
-from evcharge.energy.policies import Policy, dispatch
+from evcharge.energy.model import STEP_MS, Node, Plan, Policy, Session, SetPoint
+from evcharge.energy.policies import dispatch
 from evcharge.energy.tree import Row
 from evcharge.units import MS_PER_HOUR
 from tools.trees.checks import Site, sound, wasted, wrong
