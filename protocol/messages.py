@@ -191,7 +191,7 @@ class List(Message, tag="list", frozen=True):
 
 
 class ChargeRequest(Message, tag="charge_request", frozen=True):
-    """May I charge at ``cp_id``? Answered by ``reply`` with the session or ``refused``."""
+    """May I charge at ``cp_id``, or with "*" anywhere? Answered by ``reply`` with the session or ``refused``."""
 
     id: RequestId
     cp_id: Id
@@ -201,6 +201,10 @@ class ChargeRequest(Message, tag="charge_request", frozen=True):
     """None: until the vehicle is full or unplugged."""
     depart_by_ms: Asked | None = None
     """In site time; None: not declared."""
+    substation_id: Id | None = None
+    """With ``cp_id`` "*": there or below it."""
+    power_w: Asked | None = None
+    """With ``cp_id`` "*": a connector that can do this is preferred."""
 
 
 class EndCharge(Message, tag="end_charge", frozen=True):
@@ -246,6 +250,18 @@ class SetCapacity(Message, tag="set_capacity", frozen=True):
     id: RequestId
     substation_id: Id
     capacity_w: Asked
+
+
+class SubstationHealth(Message, tag="substation_health", frozen=True):
+    """How a substation is. Once it has reported, silence counts as lost (SPEC §7.6)."""
+
+    id: RequestId
+    substation_id: Id
+    ok: bool
+    detail: Text = ""
+    """What is wrong, for people."""
+    load_w: Watts | None = None
+    """What flows through it, by its own meter."""
 
 
 class Query(Message, tag="query", frozen=True):
@@ -346,6 +362,17 @@ class SubstationView(Part, frozen=True):
     parent: str | None = None
     base_w: int = 0
     """What is kept free for everything else that draws there."""
+    health: str = "UP"
+    """UP, LOST or PROBING."""
+    since_ms: int | None = None
+    """Site time of its last change."""
+    home_sessions: int = 0
+    """Those whose charge points stand there, wherever they are fed from."""
+    utilisation: int = 0
+    """What is reserved, in percent of what can be."""
+    measured_w: int | None = None
+    """What flows through it by its own report."""
+    measured_age_ms: int | None = None
 
 
 class TotalsView(Part, frozen=True):
@@ -443,6 +470,8 @@ class Refused(Message, tag="refused", frozen=True):
     reason: str
     sentence: str
     re: RequestId | None = None
+    retry_after_s: int | None = None
+    """When it is worth asking again, where Central can tell."""
 
 
 class Ticket(TicketView, Message, tag="ticket", frozen=True):
@@ -488,6 +517,6 @@ FromEngine = (
 )
 FromMonitor = Heartbeat | Health | Fault | Recovery
 FromDriver = List | ChargeRequest | EndCharge | Tickets | TicketReceived
-FromOperator = Stop | Resume | SetCapacity | Query | List
+FromOperator = Stop | Resume | SetCapacity | SubstationHealth | Query | List
 FromCentral = Authorize | StartSupply | StopSupply | SetLimit | Ack | Reply | Refused | Ticket | Update | Drain | Error
 FromPeer = FromEngine | FromMonitor | FromDriver | FromOperator

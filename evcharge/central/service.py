@@ -33,6 +33,7 @@ from evcharge.central.rejections import WINDOW_S
 from evcharge.central.room import Room
 from evcharge.central.settings import Settings, site_of
 from evcharge.central.snapshots import Snapshots
+from evcharge.central.substations import Substations
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
@@ -122,6 +123,7 @@ class Central:
             self._telemetry,
             clock,
             dirty=self._allocation.dirty,
+            urgent=self._allocation.urgent,
             wake=self._deadlines.add,
             revoke=self._revoke,
         )
@@ -159,8 +161,6 @@ class Central:
             witnesses=self._doubts.witnesses,
             checkpoint=self._newest_checkpoint,
         )
-        questions = Questions(self._engine, self._directory, self._telemetry, clock)
-        self._inbound = Inbound(self._engine, self._outbound, questions, self._telemetry, clock, entropy=self._entropy)
         self._engine.on_relief = self._resume_reading
         self._server = Server(
             self._bootstrap.credential,
@@ -173,7 +173,15 @@ class Central:
             checkpoint=self._newest_checkpoint,
         )
         self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
+        substations = Substations(
+            self._server.timers, clock, settings.substation_silence_s, lambda command: self._engine.execute(command)
+        )
+        questions = Questions(self._engine, self._directory, self._telemetry, substations, clock)
+        self._inbound = Inbound(
+            self._engine, self._outbound, questions, self._telemetry, substations, clock, entropy=self._entropy
+        )
         self._engine.execute(c.StartCentral(site=site))
+        substations.resume(self.state)
         self._room = Room(
             settings.data_dir,
             self._files,

@@ -37,6 +37,7 @@ REASONS = {
     "equal_share": "limited: the substation's capacity is shared equally",
     "connector_rating": "full power of the connector",
     "no_capacity": "paused: the substation has no power to spare",
+    "substation_lost": "held down: the substation has failed, it goes on when another one takes over or it is back",
 }
 STATES = {
     "AUTHORIZED": "authorized, waiting for the vehicle and for power",

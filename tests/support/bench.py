@@ -10,12 +10,14 @@ from evcharge.central.engine import CENTRAL, Engine
 from evcharge.central.inbound import Inbound
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
+from evcharge.central.substations import Substations
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
 from evcharge.domain.state import SiteConfig, State
 from evcharge.ids import ChargePointId, Fence, NodeId
+from evcharge.net.timers import TimerWheel
 from evcharge.units import Watts
 from protocol import codec
 from protocol import messages as m
@@ -82,14 +84,20 @@ class Bench:
             self.telemetry,
             self.clock,
             dirty=self.dirty.append,
+            urgent=self.dirty.append,
             wake=self.deadlines.add,
             revoke=lambda peer: peer.adapter.close(CloseCode.REVOKED),
         )
         loop: Any = None
         self.engine = Engine(self.state, self.log, self.clock, self.outbound.release, self.failures.append, loop=loop)
         self.outbound.attach(self.engine)
-        questions = Questions(self.engine, self.directory, self.telemetry, self.clock)
-        self.inbound = Inbound(self.engine, self.outbound, questions, self.telemetry, self.clock, entropy=seeded(1))
+        substations = Substations(
+            TimerWheel(self.clock), self.clock, 10.0, lambda command: self.engine.execute(command)
+        )
+        questions = Questions(self.engine, self.directory, self.telemetry, substations, self.clock)
+        self.inbound = Inbound(
+            self.engine, self.outbound, questions, self.telemetry, substations, self.clock, entropy=seeded(1)
+        )
         self.fence = 0
         north, south = NodeId("north"), NodeId("south")
         self.execute(

@@ -105,6 +105,7 @@ SAMPLES: tuple[m.Message, ...] = (
     m.Stop(id=6, cp_id="CP-1"),
     m.Resume(id=7, cp_id="CP-1"),
     m.SetCapacity(id=8, substation_id="sub-1", capacity_w=150_000),
+    m.SubstationHealth(id=10, substation_id="sub-1", ok=False, detail="breaker open", load_w=0),
     m.Query(id=9, what="sessions", after="s-1"),
     m.Authorize(**COMMAND, energy_wh=9000, depart_by_ms=T0_MS, expires_ms=T0_MS + 60_000),
     m.StartSupply(**COMMAND, **POINT, valid_until_ms=T0_MS + 10_000),
