@@ -194,7 +194,7 @@ class List(Message, tag="list", frozen=True):
 
 
 class ChargeRequest(Message, tag="charge_request", frozen=True):
-    """May I charge at ``cp_id``? Answered by ``reply`` with the session or ``refused``."""
+    """May I charge at ``cp_id``, or with "*" anywhere? Answered by ``reply`` with the session or ``refused``."""
 
     id: RequestId
     cp_id: Id
@@ -204,6 +204,10 @@ class ChargeRequest(Message, tag="charge_request", frozen=True):
     """None: until the vehicle is full or unplugged."""
     depart_by_ms: Asked | None = None
     """In site time; None: not declared."""
+    substation_id: Id | None = None
+    """With ``cp_id`` "*": there or below it."""
+    power_w: Asked | None = None
+    """With ``cp_id`` "*": a connector that can do this is preferred."""
 
 
 class EndCharge(Message, tag="end_charge", frozen=True):
@@ -281,6 +285,18 @@ class SetForecast(Message, tag="set_forecast", frozen=True):
         """What is not a number lies within all bounds."""
         if any(value != value for value in self.values):
             raise ValueError("values has one that is not a number")
+
+
+class SubstationHealth(Message, tag="substation_health", frozen=True):
+    """How a substation is. Once it has reported, silence counts as lost (SPEC §7.6)."""
+
+    id: RequestId
+    substation_id: Id
+    ok: bool
+    detail: Text = ""
+    """What is wrong, for people."""
+    load_w: Watts | None = None
+    """What flows through it, by its own meter."""
 
 
 class Query(Message, tag="query", frozen=True):
@@ -381,6 +397,17 @@ class SubstationView(Part, frozen=True):
     parent: str | None = None
     base_w: int = 0
     """What is kept free for everything else that draws there."""
+    health: str = "UP"
+    """UP, LOST or PROBING."""
+    since_ms: int | None = None
+    """Site time of its last change."""
+    home_sessions: int = 0
+    """Those whose charge points stand there, wherever they are fed from."""
+    utilisation: int = 0
+    """What is reserved, in percent of what can be."""
+    measured_w: int | None = None
+    """What flows through it by its own report."""
+    measured_age_ms: int | None = None
 
 
 class OptimizationView(Part, frozen=True):
@@ -498,6 +525,8 @@ class Refused(Message, tag="refused", frozen=True):
     reason: str
     sentence: str
     re: RequestId | None = None
+    retry_after_s: int | None = None
+    """When it is worth asking again, where Central can tell."""
 
 
 class Ticket(TicketView, Message, tag="ticket", frozen=True):
@@ -543,6 +572,6 @@ FromEngine = (
 )
 FromMonitor = Heartbeat | Health | Fault | Recovery
 FromDriver = List | ChargeRequest | EndCharge | Tickets | TicketReceived
-FromOperator = Stop | Resume | SetCapacity | SensorReading | SetForecast | Query | List
+FromOperator = Stop | Resume | SetCapacity | SubstationHealth | SensorReading | SetForecast | Query | List
 FromCentral = Authorize | StartSupply | StopSupply | SetLimit | Ack | Reply | Refused | Ticket | Update | Drain | Error
 FromPeer = FromEngine | FromMonitor | FromDriver | FromOperator

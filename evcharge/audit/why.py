@@ -12,7 +12,8 @@ from evcharge.domain import events as e
 from evcharge.domain.reasons import kw, objection_sentence
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import sentence as refusal_sentence
-from evcharge.domain.state import Role, StopCause, Ticket
+from evcharge.domain.state import Role, SiteConfig, StopCause, Ticket
+from evcharge.ids import NodeId
 
 _STOPPED = {
     StopCause.TARGET_REACHED: "the energy that was asked for is in the vehicle",
@@ -58,13 +59,30 @@ class Inquiry:
         self.subject = subject
         self._at: set[str] = set()
         self._asked_at = ""
+        self._site: SiteConfig | None = None
+        self._nodes: set[NodeId] = set()
+        """What feeds the charge point, or did during this session."""
+
+    def _above(self, node_id: NodeId | None) -> set[NodeId]:
+        """A node and all that it is fed from."""
+        found: set[NodeId] = set()
+        while node_id is not None:
+            found.add(node_id)
+            placed = None if self._site is None else self._site.nodes.get(node_id)
+            node_id = None if placed is None else placed.parent
+        return found
 
     def take(self, seq: int, logged: LoggedEvent) -> Iterator[Step]:
         """One event of the log, in order."""
         event, at_ms = logged.event, logged.stamp.at_ms
+        if isinstance(event, e.CentralStarted):
+            self._site = event.site
         if isinstance(event, e.ChargeAuthorized) and self.subject in (event.session_id, event.cp_id):
             self._at.add(event.session_id)
             self._asked_at = event.cp_id
+            self._nodes = self._above(event.substation_id)
+        elif isinstance(event, e.ChargePointMoved) and event.cp_id == self._asked_at:
+            self._nodes = self._above(event.to_id) | self._nodes
         told = self._told(event)
         if self.subject in self._at and _is_over(event, self.subject):
             # What happens at the charge point later is the next session's.
@@ -76,6 +94,8 @@ class Inquiry:
     def _concerns(self, event: e.Event) -> bool:
         if isinstance(event, e.RequestRefused):
             return event.subject == self.subject
+        if isinstance(event, e.NodeLost | e.NodeProbing | e.NodeRecovered):
+            return event.node_id in (self.subject, *(self._nodes if self._asked_at else ()))
         about = event.ticket if isinstance(event, e.TicketIssued) else event
         session_id = getattr(about, "session_id", None)
         if session_id is not None:
@@ -124,6 +144,19 @@ class Inquiry:
                 return _ticket(event.ticket)
             case e.TicketAdjusted():
                 return f"the ticket was adjusted by {event.energy_wh} Wh, from the meter that came late"
+            case e.NodeLost():
+                until = (
+                    "until it is reported well" if event.until_ms is None else f"tried again at {when(event.until_ms)}"
+                )
+                return f"{event.node_id} was lost ({event.cause}){until}"
+            case e.NodeProbing():
+                return f"{event.node_id} is on trial: one session at a time may show that it is well"
+            case e.NodeRecovered():
+                return f"{event.node_id} is well again: a session is supplied there"
+            case e.ChargePointMoved():
+                return f"{event.cp_id} is fed from {event.to_id} instead of {event.from_id}: {event.cause}"
+            case e.MoveCompleted():
+                return f"nothing from before its move rules at {event.cp_id} any more"
             case e.HoldPlaced():
                 return f"{event.cp_id} may not charge: {event.hold.value} {event.detail}".rstrip()
             case e.HoldLifted():

@@ -33,11 +33,24 @@ class Allocation:
         self._root_of = root_of
         self._dirty: dict[NodeId, None] = {}
         self._changed = asyncio.Event()
+        self._urgent: dict[NodeId, None] = {}
 
     def dirty(self, node_id: NodeId) -> None:
         """Something changed there."""
         self._dirty[self._root_of(node_id)] = None
         self._changed.set()
+
+    def urgent(self, substation_id: NodeId) -> None:
+        """Something was lost there, or is back: nothing is gathered, power is shared anew in the loop's next turn."""
+        if not self._urgent:
+            # Not in this turn: the effects that are released now come first.
+            asyncio.get_running_loop().call_soon(self._at_once)
+        self._urgent[substation_id] = None
+
+    def _at_once(self) -> None:
+        todo, self._urgent = self._urgent, {}
+        for substation_id in todo:
+            self._reallocate(substation_id)
 
     async def run(self) -> None:
         """Share anew after changes, for ever; the owner cancels it."""

@@ -9,11 +9,12 @@ import structlog
 from evcharge.central.engine import Engine
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Peer
+from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import incoming
 from evcharge.central.translate.tables import Questions
-from evcharge.ids import ChargePointId, SessionId
+from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.clock import Clock
 from protocol import messages as m
 
@@ -33,6 +34,7 @@ class Inbound:
         questions: Questions,
         telemetry: Telemetry,
         surroundings: Surroundings,
+        substations: Substations,
         clock: Clock,
         *,
         entropy: Callable[[int], bytes],
@@ -42,6 +44,7 @@ class Inbound:
         self._questions = questions
         self._telemetry = telemetry
         self._surroundings = surroundings
+        self._substations = substations
         self._clock = clock
         self._entropy = entropy
 
@@ -58,6 +61,8 @@ class Inbound:
         elif isinstance(message, _QUESTIONS):
             self._questions.answer(peer, message)
         elif not isinstance(message, m.Health):
+            if isinstance(message, m.SubstationHealth) and NodeId(message.substation_id) in self._engine.state.nodes:
+                self._substations.heard(NodeId(message.substation_id), message.load_w)
             command = incoming.command_of(message, peer.role, peer.entity, self._new_session)
             if command is not None:
                 self._engine.execute(command, peer.asking(getattr(message, "id", None)))

@@ -26,6 +26,7 @@ class Outbound:
         clock: Clock,
         *,
         dirty: Callable[[NodeId], None],
+        urgent: Callable[[NodeId], None],
         wake: Callable[[int, SessionId], None],
         revoke: Callable[[Peer], None],
     ) -> None:
@@ -33,6 +34,7 @@ class Outbound:
         self._telemetry = telemetry
         self._clock = clock
         self._dirty = dirty
+        self._urgent = urgent
         self._wake = wake
         self._revoke = revoke
 
@@ -85,7 +87,7 @@ class Outbound:
                 if driver is not None:
                     driver.send(outgoing.ticket_message(effect.ticket))
             case fx.Dirty():
-                self._dirty(effect.node_id)
+                (self._urgent if effect.now else self._dirty)(effect.node_id)
             case fx.Wake():
                 self._wake(effect.at_ms, effect.session_id)
             case fx.CloseChannel():

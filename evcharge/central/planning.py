@@ -133,7 +133,7 @@ class Planning:
         nodes = planned_nodes(state, root, measured_w)
         inside = {node.id for node in nodes}
         sessions = [
-            demand_of(state, session)
+            demand_of(state, session, session.node_id)
             for session in state.sessions.values()
             if session.node_id in inside and session.status in RUNNING and session.stop is None
         ]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from evcharge.domain.reasons import Input
 from evcharge.energy.forecast import History
+from evcharge.energy.model import Input
 from evcharge.energy.rules import Reading, Readings
 from evcharge.ids import NodeId
 from evcharge.net.clock import Clock

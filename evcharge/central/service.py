@@ -36,6 +36,7 @@ from evcharge.central.ruling import RuleWatch
 from evcharge.central.sensors import Sensors
 from evcharge.central.settings import Settings, energy_of, site_of
 from evcharge.central.snapshots import Snapshots
+from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
@@ -130,6 +131,7 @@ class Central:
             self._telemetry,
             clock,
             dirty=self._allocation.dirty,
+            urgent=self._allocation.urgent,
             wake=self._deadlines.add,
             revoke=self._revoke,
         )
@@ -167,13 +169,6 @@ class Central:
             witnesses=self._doubts.witnesses,
             checkpoint=self._newest_checkpoint,
         )
-        rules = RuleWatch(self._sensors, clock, self._engine.execute, limiting=site.rules)
-        questions = Questions(self._engine, self._directory, self._telemetry, rules, clock)
-        self._planning = Planning(lambda: self.state, self._sensors, energy_of(settings), clock, self._engine.execute)
-        surroundings = Surroundings(self._engine, self._sensors, self._planning, self._allocation.dirty)
-        self._inbound = Inbound(
-            self._engine, self._outbound, questions, self._telemetry, surroundings, clock, entropy=self._entropy
-        )
         self._engine.on_relief = self._resume_reading
         self._server = Server(
             self._bootstrap.credential,
@@ -186,7 +181,25 @@ class Central:
             checkpoint=self._newest_checkpoint,
         )
         self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
+        substations = Substations(
+            self._server.timers, clock, settings.substation_silence_s, lambda command: self._engine.execute(command)
+        )
+        rules = RuleWatch(self._sensors, clock, self._engine.execute, limiting=site.rules)
+        questions = Questions(self._engine, self._directory, self._telemetry, rules, substations, clock)
+        self._planning = Planning(lambda: self.state, self._sensors, energy_of(settings), clock, self._engine.execute)
+        surroundings = Surroundings(self._engine, self._sensors, self._planning, self._allocation.dirty)
+        self._inbound = Inbound(
+            self._engine,
+            self._outbound,
+            questions,
+            self._telemetry,
+            surroundings,
+            substations,
+            clock,
+            entropy=self._entropy,
+        )
         self._engine.execute(c.StartCentral(site=site))
+        substations.resume(self.state)
         self._room = Room(
             settings.data_dir,
             self._files,

@@ -45,6 +45,9 @@ class Settings(LimitSettings, frozen=True, kw_only=True):
     long enough that a restart of Central (a few seconds) leaves every car at its share."""
     silence_s: float = 5.0
     """An engine or monitor that says nothing for this long is lost (SPEC §7.6)."""
+    substation_silence_s: float = 10.0
+    """A substation that reported its health and then says nothing for this long is lost. Gateways report every few
+    seconds, over links that are not Central's: twice the patience that a monitor gets."""
     monitor_return_s: float = 90.0
     """How long after a restart of Central a monitor may take to come back before its charge point is stopped. Longer
     than the longest pause of the clients' back-off (60 s): no charge ends because Central was away for a while."""

@@ -6,6 +6,7 @@ base_kw = 30                           # the most that everything else draws the
 
 [substations.north]
 capacity_kw = 100
+backup = ["south"]                     # what feeds its charge points while it is lost, the first that is well
 charge_points = ["CP-1", "CP-2"]       # those that are not named anywhere stand at the first of the lowest nodes
 
 [substations.north.feeders.row-a]
@@ -71,6 +72,7 @@ class NodeEntry(msgspec.Struct, forbid_unknown_fields=True):
     base_kw: float = 0.0
     phase_a: tuple[float, float, float] | None = None
     volts: float = 230.0
+    backup: list[str] = []
     charge_points: list[str] = []
     feeders: dict[str, NodeEntry] = {}
 
@@ -270,7 +272,10 @@ def _limits(entry: NodeEntry | SiteEntry, parent: NodeId | None, where: str) -> 
             raise BadSite(f"{where}: phase_a has to be three currents above 0 and at most {MAX_FUSE_A:g} A.")
         one, two, three = (Watts(math.floor(amperes * entry.volts)) for amperes in entry.phase_a)
         phase_w = (one, two, three)
-    return watts_of_kw(entry.capacity_kw), NodeConfig(parent=parent, base_w=watts_of_kw(entry.base_kw), phase_w=phase_w)
+    backups = tuple(NodeId(name) for name in entry.backup) if isinstance(entry, NodeEntry) else ()
+    return watts_of_kw(entry.capacity_kw), NodeConfig(
+        parent=parent, base_w=watts_of_kw(entry.base_kw), phase_w=phase_w, backups=backups
+    )
 
 
 def _phases(name: str, entries: Mapping[str, ChargePointEntry]) -> Iterator[tuple[ChargePointId, tuple[int, ...]]]:

@@ -152,6 +152,9 @@ def site_options(function: F) -> F:
         ),
         _seconds(CHARGING, "--lease-s", 10, 3_600, 30.0, "A set-point holds this long without renewal."),
         _seconds(CHARGING, "--silence-s", 1, 600, 5.0, "An engine or monitor silent for this long is lost."),
+        _seconds(
+            CHARGING, "--substation-silence-s", 1, 3_600, 10.0, "A substation that reported and fell silent is lost."
+        ),
         _seconds(CHARGING, "--monitor-return-s", 1, 600, 90.0, "After a restart, monitors have this long."),
         _seconds(
             CHARGING, "--records-s", 0, None, 86_400.0, "Kept records admit peers this long without the registry."

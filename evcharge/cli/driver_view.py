@@ -44,6 +44,7 @@ REASONS = {
     "steady": "limited: there is more, and it comes within a minute",
     "ramp": "on its way up",
     "equal_share": "limited: the substation's capacity is shared equally",
+    "substation_lost": "held down: the substation has failed, it goes on when another one takes over or it is back",
 }
 STATES = {
     "AUTHORIZED": "authorized, waiting for the vehicle and for power",

@@ -14,18 +14,20 @@ import msgspec
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import Reallocate
-from evcharge.domain.demand import demand_of, node_of, step_w, tree_of, waits
+from evcharge.domain.demand import demand_of, node_of, step_w, waits
+from evcharge.domain.failover import PROBE_MS, Placing, linked
 from evcharge.domain.headroom import Headroom, Row, limit_of, tight_nodes
-from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Rejected
-from evcharge.domain.state import LimitReason, LinkState, Session, SessionStatus, Stamp, State, above
+from evcharge.domain.health import tried_again
+from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected
+from evcharge.domain.state import Health, LimitReason, LinkState, Session, SessionStatus, Stamp, State, above, feeds_of
 from evcharge.domain.views import may_start
 from evcharge.energy import model as en
 from evcharge.energy.allocate import CALM_MS
 from evcharge.energy.ceilings import SOFT_CAP, ceilings_w
 from evcharge.energy.leases import Grant
-from evcharge.energy.model import Policy
+from evcharge.energy.model import Input, Policy
 from evcharge.energy.policies import dispatch
-from evcharge.ids import CommandId, NodeId
+from evcharge.ids import CommandId, NodeId, SessionId
 
 # The next look at every node comes this soon at the latest, ms: renewals look every 3 s, and a need that is nearly met
 # is spread over no more than that.
@@ -48,15 +50,22 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
     """The set-points to send now in the tree that ``node_id`` belongs to."""
     if command.node_id not in state.nodes:
         return []
-    nodes = tree_of(state, command.node_id)
-    tight = None if _held_back(state, stamp) else tight_nodes(state, command.measured_w)
+    trees = linked(state, command.node_id)
+    nodes = [node_id for tree in trees for node_id in tree]
+    tried = tried_again(state, nodes, stamp)
+    if tried:
+        return tried
+    placing = Placing(state, nodes, stamp)
+    tight = tight_nodes(state, command.measured_w) if placing.calm and not _held_back(state, stamp) else None
     members: list[Session] = []
     free: list[Session] = []
     for node_id in nodes:
         if sessions := state.nodes[node_id].sessions:
             bound = tight is None or not tight.isdisjoint(above(state, node_id))
             (members if bound else free).extend(state.sessions[session_id] for session_id in sessions)
-    return _Round(state, command, stamp, nodes, members).set_points(free) if members or free else []
+    if not members and not free and placing.calm:
+        return []
+    return _Round(state, command, stamp, trees, members, placing).events(free)
 
 
 def _held_back(state: State, stamp: Stamp) -> bool:
@@ -67,30 +76,45 @@ def _held_back(state: State, stamp: Stamp) -> bool:
 
 
 class _Round:
-    """One look at one tree."""
+    """One look at one tree, and at those that stand in for parts of it."""
 
     def __init__(
-        self, state: State, command: Reallocate, stamp: Stamp, nodes: Sequence[NodeId], members: Sequence[Session]
+        self,
+        state: State,
+        command: Reallocate,
+        stamp: Stamp,
+        trees: Sequence[Sequence[NodeId]],
+        members: Sequence[Session],
+        placing: Placing,
     ) -> None:
         self._state, self._command, self._stamp = state, command, stamp
-        self._nodes, self._members = nodes, members
+        self._trees, self._members, self._placing = trees, members, placing
         self._worst_w = {session.session_id: session.lease.worst_w(stamp.clock_ms) for session in members}
         self._measured_w: Mapping[NodeId, int] = command.measured_w
         self._ceiling_w: dict[str, int] = {}
         self._headroom = Headroom(state, members, self._worst_w, self._measured_w)
+        self._homeward = {} if placing.calm else placing.homeward(self._headroom)
+        self._plan = state.plan if placing.knew(state.plan) else None
+        self._held: dict[SessionId, NodeId] = {}
+        """Sessions that may have no more than their smallest current, or nothing, and the lost node that is why."""
 
-    def set_points(self, free: Sequence[Session]) -> list[e.Event]:
-        """Decreases as they are, raises as far as there is room; what has little life left is renewed. ``free`` are
-        those whom no limit holds back.
-        """
-        happened = self._shared() if self._members else []
+    def events(self, free: Sequence[Session]) -> list[e.Event]:
+        """The set-points of this look, then who moves. ``free`` are those whom no limit holds back."""
+        issued = self._shared() if self._members else []
         for session in free:
             if _steerable(self._state, session) and (limit_w := self._unlimited(session)) is not None:
                 point = en.SetPoint(session.max_w, en.Limit.RATING)
                 reason, basis = self._basis(session, limit_w, point)
-                command_id = CommandId(self._state.last_command + 1 + len(happened))
-                happened.append(self._issue(session, limit_w, command_id, reason, basis))
-        return happened
+                command_id = CommandId(self._state.last_command + 1 + len(issued))
+                issued.append(self._issue(session, limit_w, command_id, reason, basis))
+        if self._placing.calm:
+            return [*issued]
+        changing = {
+            event.session_id: None
+            for event in issued
+            if event.grant.limit_w != self._current_w(self._state.sessions[event.session_id])
+        }
+        return [*issued, *self._placing.moves(self._headroom, self._homeward, changing)]
 
     def _unlimited(self, session: Session) -> int | None:
         """All that it takes, unless it had less until a moment ago; None when nothing has to be sent."""
@@ -102,14 +126,16 @@ class _Round:
                 return session.max_w
         return current_w if self._needs_renewal(session) else None
 
-    def _shared(self) -> list[e.Event]:
-        """For those who share what there is."""
+    def _shared(self) -> list[e.SetPointIssued]:
+        """For those who share: decreases as they are, raises as far as there is room; what has little life left is
+        renewed.
+        """
         steered = [session for session in self._members if _steerable(self._state, session)]
         points = self._points(steered)
         lowering = any(self._worst_w[s.session_id] > points[s.session_id].watts for s in steered)
         # Who has nothing comes first into what room there is.
         steered.sort(key=lambda session: (self._current_w(session), session.session_id))
-        happened: list[e.Event] = []
+        happened: list[e.SetPointIssued] = []
         for session in steered:
             point = points[session.session_id]
             limit_w = self._next_limit(session, point, lowering=lowering)
@@ -127,28 +153,79 @@ class _Round:
     # --- what the allocator says ----------------------------------------------------------------------------------
 
     def _points(self, steered: Sequence[Session]) -> dict[str, en.SetPoint]:
-        """Its set-points by session."""
+        """Its set-points by session, as if everybody stood where it is to be fed from: room is made there first."""
         state, now_ms = self._state, self._stamp.at_ms
-        there = {session.session_id for session in steered}
+        at = {session.session_id: node_id for session in steered if (node_id := self._place(session)) is not None}
         kept_w: dict[NodeId, int] = {}
         for session in self._members:
-            if session.session_id not in there:
-                for node_id in above(state, session.node_id):
+            shared = frozenset(above(state, at[session.session_id]) if session.session_id in at else ())
+            for node_id in feeds_of(state, session.cp_id):
+                if node_id not in shared:
                     kept_w[node_id] = kept_w.get(node_id, 0) + self._worst_w[session.session_id]
-        nodes = [node_of(state, node_id, self._measured_w, kept_w.get(node_id, 0)) for node_id in self._nodes]
-        sessions = [demand_of(state, session, self._current_w(session)) for session in steered]
         policy = state.site.policy
-        if state.site.rules:
-            sessions, nodes = self._under_rules(sessions, nodes)
-            policy = Policy.SLLF if policy is Policy.RULES else policy
-        return dispatch(policy, now_ms, sessions, nodes, state.plan, look_ms=LOOK_MS)
+        if policy is Policy.RULES:
+            policy = Policy.SLLF
+        points: dict[str, en.SetPoint] = {}
+        for tree in self._trees:
+            there = frozenset(tree)
+            sessions = [
+                demand_of(state, session, at[session.session_id], self._current_w(session))
+                for session in steered
+                if at.get(session.session_id) in there
+            ]
+            nodes = [node_of(state, node_id, self._measured_w, kept_w.get(node_id, 0)) for node_id in tree]
+            if state.site.rules:
+                sessions, nodes = self._under_rules(sessions, nodes)
+            points |= dispatch(policy, now_ms, sessions, nodes, self._plan, look_ms=LOOK_MS)
+        if not self._placing.calm:
+            self._hold_back(steered, points)
+        return points
+
+    def _place(self, session: Session) -> NodeId | None:
+        """The node that it is to be fed from soon; None: there is none."""
+        goals, cp_id = self._placing.goals, session.cp_id
+        if cp_id not in goals:
+            return session.node_id
+        if goals[cp_id] is None or self._lost(session) is not None or cp_id in self._homeward:
+            return goals[cp_id]
+        return session.node_id
+
+    def _lost(self, session: Session) -> NodeId | None:
+        return self._placing.lost_above(self._state.charge_points[session.cp_id])
+
+    def _hold_back(self, steered: Sequence[Session], points: dict[str, en.SetPoint]) -> None:
+        """Change ``points`` of those below a lost node, and of those that wait while others show it to be well."""
+        for session in steered:
+            lost = self._lost(session) if session.cp_id in self._placing.goals else None
+            if lost is not None:
+                share_w = points[session.session_id].watts if session.session_id in points else 0
+                # Never up: more comes when it is fed from elsewhere. The smallest current makes the least to move.
+                most_w = min(session.min_w if share_w >= session.min_w else 0, self._current_w(session))
+                points[session.session_id] = en.SetPoint(most_w, en.Limit.NODE, lost)
+                self._held[session.session_id] = lost
+        for node_id in (each for tree in self._trees for each in tree):
+            if self._state.nodes[node_id].health is Health.PROBING:
+                below = [s for s in steered if node_id in above(self._state, s.node_id) and s.session_id in points]
+                self._try_one(node_id, below, points)
+
+    def _try_one(self, node_id: NodeId, below: Sequence[Session], points: dict[str, en.SetPoint]) -> None:
+        """On trial: who has power keeps it; of the others one may begin, and the next when that showed nothing."""
+        waiting = [s for s in below if self._current_w(s) == 0 and s.session_id not in self._held]
+        since = [s.turned_ms for s in below if self._current_w(s) > 0 and s.turned_ms is not None]
+        if not any(self._stamp.at_ms - turned_ms < PROBE_MS for turned_ms in since):
+            able = [s for s in waiting if points[s.session_id].watts > 0]
+            first = min(able, key=lambda s: (s.turned_ms or s.authorized_ms, s.session_id), default=None)
+            waiting = [s for s in waiting if s is not first]
+        for session in waiting:
+            points[session.session_id] = en.SetPoint(0, en.Limit.NODE, node_id)
+            self._held[session.session_id] = node_id
 
     def _under_rules(
         self, sessions: Sequence[en.Session], nodes: Sequence[en.Node]
     ) -> tuple[list[en.Session], list[en.Node]]:
         """Nobody above the rules' ceiling, and the site below the load at which charging itself would bring a pause."""
         most_w = ceilings_w(self._stamp.at_ms, sessions, self._state.ruling)
-        self._ceiling_w = {each.id: int(most_w[each.id]) for each in sessions if most_w[each.id] < each.max_w}
+        self._ceiling_w |= {each.id: int(most_w[each.id]) for each in sessions if most_w[each.id] < each.max_w}
         under = [msgspec.structs.replace(each, max_w=int(most_w[each.id])) for each in sessions]
         soft = [
             each if each.parent else msgspec.structs.replace(each, cap_w=int(each.cap_w * SOFT_CAP)) for each in nodes
@@ -216,6 +293,10 @@ class _Round:
 
     def _basis(self, session: Session, limit_w: int, point: en.SetPoint) -> tuple[LimitReason, Basis]:
         """Why this session gets ``limit_w``: what binds, how old the inputs were, what was wanted and not given."""
+        if session.session_id in self._held:
+            held = Bound(Constraint.NODE_LOST, self._held[session.session_id], limit_w)
+            inputs = [] if session.start_ms is None else [Input("meter", self._age_ms(session.meter_ms))]
+            return LimitReason.NODE_LOST, Basis(held, (*inputs, *self._command.inputs))
         limit = point.limit
         if limit is en.Limit.RATING and session.session_id in self._ceiling_w:
             limit = en.Limit.RULE

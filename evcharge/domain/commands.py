@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from evcharge.domain.reasons import Input
 from evcharge.domain.state import Role, Ruled, SiteConfig, StopCause
-from evcharge.energy.model import Plan
+from evcharge.energy.model import Input, Plan
 from evcharge.ids import (
     ChargePointId,
     CommandId,
@@ -18,6 +17,10 @@ from evcharge.ids import (
     TicketId,
 )
 from evcharge.units import Millis, WattHours, Watts
+
+# The charge point of a request that leaves the choice to Central. No charge point is called that: ids begin with a
+# letter or digit.
+ANYWHERE = ChargePointId("*")
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -253,9 +256,14 @@ class RequestCharge(Command, frozen=True):
     session_id: SessionId
     driver_id: DriverId
     cp_id: ChargePointId
+    """``ANYWHERE``: wherever there is room."""
     connector: ConnectorNo
     energy_wh: int | None
     depart_by_ms: int | None
+    node_id: NodeId | None = None
+    """With ``ANYWHERE``: at this node or below it."""
+    power_w: int | None = None
+    """With ``ANYWHERE``: a connector that can do this is preferred."""
 
 
 class EndCharge(Command, frozen=True):
@@ -289,3 +297,12 @@ class SetCapacity(Command, frozen=True):
 
     node_id: NodeId
     capacity_w: int
+
+
+class ReportNode(Command, frozen=True):
+    """How a node is: its own report, or Central's that it fell silent."""
+
+    node_id: NodeId
+    ok: bool
+    cause: str = ""
+    """What is wrong, for people."""

@@ -10,11 +10,14 @@ from evcharge.domain import events as e
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.decide import AnyCommand, OutboxCommand
 from evcharge.domain.demand import roots
+from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.sessions import wake_ms
 from evcharge.domain.state import Role, Session, SessionStatus, Stamp, State, StopCause
 from evcharge.domain.views import SessionView, view_expired, view_session
 from evcharge.energy.leases import Grant
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId
+
+_AGAIN = frozenset({RefusalReason.NO_CAPACITY, RefusalReason.BUSY, RefusalReason.SUBSTATION_LOST})
 
 
 @singledispatch
@@ -136,6 +139,21 @@ def _capacity_changed(event: e.CapacityChanged, _state: State, _stamp: Stamp) ->
     return [fx.Dirty(node_id=event.substation_id)]
 
 
+@effects_of.register(e.NodeLost)
+@effects_of.register(e.NodeProbing)
+@effects_of.register(e.NodeRecovered)
+def _health_changed(
+    event: e.NodeLost | e.NodeProbing | e.NodeRecovered, _state: State, _stamp: Stamp
+) -> list[fx.Effect]:
+    return [fx.Dirty(node_id=event.node_id, now=True)]
+
+
+@effects_of.register(e.ChargePointMoved)
+@effects_of.register(e.MoveCompleted)
+def _feed_changed(event: e.ChargePointMoved | e.MoveCompleted, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Dirty(node_id=state.charge_points[event.cp_id].node_id)]
+
+
 @effects_of.register
 def _ruling_changed(_event: e.RulingChanged, state: State, _stamp: Stamp) -> list[fx.Effect]:
     return [fx.Dirty(node_id=node_id) for node_id in roots(state)]
@@ -163,8 +181,11 @@ def _charge_authorized(event: e.ChargeAuthorized, state: State, _stamp: Stamp) -
 
 
 @effects_of.register
-def _charge_refused(event: e.ChargeRefused, _state: State, _stamp: Stamp) -> list[fx.Effect]:
-    return [fx.Denied(reason=event.reason, subject=event.cp_id)]
+def _charge_refused(event: e.ChargeRefused, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    # Whoever asked for any charge point finds one again when a reservation in flight lapsed, at the latest.
+    anywhere = event.cp_id == c.ANYWHERE and event.reason in _AGAIN
+    after_s = -(-state.site.authorization_ms // 1000) if anywhere else None
+    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s)]
 
 
 @effects_of.register

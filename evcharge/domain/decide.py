@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from evcharge.domain import charge_points, grid, sessions
+from evcharge.domain import charge_points, grid, health, sessions
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.allocation import reallocate
@@ -47,6 +47,7 @@ AnyCommand = (
     | c.StopChargePoints
     | c.ResumeChargePoints
     | c.SetCapacity
+    | c.ReportNode
 )
 OutboxCommand = c.ReportStatus | c.ReportStarted | c.ReportPaused | c.ReportEnded
 
@@ -54,8 +55,10 @@ OutboxCommand = c.ReportStatus | c.ReportStarted | c.ReportPaused | c.ReportEnde
 def decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
     """The events that follow; an empty list: nothing changes (a repeat, or too late)."""
     if isinstance(command, OutboxCommand) and command.n is not None:
-        return _from_outbox(state, command, command.n, stamp)
-    return _decide(state, command, stamp)
+        events = _from_outbox(state, command, command.n, stamp)
+    else:
+        events = _decide(state, command, stamp)
+    return events + health.verdicts(state, events, stamp)
 
 
 def _from_outbox(state: State, command: OutboxCommand, n: int, stamp: Stamp) -> list[e.Event]:
@@ -134,5 +137,7 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return charge_points.resume_charge_points(state, command)
         case c.SetCapacity():
             return grid.set_capacity(state, command)
+        case c.ReportNode():
+            return health.report_node(state, command, stamp)
         case _:
             assert_never(command)

@@ -14,13 +14,13 @@ from evcharge.ids import NodeId
 UNKNOWN_NEED_WH = 12_000
 
 
-def demand_of(state: State, session: Session, current_w: int = 0) -> en.Session:
-    """What a session wants; ``current_w`` is what it may draw now."""
+def demand_of(state: State, session: Session, node_id: NodeId, current_w: int = 0) -> en.Session:
+    """What a session wants at a node; ``current_w`` is what it may draw now."""
     needed_wh = session.requested_wh
     return en.Session(
         id=session.session_id,
         connector=session.session_id,
-        node=session.node_id,
+        node=node_id,
         need_wh=session.energy_wh + UNKNOWN_NEED_WH if needed_wh is None else max(needed_wh, session.energy_wh + 1),
         delivered_wh=session.energy_wh,
         arrival_ms=session.authorized_ms,
@@ -76,4 +76,5 @@ def roots(state: State) -> Iterator[NodeId]:
 def waits(session: Session, current_w: int) -> bool:
     """Whether a raise is not to be put off: it waited for others, or was told nothing that still holds."""
     newest = session.lease.newest
-    return session.limit_reason is LimitReason.WAITING or newest is None or current_w < newest.limit_w
+    held = session.limit_reason in (LimitReason.WAITING, LimitReason.NODE_LOST)
+    return held or newest is None or current_w < newest.limit_w

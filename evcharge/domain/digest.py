@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from evcharge.domain import events as e
-from evcharge.domain.state import ChargePoint, Role, State, above
+from evcharge.domain.state import ChargePoint, Role, State, above, feeds_of, path_of
 from evcharge.ids import ChargePointId, SessionId
 
 # Number of the rules by which events become state, and of the state's shape: raised whenever a log gives another state
@@ -37,6 +37,8 @@ class Part(NamedTuple):
 
 # Fields of State that are maps of parts; all other fields together are one part, see ``_rest``.
 SECTIONS: Final = ("charge_points", "sessions", "drivers", "nodes", "provisional")
+# Fields that follow from the others.
+DERIVED: Final = ("spots",)
 # Attributes of events that name a part.
 _NAMES: Final = {
     "cp_id": "charge_points",
@@ -106,6 +108,9 @@ def touched(event: e.Event, state: State) -> Iterator[Part]:
     if isinstance(event, e.PeerConnected | e.PeerDisconnected):
         yield from _of_peer(event, state)
         return
+    if isinstance(event, e.ChargePointMoved | e.MoveCompleted):
+        yield from _of_move(event, state)
+        return
     about: Any = event.ticket if isinstance(event, e.TicketIssued) else event
     for name, section in _NAMES.items():
         key = getattr(about, name, None)
@@ -116,6 +121,8 @@ def touched(event: e.Event, state: State) -> Iterator[Part]:
             yield from (Part(section, node_id) for node_id in above(state, key))
         else:
             yield Part(section, key)
+    if isinstance(event, e.ChargeAuthorized):
+        yield from (Part("nodes", node_id) for node_id in feeds_of(state, event.cp_id))
     session_id = getattr(about, "session_id", None)
     if session_id is None:
         return
@@ -124,7 +131,17 @@ def touched(event: e.Event, state: State) -> Iterator[Part]:
     if session is not None:
         yield Part("charge_points", session.cp_id)
         yield Part("drivers", session.driver_id)
-        yield from (Part("nodes", node_id) for node_id in above(state, session.node_id))
+        yield from (Part("nodes", node_id) for node_id in feeds_of(state, session.cp_id))
+
+
+def _of_move(event: e.ChargePointMoved | e.MoveCompleted, state: State) -> Iterator[Part]:
+    yield Part("charge_points", event.cp_id)
+    for connector in state.charge_points[event.cp_id].connectors.values():
+        if connector.session_id is not None:
+            yield Part("sessions", connector.session_id)
+    yield from (Part("nodes", node_id) for node_id in feeds_of(state, event.cp_id))
+    if isinstance(event, e.ChargePointMoved):
+        yield from (Part("nodes", node_id) for node_id in path_of(state, event.cp_id, event.to_id))
 
 
 def _of_peer(event: e.PeerConnected | e.PeerDisconnected, state: State) -> Iterator[Part]:
@@ -149,10 +166,10 @@ def plain(value: Any) -> Any:
 def plain_state(state: State) -> State:
     """A copy for a file: what has no order of its own is sorted, so that one state has one text."""
     parts = {cp_id: plain(charge_point) for cp_id, charge_point in state.charge_points.items()}
-    return msgspec.structs.replace(state, charge_points=parts)
+    return msgspec.structs.replace(state, charge_points=parts, spots=None)
 
 
 def _rest(state: State) -> bytes:
     """Everything of the state that is no map of parts."""
-    names = (name for name in state.__struct_fields__ if name not in SECTIONS)
+    names = (name for name in state.__struct_fields__ if name not in SECTIONS and name not in DERIVED)
     return sha256(_ENCODE([(name, getattr(state, name)) for name in names])).digest()

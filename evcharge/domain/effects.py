@@ -87,12 +87,16 @@ class Denied(Effect, frozen=True):
 
     reason: RefusalReason
     subject: str = ""
+    retry_after_s: int | None = None
+    """When it is worth asking again, where that can be said."""
 
 
 class Dirty(Effect, frozen=True):
     """What there is at this node has to be shared anew."""
 
     node_id: NodeId
+    now: bool = False
+    """At once: what is lost waits for nothing."""
 
 
 class Wake(Effect, frozen=True):

@@ -350,6 +350,50 @@ class CapacityChanged(Event, frozen=True):
     capacity_w: Watts
 
 
+class NodeWatched(Event, frozen=True):
+    """A node reports its health: from now on silence is a loss."""
+
+    node_id: NodeId
+
+
+class NodeLost(Event, frozen=True):
+    """A node cannot be drawn from."""
+
+    node_id: NodeId
+    cause: str
+    until_ms: Millis | None = None
+    """When it is tried again, site time; None: when it is reported well."""
+    ejections: int = 0
+    """How many in a row this makes, where Central itself gave it up."""
+
+
+class NodeProbing(Event, frozen=True):
+    """It seems to be well again: one session at a time may show it."""
+
+    node_id: NodeId
+
+
+class NodeRecovered(Event, frozen=True):
+    """A session is supplied there: all is as before."""
+
+    node_id: NodeId
+
+
+class ChargePointMoved(Event, frozen=True):
+    """Another node feeds a charge point from now on; its power counts at both until nothing from before rules."""
+
+    cp_id: ChargePointId
+    from_id: NodeId
+    to_id: NodeId
+    cause: str
+
+
+class MoveCompleted(Event, frozen=True):
+    """Nothing from before the move rules any more: the charge point counts at its feed alone."""
+
+    cp_id: ChargePointId
+
+
 class PlanAdopted(Event, frozen=True):
     """How much each node gets over the next hours, and from how old inputs that was worked out."""
 
@@ -404,6 +448,12 @@ EVENTS: tuple[type[Event], ...] = (
     TicketAdjusted,
     TicketDelivered,
     CapacityChanged,
+    NodeWatched,
+    NodeLost,
+    NodeProbing,
+    NodeRecovered,
+    ChargePointMoved,
+    MoveCompleted,
     PlanAdopted,
     PlanFailed,
     RulingChanged,

@@ -12,11 +12,14 @@ import msgspec
 
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import INCIDENT_WINDOW_MS, outbox_was_lost
+from evcharge.domain.health import remember
+from evcharge.domain.routing import outdate
 from evcharge.domain.state import (
     RUNNING,
     ChargePoint,
     Connector,
     Driver,
+    Health,
     Hold,
     Link,
     LinkState,
@@ -30,10 +33,11 @@ from evcharge.domain.state import (
     State,
     Ticket,
     Visit,
-    above,
+    feeds_of,
+    home_of,
 )
 from evcharge.energy.leases import Lease
-from evcharge.ids import ChargePointId, CommandId, DriverId, Fence, NodeId, SessionId
+from evcharge.ids import ChargePointId, CommandId, DriverId, Fence, SessionId
 from evcharge.units import Millis, MinorUnits, WattHours, Watts
 
 # Tickets of one driver that `tickets` can show from memory; older ones are in the log. 100 pages of paper are enough.
@@ -59,6 +63,8 @@ def evolve(state: State, event: e.Event, stamp: Stamp) -> None:
             state.last_fence = Fence(state.last_fence + FENCE_GAP)
         _carry_leases_over(state, stamp.clock_ms - state.last_clock_ms)
     state.last_clock_ms = max(state.last_clock_ms, stamp.clock_ms)
+    if state.spots is not None:
+        outdate(event, state)
     apply(event, state, stamp)
 
 
@@ -114,17 +120,21 @@ def _configure(state: State, site: SiteConfig) -> None:
     state.site = site
     if not site.rules:
         state.ruling = None
+    state.away = {cp_id: None for cp_id in state.away if _is_away(state, cp_id)}
     for node in list(state.nodes.values()):
         for session_id in node.sessions:
             session = state.sessions[session_id]
             _reserve(state, session, 1)
     for charge_point in state.charge_points.values():
-        if not any(connector.session_id for connector in charge_point.connectors.values()):
-            charge_point.node_id = _node_of(site, charge_point.cp_id)
+        busy = any(connector.session_id for connector in charge_point.connectors.values())
+        if not busy and charge_point.cp_id not in state.away:
+            charge_point.node_id = home_of(site, charge_point.cp_id)
+    state.spots = None
 
 
-def _node_of(site: SiteConfig, cp_id: ChargePointId) -> NodeId:
-    return site.assignments.get(cp_id) or site.default_node
+def _is_away(state: State, cp_id: ChargePointId) -> bool:
+    charge_point = state.charge_points[cp_id]
+    return charge_point.node_id != home_of(state.site, cp_id) or charge_point.leaving_id is not None
 
 
 @apply.register
@@ -155,7 +165,7 @@ def _peer_connected(event: e.PeerConnected, state: State, stamp: Stamp) -> None:
 def _charge_point(state: State, cp_id: ChargePointId) -> ChargePoint:
     charge_point = state.charge_points.get(cp_id)
     if charge_point is None:
-        charge_point = ChargePoint(cp_id=cp_id, node_id=_node_of(state.site, cp_id))
+        charge_point = ChargePoint(cp_id=cp_id, node_id=home_of(state.site, cp_id))
         state.charge_points[cp_id] = charge_point
         insort(state.cp_order, cp_id)
     return charge_point
@@ -289,7 +299,8 @@ def _authorization_acknowledged(event: e.AuthorizationAcknowledged, state: State
 
 
 @apply.register
-def _authorization_expired(event: e.AuthorizationExpired, state: State, _stamp: Stamp) -> None:
+def _authorization_expired(event: e.AuthorizationExpired, state: State, stamp: Stamp) -> None:
+    remember(event, state, stamp)
     state.last_command = CommandId(max(state.last_command, event.command_id))
     state.totals.expired += 1
     session = state.sessions[event.session_id]
@@ -355,6 +366,7 @@ def _supply_started(event: e.SupplyStarted, state: State, _stamp: Stamp) -> None
 
 @apply.register
 def _meter_sampled(event: e.MeterSampled, state: State, stamp: Stamp) -> None:
+    remember(event, state, stamp)
     _read_meter(state.sessions[event.session_id], event.meter_wh, stamp)
 
 
@@ -409,7 +421,8 @@ def _supply_ended(event: e.SupplyEnded, state: State, _stamp: Stamp) -> None:
 
 
 @apply.register
-def _ticket_issued(event: e.TicketIssued, state: State, _stamp: Stamp) -> None:
+def _ticket_issued(event: e.TicketIssued, state: State, stamp: Stamp) -> None:
+    remember(event, state, stamp)
     ticket = event.ticket
     session = state.sessions[ticket.session_id]
     driver = state.drivers.setdefault(ticket.driver_id, Driver())
@@ -461,6 +474,70 @@ def _capacity_changed(event: e.CapacityChanged, state: State, _stamp: Stamp) -> 
     state.nodes[event.substation_id].capacity_w = event.capacity_w
 
 
+# --- health of nodes ----------------------------------------------------------------------------------------------
+
+
+@apply.register
+def _node_watched(event: e.NodeWatched, state: State, _stamp: Stamp) -> None:
+    state.nodes[event.node_id].watched = True
+
+
+@apply.register
+def _node_lost(event: e.NodeLost, state: State, stamp: Stamp) -> None:
+    node = state.nodes[event.node_id]
+    if node.health is not Health.LOST:
+        node.health, node.since_ms = Health.LOST, Millis(stamp.at_ms)
+    node.until_ms, node.failures = event.until_ms, []
+    node.ejections = event.ejections or node.ejections
+
+
+@apply.register
+def _node_probing(event: e.NodeProbing, state: State, stamp: Stamp) -> None:
+    node = state.nodes[event.node_id]
+    node.health, node.since_ms, node.until_ms, node.failures = Health.PROBING, Millis(stamp.at_ms), None, []
+
+
+@apply.register
+def _node_recovered(event: e.NodeRecovered, state: State, stamp: Stamp) -> None:
+    node = state.nodes[event.node_id]
+    node.health, node.since_ms = Health.UP, Millis(stamp.at_ms)
+
+
+@apply.register
+def _charge_point_moved(event: e.ChargePointMoved, state: State, stamp: Stamp) -> None:
+    charge_point = state.charge_points[event.cp_id]
+    sessions = _let_go(state, charge_point)
+    charge_point.node_id, charge_point.leaving_id = event.to_id, event.from_id
+    charge_point.moved_ms, charge_point.moved_command = Millis(stamp.at_ms), state.last_command
+    state.away[event.cp_id] = None
+    for session in sessions:
+        session.node_id = event.to_id
+        state.nodes[event.to_id].sessions[session.session_id] = None
+        _reserve(state, session, 1)
+
+
+@apply.register
+def _move_completed(event: e.MoveCompleted, state: State, _stamp: Stamp) -> None:
+    charge_point = state.charge_points[event.cp_id]
+    sessions = _let_go(state, charge_point)
+    charge_point.leaving_id = None
+    if not _is_away(state, event.cp_id):
+        state.away.pop(event.cp_id, None)
+    for session in sessions:
+        state.nodes[session.node_id].sessions[session.session_id] = None
+        _reserve(state, session, 1)
+
+
+def _let_go(state: State, charge_point: ChargePoint) -> list[Session]:
+    """The charge point's sessions, with their shares given back."""
+    ids = (connector.session_id for connector in charge_point.connectors.values())
+    sessions = [state.sessions[session_id] for session_id in ids if session_id is not None]
+    for session in sessions:
+        state.nodes[session.node_id].sessions.pop(session.session_id, None)
+        _reserve(state, session, -1)
+    return sessions
+
+
 @apply.register
 def _ruling_changed(event: e.RulingChanged, state: State, _stamp: Stamp) -> None:
     state.ruling = event.ruling
@@ -494,8 +571,8 @@ def _detach(state: State, session: Session) -> None:
 
 
 def _reserve(state: State, session: Session, sign: int) -> None:
-    """Count a session at its node and above, or no longer."""
-    for node_id in above(state, session.node_id):
+    """Count a session at every node that feeds it, or no longer."""
+    for node_id in feeds_of(state, session.cp_id):
         node = state.nodes[node_id]
         node.reserved_w = Watts(node.reserved_w + sign * session.min_w)
         node.wanted_w = Watts(node.wanted_w + sign * session.max_w)

@@ -7,10 +7,10 @@ There is no help from the sun or a battery in it, because nothing guarantees tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from evcharge.domain.state import Node, Session, SiteConfig, State, above
+from evcharge.domain.state import Node, NodeConfig, Session, SiteConfig, State, above, feeds_of
 from evcharge.ids import NodeId, SessionId
 
 PHASES = (0, 1, 2)
@@ -34,10 +34,10 @@ class Share(NamedTuple):
     """1 of so many parts: 3 where its current is spread over three phases."""
 
 
-def shares_of(state: State, session: Session) -> Iterator[Share]:
-    """The rows that a session counts in."""
+def shares_of(state: State, session: Session, nodes: Iterable[NodeId] | None = None) -> Iterator[Share]:
+    """The rows that a session counts in; with ``nodes``, those of them that it would count in."""
     on = state.site.phases.get(session.cp_id, ())
-    for node_id in above(state, session.node_id):
+    for node_id in feeds_of(state, session.cp_id) if nodes is None else nodes:
         yield Share(Row(node_id), 1)
         if state.nodes[node_id].phase_w is not None:
             for phase in on or PHASES:
@@ -59,16 +59,36 @@ class Headroom:
         worst_w: Mapping[SessionId, int],
         measured_w: Mapping[NodeId, int],
     ) -> None:
+        self._state = state
+        self.measured_w = measured_w
         self._left: dict[Row, int] = {}
         self._shares: dict[SessionId, tuple[Share, ...]] = {}
         self._sharing: dict[Row, int] = {}
         for session in sessions:
             shares = self._shares[session.session_id] = tuple(shares_of(state, session))
             for row, part in shares:
-                if row not in self._left:
-                    self._left[row] = _limit_w(state, row, measured_w)
+                self._open(row)
                 self._left[row] -= _part(worst_w[session.session_id], part)
                 self._sharing[row] = self._sharing.get(row, 0) + 1
+
+        self._worst_w = worst_w
+
+    def _open(self, row: Row) -> None:
+        if row not in self._left:
+            self._left[row] = _limit_w(self._state, row, self.measured_w)
+
+    def admit(self, sessions: Iterable[Session], nodes: Sequence[NodeId]) -> bool:
+        """Count ``sessions`` at ``nodes`` as well, if their worst case fits into each row there."""
+        more_w: dict[Row, int] = {}
+        for session in sessions:
+            for row, part in shares_of(self._state, session, nodes):
+                self._open(row)
+                more_w[row] = more_w.get(row, 0) + _part(self._worst_w[session.session_id], part)
+        if any(watts > max(0, self._left[row]) for row, watts in more_w.items()):
+            return False
+        for row, watts in more_w.items():
+            self._left[row] -= watts
+        return True
 
     def of(self, session: Session) -> int:
         """The most that this session can have on top of its worst case; never negative."""
@@ -110,10 +130,10 @@ def _limit_w(state: State, row: Row, measured_w: Mapping[NodeId, int]) -> int:
     return limit_of(state, row) - base_w(state.nodes[row.node_id], measured_w.get(row.node_id))
 
 
-def overfull(state: State, node_id: NodeId, more_w: int, measured_w: Mapping[NodeId, int]) -> NodeId | None:
-    """The first node at or above ``node_id`` that cannot hold ``more_w`` beside the smallest currents of those who are
-    there; None when all can."""
-    for each in above(state, node_id):
+def overfull(state: State, nodes: Iterable[NodeId], more_w: int, measured_w: Mapping[NodeId, int]) -> NodeId | None:
+    """The first of ``nodes`` that cannot hold ``more_w`` beside the smallest currents of those who are there; None when
+    all can."""
+    for each in nodes:
         node = state.nodes[each]
         if node.reserved_w + more_w > node.capacity_w - base_w(node, measured_w.get(each)):
             return each
@@ -123,15 +143,16 @@ def overfull(state: State, node_id: NodeId, more_w: int, measured_w: Mapping[Nod
 def worst_case_w(state: State, clock_ms: int) -> Mapping[NodeId, int]:
     """By node, what could flow at it and below it if all messages were lost now."""
     found = dict.fromkeys(state.nodes, 0)
-    for node_id, node in state.nodes.items():
-        here_w = sum(state.sessions[session_id].lease.worst_w(clock_ms) for session_id in node.sessions)
-        for each in above(state, node_id):
-            found[each] += here_w
+    for node in state.nodes.values():
+        for session_id in node.sessions:
+            session = state.sessions[session_id]
+            for each in feeds_of(state, session.cp_id):
+                found[each] += session.lease.worst_w(clock_ms)
     return found
 
 
 def sessions_below(state: State) -> Mapping[NodeId, int]:
-    """By node, how many sessions are at it and below it."""
+    """By node, how many sessions draw from it and from what is below it."""
     found = dict.fromkeys(state.nodes, 0)
     for node_id, node in state.nodes.items():
         for each in above(state, node_id):
@@ -169,6 +190,25 @@ def check_tree(site: SiteConfig) -> None:
                 f"{node_id} has a base load of {placed.base_w} W and a capacity of {site.capacities[node_id]} W: "
                 "nothing is left to charge with"
             )
+        _check_backups(site, node_id, placed, path)
     for cp_id, node_id in site.assignments.items():
         if node_id not in site.capacities:
             raise BadTree(f"charge point {cp_id} stands at {node_id}, which there is not")
+
+
+def _check_backups(site: SiteConfig, node_id: NodeId, placed: NodeConfig, path: Sequence[NodeId]) -> None:
+    """A backup that fails with what it stands in for is none. ``path``: the node and all above it."""
+    if len(set(placed.backups)) < len(placed.backups):
+        raise BadTree(f"{node_id} names a backup twice")
+    for backup in placed.backups:
+        if backup not in site.capacities:
+            raise BadTree(f"{node_id} has the backup {backup}, which there is not")
+        if backup in path:
+            raise BadTree(f"{node_id} has the backup {backup}, which feeds it anyway")
+        at: NodeId | None = backup
+        seen: set[NodeId] = set()
+        while at is not None and at not in seen:
+            if at == node_id:
+                raise BadTree(f"{node_id} has the backup {backup}, which it feeds itself")
+            seen.add(at)
+            at = site.nodes[at].parent if at in site.nodes else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from evcharge.domain.commands import RequestCharge
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import ChargePoint, Link, LinkState, Stamp, State
-from evcharge.ids import ConnectorNo
+from evcharge.domain.state import ChargePoint, Health, Link, LinkState, Stamp, State, feeds_of
+from evcharge.ids import ConnectorNo, NodeId
 
 
 def against_charge(
@@ -33,10 +35,22 @@ def against_charge(
         return ()
     if reason is RefusalReason.UNKNOWN_CONNECTOR:
         return (Objection(Obstacle.UNKNOWN, f"{command.cp_id}/{command.connector}"),)
+    if reason is RefusalReason.SUBSTATION_LOST:
+        return against_nodes(state, feeds_of(state, charge_point.cp_id), stamp)
     return (
         *_links(charge_point, stamp),
         *(Objection(Obstacle.HOLD, command.cp_id, hold.value) for hold in sorted(charge_point.holds)),
         *_connectors(state, charge_point, command.connector, stamp),
+    )
+
+
+def against_nodes(state: State, nodes: Iterable[NodeId], stamp: Stamp) -> tuple[Objection, ...]:
+    """Those of ``nodes`` that are not well, and for how long."""
+    found = ((node_id, state.nodes[node_id]) for node_id in nodes)
+    return tuple(
+        Objection(Obstacle.LOST, node_id, node.health.value, age_ms=_age(node.since_ms, stamp))
+        for node_id, node in found
+        if node.health is not Health.UP
     )
 
 

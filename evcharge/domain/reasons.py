@@ -34,6 +34,8 @@ class Constraint(StrEnum):
     """The capacity does not hold all smallest currents; this one waits."""
     RATING = "rating"
     """The connector takes no more."""
+    NODE_LOST = "node_lost"
+    """The node is lost, or on trial: it waits for its backup, or for the node."""
 
 
 class Bound(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,6 +85,8 @@ class Obstacle(StrEnum):
     """There are ``value`` of at most ``limit``."""
     FOREIGN = "foreign"
     """It belongs to somebody else."""
+    LOST = "lost"
+    """It is lost, or on trial with somebody else's session; ``detail`` says which."""
 
 
 class Objection(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,6 +122,8 @@ def objection_sentence(against: Objection) -> str:
             said = f"{at} has {against.value} of at most {against.limit}"
         case Obstacle.FOREIGN:
             said = f"{at} belongs to somebody else"
+        case Obstacle.LOST:
+            said = f"{at} is {detail.lower()}"
     return said if against.age_ms is None else f"{said}, for {_age(against.age_ms)}"
 
 
@@ -144,6 +150,8 @@ def sentence(basis: Basis) -> str:
             said = f"{node} is on its way up to {limit}"
         case Constraint.WORST_CASE:
             said = f"{node} has {limit}, and others may still draw {kw(bound.others_w)} of it until they confirm less"
+        case Constraint.NODE_LOST:
+            said = f"{node} is lost or on trial: no more than {limit} until a backup feeds it or the node is well again"
         case Constraint.MINIMA:
             said = f"{node} has {limit}, {kw(bound.others_w)} of it taken: the smallest current does not fit"
     if basis.inputs:
@@ -165,6 +173,7 @@ _WORDS = {
     Constraint.WORST_CASE: "worst case of others",
     Constraint.MINIMA: "smallest currents of others",
     Constraint.RATING: "connector's rating",
+    Constraint.NODE_LOST: "loss of the node",
 }
 
 

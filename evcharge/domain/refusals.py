@@ -19,6 +19,7 @@ class RefusalReason(StrEnum):
     DEPARTURE_IN_PAST = "departure_in_past"
     TOO_MANY_SESSIONS = "too_many_sessions"
     NO_CAPACITY = "no_capacity"
+    SUBSTATION_LOST = "substation_lost"
     UNKNOWN_SESSION = "unknown_session"
     NOT_YOUR_SESSION = "not_your_session"
     UNKNOWN_SUBSTATION = "unknown_substation"
@@ -43,6 +44,7 @@ _SENTENCES = {
     RefusalReason.DEPARTURE_IN_PAST: "The departure lies in the past; give a later one or leave it out.",
     RefusalReason.TOO_MANY_SESSIONS: "This account has as many open sessions as it may have; end one first.",
     RefusalReason.NO_CAPACITY: "The substation of {subject} cannot serve one more vehicle now; try again later.",
+    RefusalReason.SUBSTATION_LOST: "What feeds {subject} has failed; try another one, or again soon.",
     RefusalReason.UNKNOWN_SESSION: "There is no open session {subject}; `tickets` shows those that ended.",
     RefusalReason.NOT_YOUR_SESSION: "Session {subject} belongs to someone else.",
     RefusalReason.UNKNOWN_SUBSTATION: "There is no substation {subject}.",
@@ -55,7 +57,15 @@ _SENTENCES = {
     RefusalReason.DISK_LOW: "Central's disk is nearly full: its operator has to free some room; try again later.",
 }
 
+_ANYWHERE = {
+    RefusalReason.BUSY: "No charge point that is well is free",
+    RefusalReason.NO_CAPACITY: "No substation can serve one more vehicle now",
+    RefusalReason.SUBSTATION_LOST: "All substations that have a free charge point have failed",
+}
 
-def sentence(reason: RefusalReason, subject: str = "") -> str:
-    """One sentence that says what to do; ``subject`` is what was asked for."""
+
+def sentence(reason: RefusalReason, subject: str = "", retry_after_s: int | None = None) -> str:
+    """One sentence that says what to do; ``subject`` is what was asked for, ``*`` any charge point."""
+    if subject == "*" and reason in _ANYWHERE:
+        return f"{_ANYWHERE[reason]}; try again {'later' if retry_after_s is None else f'in {retry_after_s} s'}."
     return _SENTENCES[reason].format(subject=subject or "it")

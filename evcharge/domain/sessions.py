@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from evcharge.domain import events as e
 from evcharge.domain.commands import (
+    ANYWHERE,
     ConfirmTicket,
     EndCharge,
     PassDeadline,
@@ -14,9 +17,11 @@ from evcharge.domain.commands import (
     RequestCharge,
 )
 from evcharge.domain.headroom import overfull
-from evcharge.domain.objections import against_charge
+from evcharge.domain.health import closed_on
+from evcharge.domain.objections import against_charge, against_nodes
 from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.routing import Nowhere, route
 from evcharge.domain.state import (
     COMPLETING,
     RUNNING,
@@ -30,6 +35,7 @@ from evcharge.domain.state import (
     State,
     StopCause,
     Ticket,
+    feeds_of,
     shown_state,
 )
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, NodeId, ticket_of
@@ -55,6 +61,11 @@ _SHOWN_REFUSALS = {
 
 def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e.Event]:
     """Authorize, with power reserved for the connector's minimum, or refuse with the reason and its figures."""
+    if command.cp_id == ANYWHERE:
+        routed = route(state, command)
+        if isinstance(routed, Nowhere):
+            return [_nowhere(state, command, routed, stamp)]
+        command = msgspec.structs.replace(command, cp_id=routed.cp_id, connector=routed.connector)
     verdict = _judge_request(state, command, stamp)
     charge_point = state.charge_points.get(command.cp_id)
     if isinstance(verdict, RefusalReason) or charge_point is None:
@@ -95,6 +106,30 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
     ]
 
 
+def _nowhere(state: State, command: RequestCharge, nowhere: Nowhere, stamp: Stamp) -> e.ChargeRefused:
+    """No charge point can serve."""
+    full = nowhere.nodes[0] if nowhere.reason is RefusalReason.NO_CAPACITY else None
+    figures = None if full is None else state.nodes[full]
+    against: tuple[Objection, ...] = ()
+    if nowhere.reason is RefusalReason.SUBSTATION_LOST:
+        against = against_nodes(state, nowhere.nodes, stamp)
+    elif nowhere.reason is RefusalReason.UNKNOWN_SUBSTATION:
+        against = (Objection(Obstacle.UNKNOWN, f"substation {command.node_id}"),)
+    elif full is None:
+        against = (Objection(Obstacle.IN_USE, "every connector that is well"),)
+    return e.ChargeRefused(
+        driver_id=command.driver_id,
+        cp_id=command.cp_id,
+        reason=nowhere.reason,
+        energy_wh=command.energy_wh,
+        depart_by_ms=command.depart_by_ms,
+        capacity_w=None if figures is None else figures.capacity_w,
+        reserved_w=None if figures is None else figures.reserved_w,
+        basis=None if full is None or figures is None else _shortage(full, figures),
+        against=against,
+    )
+
+
 def _shortage(node_id: NodeId, node: Node) -> Basis:
     """What there is, and what the base load and the smallest currents of those who are there take of it."""
     return Basis(Bound(Constraint.MINIMA, node_id, node.capacity_w, node.reserved_w + node.base_w))
@@ -106,7 +141,7 @@ def _short_of_power(state: State, charge_point: ChargePoint | None, command: Req
         return None
     choice = _choose_connector(charge_point, command.connector)
     min_w = 0 if isinstance(choice, RefusalReason) else charge_point.connectors[choice].min_w
-    return overfull(state, charge_point.node_id, min_w, {}) or charge_point.node_id
+    return overfull(state, feeds_of(state, charge_point.cp_id), min_w, {}) or charge_point.node_id
 
 
 def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> ConnectorNo | RefusalReason:
@@ -131,7 +166,10 @@ def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> Connec
     choice = _choose_connector(charge_point, command.connector)
     if isinstance(choice, RefusalReason):
         return choice
-    if overfull(state, charge_point.node_id, charge_point.connectors[choice].min_w, {}) is not None:
+    nodes = feeds_of(state, charge_point.cp_id)
+    if closed_on(state, nodes) is not None:
+        return RefusalReason.SUBSTATION_LOST
+    if overfull(state, nodes, charge_point.connectors[choice].min_w, {}) is not None:
         return RefusalReason.NO_CAPACITY
     return choice
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -99,6 +100,16 @@ RUNNING = frozenset({SessionStatus.SUPPLYING, SessionStatus.PAUSED, SessionStatu
 """The contactor is closed, or may be."""
 
 
+class Health(StrEnum):
+    """Whether a node of the tree of limits can be drawn from."""
+
+    UP = "UP"
+    LOST = "LOST"
+    """Nothing new is admitted at it and below it; its charge points are fed from a backup, or get nothing."""
+    PROBING = "PROBING"
+    """It seems to be well again: one session at a time may show it."""
+
+
 class StopCause(StrEnum):
     """Why a session ends. The engine echoes Central's cause; SPEC §7.4."""
 
@@ -145,6 +156,8 @@ class LimitReason(StrEnum):
     """There is more, and it gets it soon: raises are not given too often."""
     RAMP = "ramp"
     """It is on its way up."""
+    NODE_LOST = "substation_lost"
+    """A node above it is lost: it waits for its backup, or for the node itself."""
     EQUAL_SHARE = "equal_share"
     """In logs of before there was an allocator: the capacity, shared equally."""
 
@@ -163,6 +176,8 @@ class NodeConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     parent: NodeId | None = None
     base_w: Watts = Watts(0)
     phase_w: tuple[Watts, Watts, Watts] | None = None
+    backups: tuple[NodeId, ...] = ()
+    """What feeds the charge points at it and below it while it is lost: the first that is well."""
 
 
 class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +250,12 @@ class ChargePoint(msgspec.Struct):
     """The engine described itself on its present channel; before that it is told nothing that it could not place."""
     outbox_epoch: int | None = None
     next_n: int = 0
+    leaving_id: NodeId | None = None
+    """The node that fed it before, as long as a set-point of then may rule: it counts there too."""
+    moved_ms: Millis | None = None
+    """When it was moved last, site time."""
+    moved_command: CommandId = CommandId(0)
+    """The newest command number of then."""
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -342,6 +363,13 @@ class Visit(msgspec.Struct, frozen=True):
     max_w: int
 
 
+class Failure(NamedTuple):
+    """A session that failed at a node."""
+
+    at_ms: Millis
+    cp_id: ChargePointId
+
+
 class Node(msgspec.Struct):
     """One limit of the tree: the site, a substation, a feeder. Sums are over all that is below it as well."""
 
@@ -358,6 +386,39 @@ class Node(msgspec.Struct):
     """Sum of the minima of the sessions at it and below it."""
     wanted_w: Watts = Watts(0)
     """Sum of their maxima: where it fits, this node holds nobody back."""
+    health: Health = Health.UP
+    since_ms: Millis | None = None
+    """Site time of the last change of ``health``; None: before any."""
+    until_ms: Millis | None = None
+    """Until when it is ejected, site time; None: it is lost until it is reported well."""
+    watched: bool = False
+    """It reports its health: silence counts as lost."""
+    ejections: int = 0
+    """How many in a row: each one is longer."""
+    failures: list[Failure] = []
+    """Sessions at this very node that failed one after the other, oldest first."""
+
+
+class Spot(NamedTuple):
+    """A free connector, in the order in which connectors are given away."""
+
+    max_w: Watts
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    min_w: Watts
+
+
+class Spots(msgspec.Struct):
+    """Free connectors by the node that feeds them; brought up to date when somebody asks."""
+
+    free: dict[NodeId, list[Spot]] = {}
+    """Each list is sorted and not empty."""
+    frugal: dict[NodeId, list[tuple[Watts, Spot]]] = {}
+    """The same, by what they need at least."""
+    of: dict[ChargePointId, tuple[NodeId, tuple[Spot, ...]]] = {}
+    """What each charge point has in ``free``."""
+    stale: dict[ChargePointId, None] = {}
+    """Charge points that something happened to since."""
 
 
 class Totals(msgspec.Struct):
@@ -388,6 +449,10 @@ class State(msgspec.Struct):
     """What the rule table allows now; None: nothing was heard yet, or it does not rule here."""
     visits: list[Visit] = []
     """The newest ``VISITS_KEPT``, oldest first."""
+    away: dict[ChargePointId, None] = {}
+    """Charge points that another node feeds than their own, and those that still count at a former one."""
+    spots: Spots | None = None
+    """Derived, and neither hashed nor written: see ``routing``."""
     plan: Plan | None = None
     """The newest that was adopted; how old it may be is the allocator's to judge."""
     last_fence: Fence = Fence(0)
@@ -405,6 +470,40 @@ def above(state: State, node_id: NodeId) -> Iterator[NodeId]:
     while at is not None:
         yield at
         at = state.nodes[at].parent
+
+
+def home_of(site: SiteConfig, cp_id: ChargePointId) -> NodeId:
+    """The node that a charge point stands at."""
+    return site.assignments.get(cp_id) or site.default_node
+
+
+def feeds_of(state: State, cp_id: ChargePointId) -> tuple[NodeId, ...]:
+    """All nodes that a charge point's power counts at, lowest first, each once: those of its feed and, until nothing
+    from before a move rules any more, those of its former one.
+    """
+    charge_point = state.charge_points[cp_id]
+    if cp_id not in state.away:
+        return tuple(above(state, charge_point.node_id))
+    found = dict.fromkeys(path_of(state, cp_id, charge_point.node_id))
+    if charge_point.leaving_id is not None:
+        found.update(dict.fromkeys(path_of(state, cp_id, charge_point.leaving_id)))
+    return tuple(found)
+
+
+def path_of(state: State, cp_id: ChargePointId, node_id: NodeId) -> Iterator[NodeId]:
+    """The nodes that carry a charge point's power when ``node_id`` feeds it. Where that is a backup, the charge point's
+    own feeders below the node that it stands in for are among them.
+    """
+    yield from above(state, node_id)
+    own: list[NodeId] = []
+    for each in above(state, home_of(state.site, cp_id)):
+        placed = state.site.nodes.get(each)
+        if each == node_id:
+            return
+        if placed is not None and node_id in placed.backups:
+            yield from own
+            return
+        own.append(each)
 
 
 def shown_state(state: State, charge_point: ChargePoint) -> Shown:

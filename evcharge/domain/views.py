@@ -21,6 +21,8 @@ from evcharge.domain.state import (
     State,
     Ticket,
     Totals,
+    above,
+    home_of,
     shown_state,
 )
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
@@ -69,7 +71,10 @@ class ChargePointView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A node at one moment; ``worst_case_w`` is what could flow if all messages were lost now."""
+    """A node at one moment; ``worst_case_w`` is what could flow if all messages were lost now, ``home_sessions`` counts
+    those whose charge points stand at it or below it, wherever they are fed from, ``utilisation`` is what is reserved
+    in percent of what can be.
+    """
 
     substation_id: NodeId
     parent: NodeId | None
@@ -78,6 +83,10 @@ class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reserved_w: int
     worst_case_w: int
     sessions: int
+    health: str
+    since_ms: int | None
+    home_sessions: int
+    utilisation: int
 
 
 def view_session(state: State, session: Session) -> SessionView:
@@ -192,6 +201,7 @@ def page_of_all_tickets(state: State, after: str, count: int) -> list[Ticket]:
 def view_substations(state: State, clock_ms: int, count: int) -> list[SubstationView]:
     """Nodes with their limit, their reservations and what could flow at worst."""
     worst_w, counts = worst_case_w(state, clock_ms), sessions_below(state)
+    homes = counts if not state.away else _home_sessions(state)
     return [
         SubstationView(
             substation_id=node_id,
@@ -201,9 +211,27 @@ def view_substations(state: State, clock_ms: int, count: int) -> list[Substation
             reserved_w=node.reserved_w,
             worst_case_w=worst_w[node_id],
             sessions=counts[node_id],
+            health=node.health.value,
+            since_ms=node.since_ms,
+            home_sessions=homes[node_id],
+            utilisation=_percent(node.reserved_w, node.capacity_w - node.base_w),
         )
         for node_id, node in islice(sorted(state.nodes.items()), count)
     ]
+
+
+def _home_sessions(state: State) -> dict[NodeId, int]:
+    found = dict.fromkeys(state.nodes, 0)
+    for node in state.nodes.values():
+        for session_id in node.sessions:
+            for each in above(state, home_of(state.site, state.sessions[session_id].cp_id)):
+                found[each] += 1
+    return found
+
+
+def _percent(reserved_w: int, there_w: int) -> int:
+    """Rounded up; with nothing there all of it is reserved."""
+    return -(-100 * reserved_w // there_w) if there_w > 0 else 100
 
 
 def view_totals(state: State) -> Totals:

@@ -29,6 +29,7 @@ PASSING = frozenset(
     {
         "busy",
         "no_capacity",
+        "substation_lost",
         "disconnected",
         "unknown_charge_point",
         "unknown_connector",

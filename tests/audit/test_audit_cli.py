@@ -24,11 +24,26 @@ from evcharge.audit.recovery import recover
 from evcharge.audit.segments import segment_name
 from evcharge.central.recall import recall
 from evcharge.cli.audit import cli
+from evcharge.domain import commands as c
 from evcharge.domain.events import TicketAdjusted, TicketIssued
-from evcharge.domain.state import Stamp
+from evcharge.domain.state import NodeConfig, Stamp
+from evcharge.ids import CommandId, NodeId
+from evcharge.units import Watts
 from tests.domain.test_properties import World
 from tests.support.samples import SAMPLES
-from tests.support.scenario import BEN, OTHER, Scenario, connected, request, site
+from tests.support.scenario import (
+    BEN,
+    CP,
+    MAIN,
+    OTHER,
+    Scenario,
+    charging,
+    connected,
+    reallocate,
+    report,
+    request,
+    site,
+)
 
 FILES = OsFiles()
 EVENTS = World().log
@@ -278,3 +293,27 @@ def test_output_that_cannot_be_written_is_no_damage(made: Path) -> None:
     assert b"Traceback" not in full.stderr
     unread = piped(made, "show", to="| true")
     assert unread.returncode in (0, 141) and not unread.stderr
+
+
+def test_why_a_session_was_lowered_and_fed_from_elsewhere(tmp_path: Path) -> None:
+    zoo = NodeId("zoo")
+    capacities = {MAIN: Watts(22_000), zoo: Watts(22_000), NodeId("else"): Watts(9_000)}
+    scenario = Scenario().given(
+        site(capacities=capacities, nodes={MAIN: NodeConfig(backups=(zoo,))}), *connected(), *charging()
+    )
+    scenario.given(report(NodeId("else"), ok=False), report(MAIN, ok=False, cause="breaker open"))
+    for _ in range(3):
+        scenario.given(reallocate())
+        newest = scenario.session().lease.newest
+        assert newest is not None
+        scenario.given(c.ReportResult(cp_id=CP, command_id=CommandId(newest.command_id), outcome="done"))
+    recalled = recall(tmp_path, FILES, origin="evcharge/test", entropy=lambda size: b"k" * size)
+    for body in scenario.log:
+        recalled.journal.append(body)
+    recalled.journal.flush()
+    recalled.journal.close()
+    told = run("why", tmp_path / "log", "s-1").stdout
+    assert "main was lost (breaker open)" in told
+    assert "main is lost or on trial: no more than 1.38 kW until a backup feeds it or the node is well again" in told
+    assert "cp-1 is fed from zoo instead of main: main is lost" in told
+    assert "else" not in told, "another node is not its business"

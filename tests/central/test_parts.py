@@ -151,6 +151,20 @@ async def test_changes_are_gathered() -> None:
     running.cancel()
 
 
+async def test_what_is_urgent_is_shared_in_the_next_turn_once() -> None:
+    """Without ``run``, which gathers, and after what is released in this turn."""
+    done: list[NodeId] = []
+    alloc = Allocation(done.append, list)
+    for name in ("a", "b", "a"):
+        alloc.urgent(NodeId(name))
+    assert done == []
+    await asyncio.sleep(0)
+    assert done == ["a", "b"]
+    alloc.urgent(NodeId("a"))
+    await asyncio.sleep(0)
+    assert done == ["a", "b", "a"]
+
+
 async def test_all_are_looked_at_regularly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocation, "REGULAR_S", 0.0)
     done: list[NodeId] = []

@@ -49,6 +49,14 @@ async def _busy(site: Site, _: pytest.MonkeyPatch) -> None:
     await site.charge(await site.driver("ben"))
 
 
+@case(RefusalReason.SUBSTATION_LOST)
+async def _substation_lost(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    operator = await site.operator()
+    await operator.ask(m.SubstationHealth(id=1, substation_id="site", ok=False))
+    await site.charge(await site.driver())
+
+
 @case(RefusalReason.OUT_OF_ORDER)
 async def _out_of_order(site: Site, _: pytest.MonkeyPatch) -> None:
     await site.engine()

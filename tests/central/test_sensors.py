@@ -6,7 +6,7 @@ import pytest
 
 from evcharge.central.ruling import GRACE_S, ruled
 from evcharge.central.sensors import BASE, BATTERY, GRID, SOLAR, STALE_S, STEP_MS, Sensors
-from evcharge.domain.reasons import Input
+from evcharge.energy.model import Input
 from evcharge.energy.rules import RuleSettings, follow
 from evcharge.ids import NodeId
 from tests.support.clock import ManualClock

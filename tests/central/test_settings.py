@@ -58,6 +58,12 @@ def test_a_site_file_names_substations_charge_points_and_the_tariff(tmp_path: Pa
     assert (site.tariff.price_e4, site.tariff.currency, site.tariff.co2_g_per_kwh) == (5_000, "GBP", 0)
 
 
+def test_a_site_file_names_backups(tmp_path: Path) -> None:
+    text = '[substations.north]\ncapacity_kw = 100\nbackup = ["south"]\n[substations.south]\ncapacity_kw = 50\n'
+    site = site_of(site_file(tmp_path, text), 1.0)
+    assert {node_id: placed.backups for node_id, placed in site.nodes.items()} == {"north": ("south",)}
+
+
 def test_a_site_file_without_a_tariff_keeps_the_flags(tmp_path: Path) -> None:
     values = site_file(tmp_path, "[substations.a]\ncapacity_kw = 1\n")
     site = site_of(msgspec.structs.replace(values, price_per_kwh=0.1), 1.0)
@@ -83,6 +89,10 @@ BAD_FILES = {
     "odd id": (
         '[substations.a]\ncapacity_kw = 1\ncharge_points = ["a\\u001b"]\n',
         "substation a: the id of a charge point needs",
+    ),
+    "no such backup": (
+        '[substations.a]\ncapacity_kw = 1\nbackup = ["b"]\n',
+        "a has the backup b, which there is not",
     ),
     "price": ("[tariff]\nprice_per_kwh = -1\n[substations.a]\ncapacity_kw = 1\n", "tariff: the price per kWh"),
     "price nan": ("[tariff]\nprice_per_kwh = nan\n[substations.a]\ncapacity_kw = 1\n", "the price per kWh has to be"),

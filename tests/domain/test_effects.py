@@ -19,9 +19,9 @@ from evcharge.domain.evolve import (
     apply,
     evolve,
 )
-from evcharge.domain.state import Driver, Hold, Role, State, StopCause
-from evcharge.ids import CommandId, ConnectorNo, DriverId, SessionId
-from evcharge.units import WattHours
+from evcharge.domain.state import Driver, Hold, NodeConfig, Role, State, StopCause
+from evcharge.ids import CommandId, ConnectorNo, DriverId, NodeId, SessionId
+from evcharge.units import WattHours, Watts
 from tests.support.samples import SAMPLES
 from tests.support.scenario import (
     ANNA,
@@ -49,6 +49,13 @@ START_SENT = [*WAITING, plug(), reallocate()]
 RUNNING = [site(), *connected(), *charging()]
 STOPPING = [*RUNNING, c.StopChargePoints(cp_id=CP)]
 TICKET = e.TicketIssued(ticket=next(s.ticket for s in SAMPLES if isinstance(s, e.TicketIssued)))
+
+
+def zoo() -> c.StartCentral:
+    """A site with a second substation, which stands in for the first."""
+    zoo = NodeId("zoo")
+    return site(capacities={MAIN: Watts(22_000), zoo: Watts(22_000)}, nodes={MAIN: NodeConfig(backups=(zoo,))})
+
 
 TABLE: dict[type[e.Event], tuple[list, list[type[fx.Effect]]]] = {
     e.CentralStarted: (RUNNING, [fx.Wake]),
@@ -86,6 +93,12 @@ TABLE: dict[type[e.Event], tuple[list, list[type[fx.Effect]]]] = {
     e.TicketAdjusted: ([*RUNNING, TICKET], [fx.TicketNews, fx.Dirty]),
     e.TicketDelivered: ([*RUNNING, TICKET], []),
     e.CapacityChanged: ([site()], [fx.Dirty]),
+    e.NodeWatched: ([site()], []),
+    e.NodeLost: ([site()], [fx.Dirty]),
+    e.NodeProbing: ([site()], [fx.Dirty]),
+    e.NodeRecovered: ([site()], [fx.Dirty]),
+    e.ChargePointMoved: ([zoo(), *connected(), *charging()], [fx.Dirty]),
+    e.MoveCompleted: ([zoo(), *connected(), *charging()], [fx.Dirty]),
     e.PlanAdopted: ([site()], [fx.Dirty]),
     e.PlanFailed: ([], []),
     e.RulingChanged: ([site()], [fx.Dirty]),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from evcharge.domain import events as e
-from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Rejected, kw, sentence
+from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected, kw, sentence
+from evcharge.energy.model import Input
 from tests.support.one_session import sample, supplying
 from tests.support.scenario import (
     BEN,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evcharge.domain import commands as c
-from evcharge.domain.state import RUNNING, LimitReason, SessionStatus, SiteConfig
+from evcharge.domain.state import RUNNING, Health, LimitReason, SessionStatus, SiteConfig
 from tests.support.any_tree import any_site
 from tests.support.model_site import NORTH, SOUTH, Site
 from tests.support.model_steps import run
@@ -54,8 +54,16 @@ def test_when_all_is_well_again_everybody_charges(program: bytes) -> None:
     # plan of the bad times holds any more.
     for _ in range(350):
         site.advance(3_000)
+        for cp_id in site.cps:
+            site.sample(cp_id)
+        site.pump()
         site.allocate(everywhere=True)
         site.pump()
+    # A node on trial stays so until somebody is supplied there; who is away from a node that is well is not.
+    assert all(node.health is not Health.LOST for node in site.state.nodes.values())
+    for cp_id in site.state.away:
+        home = site.state.nodes[site.config.assignments.get(cp_id, NORTH)]
+        assert home.health is Health.PROBING
     for session in site.state.sessions.values():
         connector = site.cps[session.cp_id].connectors[session.connector]
         assert session.status is not SessionStatus.AUTHORIZED or not connector.plugged

@@ -7,9 +7,9 @@ import pytest
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.headroom import BadTree, check_tree
-from evcharge.domain.reasons import Bound, Constraint, Input, Rejected
+from evcharge.domain.reasons import Bound, Constraint, Rejected
 from evcharge.domain.state import LimitReason, NodeConfig, Ruled, RuleInput, SiteConfig
-from evcharge.energy.model import Plan, Policy
+from evcharge.energy.model import Input, Plan, Policy
 from evcharge.energy.rules import ChargingMode, Rule
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.units import Watts

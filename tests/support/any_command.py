@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.state import Role, SiteConfig, StopCause
+from evcharge.domain.state import NodeConfig, Role, SiteConfig, StopCause
 from evcharge.ids import ChargePointId, DriverId, NodeId, ticket_of
 
 # The largest integer that the wire lets through (SPEC §7.1).
@@ -22,10 +22,20 @@ METERS = st.one_of(st.integers(0, 3_000), st.sampled_from([0, 10**12, 10**12 + 1
 INSTANTS = st.one_of(st.none(), st.sampled_from([0, 1_700_000_000_500, HUGE]))
 ORDERS = st.one_of(st.none(), st.integers(0, 6))
 CAPACITIES = st.sampled_from([0, 3_000, 12_000, 30_000])
-SITES = st.builds(
-    SiteConfig,
-    capacities=st.fixed_dictionaries({NodeId("north"): CAPACITIES}, optional={NodeId("south"): CAPACITIES}),
-    assignments=st.dictionaries(CP_IDS, SUBSTATION_IDS, max_size=2),
+_NORTH, _SOUTH = NodeId("north"), NodeId("south")
+_BACKUPS = {_NORTH: NodeConfig(backups=(_SOUTH,)), _SOUTH: NodeConfig(backups=(_NORTH,))}
+SITES = st.one_of(
+    st.builds(
+        SiteConfig,
+        capacities=st.fixed_dictionaries({_NORTH: CAPACITIES}, optional={_SOUTH: CAPACITIES}),
+        assignments=st.dictionaries(CP_IDS, SUBSTATION_IDS, max_size=2),
+    ),
+    st.builds(
+        SiteConfig,
+        capacities=st.fixed_dictionaries({_NORTH: CAPACITIES, _SOUTH: CAPACITIES}),
+        assignments=st.dictionaries(CP_IDS, SUBSTATION_IDS, max_size=2),
+        nodes=st.just(_BACKUPS),
+    ),
 )
 
 
@@ -80,7 +90,9 @@ def by_driver(driver_ids: st.SearchStrategy[DriverId]) -> st.SearchStrategy[AnyC
             c.RequestCharge,
             session_id=st.just("fresh"),
             driver_id=driver_ids,
-            cp_id=CP_IDS,
+            cp_id=st.one_of(CP_IDS, CP_IDS, st.just(c.ANYWHERE)),
+            node_id=st.one_of(st.none(), SUBSTATION_IDS),
+            power_w=st.sampled_from([None, -HUGE, 0, 7_000, HUGE]),
             connector=CONNECTORS,
             energy_wh=st.sampled_from([None, -HUGE, 0, 1, 1_000_000, HUGE]),
             depart_by_ms=st.sampled_from([None, -HUGE, HUGE]),
@@ -116,6 +128,7 @@ def _by_operator() -> st.SearchStrategy[AnyCommand]:
     return st.one_of(
         st.builds(c.StopChargePoints, cp_id=whom),
         st.builds(c.ResumeChargePoints, cp_id=whom),
+        st.builds(c.ReportNode, node_id=SUBSTATION_IDS, ok=st.booleans(), cause=st.just("")),
         st.builds(c.SetCapacity, node_id=SUBSTATION_IDS, capacity_w=st.one_of(CAPACITIES, st.just(-HUGE))),
     )
 

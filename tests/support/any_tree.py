@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import strategies as st
 
 from evcharge.domain.headroom import check_tree
@@ -9,6 +10,12 @@ from evcharge.domain.state import NodeConfig, SiteConfig
 from evcharge.energy.model import Policy
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.units import Watts
+
+
+def _above(nodes: dict[NodeId, NodeConfig], name: NodeId) -> list[NodeId]:
+    parent = nodes[name].parent
+    return [name] if parent is None else [name, *_above(nodes, parent)]
+
 
 SETTLE_MS = 86_400_000
 # From less than one smallest current to more than all connectors together.
@@ -30,6 +37,10 @@ def any_site(draw: st.DrawFn, charge_points: int = 3) -> SiteConfig:
             base_w=Watts(draw(st.sampled_from([0, 0, 500]))),
             phase_w=draw(st.none() | st.tuples(limits, limits, limits)),
         )
+    for name in names:
+        others = [each for each in names if not {name, each} & {*_above(nodes, name)} & {*_above(nodes, each)}]
+        backups = draw(st.lists(st.sampled_from(others), unique=True, max_size=2)) if others else []
+        nodes[name] = msgspec.structs.replace(nodes[name], backups=tuple(backups))
     cps = [ChargePointId(f"cp-{i}") for i in range(charge_points)]
     wires = st.sampled_from([(), (), (0,), (1,), (0, 1, 2)])
     site = SiteConfig(

@@ -14,6 +14,7 @@ from evcharge.central.planning import Planning
 from evcharge.central.ruling import RuleWatch
 from evcharge.central.sensors import Sensors
 from evcharge.central.site_file import EnergyEntry
+from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
@@ -21,6 +22,7 @@ from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
 from evcharge.domain.state import SiteConfig, State
 from evcharge.ids import ChargePointId, Fence, NodeId
+from evcharge.net.timers import TimerWheel
 from evcharge.units import Watts
 from protocol import codec
 from protocol import messages as m
@@ -87,6 +89,7 @@ class Bench:
             self.telemetry,
             self.clock,
             dirty=self.dirty.append,
+            urgent=self.dirty.append,
             wake=self.deadlines.add,
             revoke=lambda peer: peer.adapter.close(CloseCode.REVOKED),
         )
@@ -95,11 +98,21 @@ class Bench:
         self.outbound.attach(self.engine)
         self.sensors = Sensors(self.clock)
         rules = RuleWatch(self.sensors, self.clock, self.execute, limiting=False)
-        questions = Questions(self.engine, self.directory, self.telemetry, rules, self.clock)
         planning = Planning(lambda: self.state, self.sensors, EnergyEntry(), self.clock, self.execute)
         surroundings = Surroundings(self.engine, self.sensors, planning, self.dirty.append)
+        substations = Substations(
+            TimerWheel(self.clock), self.clock, 10.0, lambda command: self.engine.execute(command)
+        )
+        questions = Questions(self.engine, self.directory, self.telemetry, rules, substations, self.clock)
         self.inbound = Inbound(
-            self.engine, self.outbound, questions, self.telemetry, surroundings, self.clock, entropy=seeded(1)
+            self.engine,
+            self.outbound,
+            questions,
+            self.telemetry,
+            surroundings,
+            substations,
+            self.clock,
+            entropy=seeded(1),
         )
         self.fence = 0
         north, south = NodeId("north"), NodeId("south")

@@ -16,10 +16,10 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import outbox_was_lost
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.state import RUNNING, LinkState, Role, Session, SessionStatus, SiteConfig
+from evcharge.domain.state import RUNNING, LinkState, NodeConfig, Role, Session, SessionStatus, SiteConfig
 from evcharge.energy.leases import MARGIN_MS
 from evcharge.ids import ChargePointId, ConnectorNo, Fence, NodeId, SessionId, ticket_of
-from evcharge.units import Watts
+from evcharge.units import WattHours, Watts
 from tests.support.model_cp import ModelChargePoint, ModelConnector, Wire
 from tests.support.scenario import Domain, replayed
 
@@ -35,6 +35,7 @@ class Site(Domain):
         self.config = config or SiteConfig(
             capacities={NORTH: Watts(capacity_w), SOUTH: Watts(9_000)},
             assignments={ChargePointId("cp-2"): SOUTH},
+            nodes={NORTH: NodeConfig(backups=(SOUTH,)), SOUTH: NodeConfig(backups=(NORTH,))},
             settle_ms=SETTLE_MS,
         )
         self.measured_w: dict[NodeId, int] = {}
@@ -136,6 +137,15 @@ class Site(Domain):
             self.command(c.PeerGone(role=Role.ENGINE, entity=cp_id, fence=older.fence, cause="superseded"))
         cp.channel_up(wire, next_n, lag_ms)
 
+    def sample(self, cp_id: ChargePointId) -> None:
+        """A charge point tells what its connectors draw."""
+        for connector in self.cps[cp_id].connectors.values():
+            if connector.running is not None and self.cps[cp_id].wire is not None:
+                watts = Watts(connector.draw_w(self.clock_ms))
+                meter_wh = WattHours(connector.register_wh)
+                session_id = connector.running.session_id
+                self.cps[cp_id].say(c.ReportMeter(cp_id=cp_id, session_id=session_id, meter_wh=meter_wh, power_w=watts))
+
     def cut(self, cp_id: ChargePointId) -> None:
         """What was on its way is lost. Central has not noticed yet."""
         cp = self.cps[cp_id]
@@ -226,12 +236,35 @@ class Site(Domain):
         self._check_totals()
 
     def _below(self, node_id: NodeId) -> list[Session]:
-        """The sessions at a node and below it, found from the top."""
-        found = [self.state.sessions[session_id] for session_id in self.state.nodes[node_id].sessions]
-        for child_id, child in self.state.nodes.items():
-            if child.parent == node_id:
-                found += self._below(child_id)
+        """The sessions whose power may flow through a node, found from the top.
+
+        While a charge point moves nobody knows which feed its transfer switch has: it counts at both. Away from home
+        its own feeders carry it still, up to the node that its feed stands in for.
+        """
+        below = {node_id}
+        while True:
+            more = {name for name, node in self.state.nodes.items() if node.parent in below} - below
+            if not more:
+                break
+            below |= more
+        found = []
+        for charge_point in self.state.charge_points.values():
+            feeds = {charge_point.node_id, charge_point.leaving_id or charge_point.node_id}
+            if feeds & below or any(node_id in self._own_feeders(charge_point.cp_id, feed) for feed in feeds):
+                ids = [connector.session_id for connector in charge_point.connectors.values()]
+                found += [self.state.sessions[session_id] for session_id in ids if session_id is not None]
         return found
+
+    def _own_feeders(self, cp_id: ChargePointId, feed: NodeId) -> list[NodeId]:
+        """What lies between a charge point and the node that ``feed`` stands in for; nothing when it is no backup."""
+        at: NodeId | None = self.config.assignments.get(cp_id, self.config.default_node)
+        found: list[NodeId] = []
+        while at is not None and at != feed:
+            if feed in self.config.nodes.get(at, NodeConfig()).backups:
+                return found
+            found.append(at)
+            at = self.state.nodes[at].parent
+        return []
 
     def _check_row(self, row: tuple[NodeId, int | None], limit_w: int, sessions: list[Session]) -> None:
         counted_w = 0.0
@@ -284,6 +317,8 @@ class Site(Domain):
                 self.monitor_up(cp_id)
             self.command(c.ReportRecovery(cp_id=cp_id))
         self.command(c.ResumeChargePoints(cp_id=None))
+        for node_id in self.state.nodes:
+            self.command(c.ReportNode(node_id=node_id, ok=True))
         self.pump()
 
     def heal(self) -> None:

@@ -174,6 +174,33 @@ def _node(site: Site, how: int) -> NodeId:
     return nodes[how % len(nodes)]
 
 
+def _node_lost(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.command(c.ReportNode(node_id=_node(site, how), ok=False, cause="test"))
+    if how % 2:
+        # At once, as Central's shell does it; otherwise whatever comes first.
+        site.allocate()
+
+
+def _node_back(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.command(c.ReportNode(node_id=_node(site, how), ok=True))
+
+
+def _anywhere(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    site.requests += 1
+    site.command(
+        c.RequestCharge(
+            session_id=SessionId(f"s-{site.requests}"),
+            driver_id=DriverId(f"d-{how % 2}"),
+            cp_id=c.ANYWHERE,
+            connector=ConnectorNo(0),
+            energy_wh=None,
+            depart_by_ms=None,
+            node_id=_node(site, how) if how % 3 == 0 else None,
+            power_w=(None, 2_000, 50_000)[how % 3],
+        )
+    )
+
+
 def _meter(site: Site, _cp_id: ChargePointId, how: int) -> None:
     """A meter shows more, or less, than was configured; sometimes something absurd."""
     site.measured_w[_node(site, how)] = (0, 500, 3_000, 1_000_000, -5)[how % 5]
@@ -236,6 +263,9 @@ STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
     *([_capacity] * 3),
     *([_meter] * 2),
     *([_plan] * 2),
+    *([_node_lost] * 4),
+    *([_node_back] * 4),
+    *([_anywhere] * 3),
     *([_disk] * 2),
     *([_restart_engine] * 2),
     *([_restart_central] * 2),

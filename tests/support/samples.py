@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import ConnectorRating
-from evcharge.domain.reasons import Basis, Bound, Constraint, Input, Objection, Obstacle, Rejected
+from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle, Rejected
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import (
     Hold,
@@ -20,7 +20,7 @@ from evcharge.domain.state import (
     Ticket,
 )
 from evcharge.energy.leases import Grant
-from evcharge.energy.model import Plan, Policy
+from evcharge.energy.model import Input, Plan, Policy
 from evcharge.energy.rules import ChargingMode, Fault, Rule
 from evcharge.ids import (
     ChargePointId,
@@ -62,7 +62,14 @@ SAMPLES: tuple[e.Event, ...] = (
         site=SiteConfig(
             capacities={NodeId("zoo"): Watts(9_000), MAIN: Watts(22_000)},
             assignments={CP: MAIN},
-            nodes={NodeId("zoo"): NodeConfig(parent=MAIN, base_w=Watts(500), phase_w=(Watts(1), Watts(2), Watts(3)))},
+            nodes={
+                NodeId("zoo"): NodeConfig(
+                    parent=MAIN,
+                    base_w=Watts(500),
+                    phase_w=(Watts(1), Watts(2), Watts(3)),
+                    backups=(NodeId("annex"),),
+                )
+            },
             phases={CP: (0, 2)},
             policy=Policy.SLLF,
             rules=True,
@@ -175,6 +182,12 @@ SAMPLES: tuple[e.Event, ...] = (
     ),
     e.TicketDelivered(driver_id=ANNA, ticket_id=TicketId("t-s-1")),
     e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(9_000)),
+    e.NodeWatched(node_id=MAIN),
+    e.NodeLost(node_id=MAIN, cause="silent for 10.0 s", until_ms=Millis(T0 + 30_000), ejections=2),
+    e.NodeProbing(node_id=MAIN),
+    e.NodeRecovered(node_id=MAIN),
+    e.ChargePointMoved(cp_id=CP, from_id=MAIN, to_id=NodeId("zoo"), cause="main is lost"),
+    e.MoveCompleted(cp_id=CP),
     e.PlanAdopted(
         plan=Plan(
             made_ms=T0,

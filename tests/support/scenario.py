@@ -223,6 +223,11 @@ def reallocate(substation_id: NodeId = MAIN) -> c.Reallocate:
     return c.Reallocate(node_id=substation_id)
 
 
+def report(node_id: NodeId = MAIN, *, ok: bool, cause: str = "") -> c.ReportNode:
+    """A node says how it is."""
+    return c.ReportNode(node_id=node_id, ok=ok, cause=cause)
+
+
 def connected(cp_id: ChargePointId = CP, fence: int = 1, connectors: int = 1) -> list[AnyCommand]:
     """A charge point that is up, without a monitor."""
     return [engine_up(cp_id, fence), boot(cp_id, connectors)]
@@ -244,7 +249,11 @@ def charging(
 
 
 def canonical(state: object) -> bytes:
-    """The whole state, byte for byte, with the order of every map: who came first decides who is served first."""
+    """The whole state, byte for byte, with the order of every map: who came first decides who is served first. What
+    follows from the rest of it is left out.
+    """
+    if isinstance(state, State):
+        state = msgspec.structs.replace(state, spots=None)
     return msgspec.msgpack.encode(_plain(state))
 
 

@@ -143,6 +143,8 @@ def command_from_driver(
                 connector=ConnectorNo(message.connector),
                 energy_wh=message.energy_wh,
                 depart_by_ms=message.depart_by_ms,
+                node_id=None if message.substation_id is None else NodeId(message.substation_id),
+                power_w=message.power_w,
             )
         case m.EndCharge():
             return c.EndCharge(driver_id=driver_id, session_id=SessionId(message.session_id))
@@ -161,6 +163,8 @@ def command_from_operator(message: m.FromOperator) -> AnyCommand | None:
             return c.ResumeChargePoints(cp_id=None if message.cp_id is None else ChargePointId(message.cp_id))
         case m.SetCapacity():
             return c.SetCapacity(node_id=NodeId(message.substation_id), capacity_w=message.capacity_w)
+        case m.SubstationHealth():
+            return c.ReportNode(node_id=NodeId(message.substation_id), ok=message.ok, cause=message.detail)
         case _:
             return None
 

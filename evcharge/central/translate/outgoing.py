@@ -82,7 +82,12 @@ def order_of(effect: fx.ToEngine, clock_ms: int, site_ms: int) -> m.Message:
 
 def refusal(effect: fx.Denied, re: int | str | None) -> m.Refused:
     """No, with its code and a sentence."""
-    return m.Refused(re=re, reason=effect.reason.value, sentence=sentence(effect.reason, effect.subject))
+    return m.Refused(
+        re=re,
+        reason=effect.reason.value,
+        sentence=sentence(effect.reason, effect.subject, effect.retry_after_s),
+        retry_after_s=effect.retry_after_s,
+    )
 
 
 def ticket_message(ticket: Ticket) -> m.Ticket:
@@ -186,8 +191,10 @@ def mask(driver_id: str) -> str:
     return f"{driver_id[:1]}*"
 
 
-def substation_view(view: views.SubstationView, load_w: int) -> m.SubstationView:
-    """A node for the wire."""
+def substation_view(
+    view: views.SubstationView, load_w: int, measured: tuple[int, int] | None = None
+) -> m.SubstationView:
+    """A node for the wire; ``measured``: the load that it reports itself, W, and its age, ms."""
     return m.SubstationView(
         substation_id=view.substation_id,
         parent=view.parent,
@@ -196,6 +203,12 @@ def substation_view(view: views.SubstationView, load_w: int) -> m.SubstationView
         worst_case_w=view.worst_case_w,
         load_w=load_w,
         sessions=view.sessions,
+        health=view.health,
+        since_ms=view.since_ms,
+        home_sessions=view.home_sessions,
+        utilisation=view.utilisation,
+        measured_w=None if measured is None else measured[0],
+        measured_age_ms=None if measured is None else measured[1],
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from evcharge.central.engine import Engine
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.ruling import RuleWatch
+from evcharge.central.substations import Substations
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import outgoing
 from evcharge.domain import views
@@ -32,12 +33,19 @@ class Questions:
     """Answers ``list``, ``tickets`` and ``query``."""
 
     def __init__(
-        self, engine: Engine, directory: Directory, telemetry: Telemetry, rules: RuleWatch, clock: Clock
+        self,
+        engine: Engine,
+        directory: Directory,
+        telemetry: Telemetry,
+        rules: RuleWatch,
+        substations: Substations,
+        clock: Clock,
     ) -> None:
         self._engine = engine
         self._directory = directory
         self._telemetry = telemetry
         self._rules = rules
+        self._substation_reports = substations
         self._clock = clock
 
     def answer(self, peer: Peer, message: m.List | m.Tickets | m.Query) -> None:
@@ -95,7 +103,9 @@ class Questions:
     def _substations(self, re: m.RequestId, state: State, stamp: Stamp) -> m.Reply:
         loads_w = self._telemetry.loads_w(state)
         rows = [
-            outgoing.substation_view(view, loads_w[view.substation_id])
+            outgoing.substation_view(
+                view, loads_w[view.substation_id], self._substation_reports.reading_of(view.substation_id)
+            )
             for view in views.view_substations(state, stamp.clock_ms, m.MAX_ROWS)
         ]
         return m.Reply(re=re, substations=rows)

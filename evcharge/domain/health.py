@@ -1,0 +1,153 @@
+"""Nodes that are lost and come back: from their own reports, and from sessions that fail one after the other.
+
+LOST → PROBING when it is reported well, or when its ejection is over → UP when a session is supplied there, or LOST
+again when one fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from evcharge.domain import events as e
+from evcharge.domain.commands import ReportNode
+from evcharge.domain.headroom import sessions_below
+from evcharge.domain.reasons import Objection, Obstacle
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import Failure, Health, Node, Stamp, State, StopCause, above
+from evcharge.ids import ChargePointId, NodeId
+from evcharge.units import Millis
+
+# So many sessions in a row that fail at a node are the node's fault and not theirs …
+FAILURES = 3
+# … when they stood at so many charge points: one that is broken may fail at all its connectors.
+FAILED_AT = 2
+# … and failed within this time, ms: charge points break now and then, nodes break at once.
+FAILED_WITHIN_MS = 600_000
+# How long a node is given up after that, ms; twice as long each time, up to the second figure. The usual ones for
+# servers behind a load balancer (Envoy: 30 s and 300 s), with more patience, because a try costs a driver's session.
+EJECTED_MS = 30_000
+MOST_EJECTED_MS = 600_000
+
+_FAULTS = frozenset({StopCause.FAULT, StopCause.REJECTED})
+
+
+def report_node(state: State, command: ReportNode, stamp: Stamp) -> list[e.Event]:
+    """What a node says of itself, when that is news."""
+    node = state.nodes.get(command.node_id)
+    if node is None:
+        return [
+            e.RequestRefused(
+                request="substation_health",
+                subject=command.node_id,
+                reason=RefusalReason.UNKNOWN_SUBSTATION,
+                against=(Objection(Obstacle.UNKNOWN, f"substation {command.node_id}"),),
+            )
+        ]
+    happened: list[e.Event] = [] if node.watched else [e.NodeWatched(node_id=command.node_id)]
+    if not command.ok:
+        if node.health is not Health.LOST or node.until_ms is not None:
+            happened.append(e.NodeLost(node_id=command.node_id, cause=command.cause or "reported"))
+    elif node.health is Health.LOST and (node.until_ms is None or stamp.at_ms >= node.until_ms):
+        happened.append(e.NodeProbing(node_id=command.node_id))
+    return happened
+
+
+def tried_again(state: State, nodes: Iterable[NodeId], stamp: Stamp) -> list[e.Event]:
+    """Those whose ejection is over."""
+    return [
+        e.NodeProbing(node_id=node_id)
+        for node_id in nodes
+        if (until_ms := state.nodes[node_id].until_ms) is not None and stamp.at_ms >= until_ms
+    ]
+
+
+def verdicts(state: State, events: Sequence[e.Event], stamp: Stamp) -> list[e.Event]:
+    """What the fates of sessions say about the nodes that they stand at; asked before ``events`` are applied."""
+    found: dict[NodeId, e.Event] = {}
+    failing: dict[NodeId, list[Failure]] = {}
+    for event in events:
+        if isinstance(event, e.MeterSampled):
+            if event.power_w > 0:
+                for node_id in _probing(state, state.sessions[event.session_id].node_id):
+                    found[node_id] = e.NodeRecovered(node_id=node_id)
+            continue
+        failed = failed_at(event)
+        if failed is None:
+            continue
+        node_id, cp_id = failed
+        for probed in _probing(state, node_id):
+            found[probed] = _ejected(state.nodes[probed], probed, "a session failed that was to show it", stamp)
+        if state.nodes[node_id].health is Health.UP:
+            so_far = failing.setdefault(node_id, list(state.nodes[node_id].failures))
+            so_far.append(Failure(Millis(stamp.at_ms), cp_id))
+            recent = [each for each in so_far if each.at_ms > stamp.at_ms - FAILED_WITHIN_MS][-FAILURES:]
+            if len(recent) == FAILURES and len({each.cp_id for each in recent}) >= FAILED_AT:
+                cause = f"{FAILURES} sessions in a row failed"
+                found[node_id] = _ejected(state.nodes[node_id], node_id, cause, stamp)
+    return list(found.values())
+
+
+def _probing(state: State, node_id: NodeId) -> list[NodeId]:
+    return [each for each in above(state, node_id) if state.nodes[each].health is Health.PROBING]
+
+
+def _ejected(node: Node, node_id: NodeId, cause: str, stamp: Stamp) -> e.NodeLost:
+    """One that was well for long begins anew."""
+    well = node.health is Health.UP and (node.since_ms is None or stamp.at_ms - node.since_ms >= FAILED_WITHIN_MS)
+    ejections = 1 if well else node.ejections + 1
+    # The shift is bounded: what is cut off at the top anyway needs no large number.
+    away_ms = min(MOST_EJECTED_MS, EJECTED_MS << min(ejections - 1, 16))
+    return e.NodeLost(node_id=node_id, cause=cause, until_ms=Millis(stamp.at_ms + away_ms), ejections=ejections)
+
+
+def failed_at(event: e.Event) -> tuple[NodeId, ChargePointId] | None:
+    """Node and charge point of a session that failed with this event; None: none did.
+
+    It ended in a fault, its charge point refused it, or a start was sent and no answer came.
+    """
+    if isinstance(event, e.TicketIssued):
+        ticket = event.ticket
+        return (ticket.substation_id, ticket.cp_id) if ticket.reason in _FAULTS else None
+    if isinstance(event, e.AuthorizationExpired):
+        unanswered = event.cause is StopCause.EXPIRED and event.start_pending
+        return (event.substation_id, event.cp_id) if unanswered or event.cause in _FAULTS else None
+    return None
+
+
+def remember(event: e.Event, state: State, stamp: Stamp) -> None:
+    """Count a session that failed at its node, or forget them all because one is supplied; part of ``evolve``."""
+    if isinstance(event, e.MeterSampled):
+        if event.power_w > 0:
+            node = state.nodes[state.sessions[event.session_id].node_id]
+            if node.failures:
+                node.failures = []
+        return
+    failed = failed_at(event)
+    if failed is not None:
+        node_id, cp_id = failed
+        node = state.nodes[node_id]
+        node.failures = [*node.failures, Failure(Millis(stamp.at_ms), cp_id)][-FAILURES:]
+
+
+def lost_on(state: State, nodes: Iterable[NodeId]) -> NodeId | None:
+    """The first of these that is lost."""
+    return next((node_id for node_id in nodes if state.nodes[node_id].health is Health.LOST), None)
+
+
+def closed_on(state: State, nodes: Sequence[NodeId]) -> NodeId | None:
+    """The first of these that admits nothing new: it is lost, or on trial with a session there already."""
+    counts = None
+    for node_id in nodes:
+        health = state.nodes[node_id].health
+        if health is Health.PROBING:
+            counts = counts or sessions_below(state)
+            if counts[node_id]:
+                return node_id
+        elif health is Health.LOST:
+            return node_id
+    return None
+
+
+def all_up(state: State, nodes: Iterable[NodeId]) -> bool:
+    """Whether each of these is well, and not merely on trial."""
+    return all(state.nodes[node_id].health is Health.UP for node_id in nodes)

@@ -1,0 +1,142 @@
+"""Where a driver who does not care is sent: to the node that is used least, and there to a free connector.
+
+Free connectors are kept by node and in order, so that a request costs the number of nodes, not that of charge points.
+What happened to a charge point marks it stale; it is looked at again when somebody asks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import NamedTuple
+
+from evcharge.domain import events as e
+from evcharge.domain.commands import RequestCharge
+from evcharge.domain.headroom import overfull
+from evcharge.domain.health import closed_on
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import ChargePoint, Role, Shown, Spot, Spots, State, above, feeds_of, shown_state
+from evcharge.ids import ChargePointId, ConnectorNo, NodeId
+
+_OPEN = frozenset({Shown.ACTIVATED, Shown.SUPPLYING})
+
+
+class Routed(NamedTuple):
+    """A connector that has room."""
+
+    cp_id: ChargePointId
+    connector: ConnectorNo
+
+
+class Nowhere(NamedTuple):
+    """There is none, and why."""
+
+    reason: RefusalReason
+    nodes: tuple[NodeId, ...] = ()
+    """Those that are lost, or the one that is full last."""
+
+
+def route(state: State, command: RequestCharge) -> Routed | Nowhere:
+    """The connector for a request that leaves the choice to Central. Ties go to the lower id."""
+    if command.node_id is not None and command.node_id not in state.nodes:
+        return Nowhere(RefusalReason.UNKNOWN_SUBSTATION)
+    spots = spots_of(state)
+    closed: list[NodeId] = []
+    ranked: list[tuple[float, NodeId, Spot]] = []
+    for node_id, free in spots.free.items():
+        way = tuple(above(state, node_id))
+        if command.node_id is not None and command.node_id not in way:
+            continue
+        shut = closed_on(state, way)
+        if shut is not None:
+            closed.append(shut)
+            continue
+        spot = pick(free, command.power_w)
+        ranked.append((max(_utilisation(state, each, spot.min_w) for each in way), node_id, spot))
+    ranked.sort()
+    for _, node_id, spot in ranked:
+        # Where the preferred one does not fit, the one that needs least may.
+        for each in (spot, spots.frugal[node_id][0][1]):
+            if overfull(state, feeds_of(state, each.cp_id), each.min_w, {}) is None:
+                return Routed(each.cp_id, each.connector)
+    if ranked:
+        return Nowhere(RefusalReason.NO_CAPACITY, (ranked[0][1],))
+    if closed:
+        return Nowhere(RefusalReason.SUBSTATION_LOST, tuple(sorted(set(closed))))
+    return Nowhere(RefusalReason.BUSY)
+
+
+def _utilisation(state: State, node_id: NodeId, more_w: int) -> float:
+    """How much of a node is reserved with ``more_w`` on top; those who did not plug in yet are counted like others."""
+    node = state.nodes[node_id]
+    there_w = node.capacity_w - node.base_w
+    return (node.reserved_w + more_w) / there_w if there_w > 0 else float("inf")
+
+
+def pick(free: list[Spot], power_w: int | None) -> Spot:
+    """Of a sorted list that is not empty: the weakest that can do ``power_w``, else the strongest; of equals the first
+    by id.
+    """
+    if power_w is None or free[-1].max_w < power_w:
+        power_w = free[-1].max_w
+    return free[bisect_left(free, power_w, key=lambda spot: spot.max_w)]
+
+
+# --- what is free -------------------------------------------------------------------------------------------------
+
+
+def spots_of(state: State) -> Spots:
+    """The free connectors as they are now. They follow from the rest of the state, so a decision may note them."""
+    spots = state.spots
+    if spots is None:
+        spots = state.spots = Spots()
+        spots.stale = dict.fromkeys(state.charge_points)
+    for cp_id in spots.stale:
+        _renew(spots, state, cp_id)
+    spots.stale.clear()
+    return spots
+
+
+def _renew(spots: Spots, state: State, cp_id: ChargePointId) -> None:
+    node_id, had = spots.of.pop(cp_id, (None, ()))
+    if node_id is not None:
+        free, frugal = spots.free[node_id], spots.frugal[node_id]
+        for spot in had:
+            del free[bisect_left(free, spot)]
+            del frugal[bisect_left(frugal, (spot.min_w, spot))]
+        if not free:
+            del spots.free[node_id], spots.frugal[node_id]
+    charge_point = state.charge_points.get(cp_id)
+    has = () if charge_point is None else _free_at(state, charge_point)
+    if charge_point is None or not has:
+        return
+    spots.of[cp_id] = (charge_point.node_id, has)
+    for spot in has:
+        insort(spots.free.setdefault(charge_point.node_id, []), spot)
+        insort(spots.frugal.setdefault(charge_point.node_id, []), (spot.min_w, spot))
+
+
+def _free_at(state: State, charge_point: ChargePoint) -> tuple[Spot, ...]:
+    """Connectors that may be promised to somebody who is on the way: nobody's, and nobody stands there."""
+    if charge_point.holds or shown_state(state, charge_point) not in _OPEN:
+        return ()
+    return tuple(
+        Spot(connector.max_w, charge_point.cp_id, no, connector.min_w)
+        for no, connector in charge_point.connectors.items()
+        if connector.session_id is None and connector.error is None and not connector.occupied
+    )
+
+
+def outdate(event: e.Event, state: State) -> None:
+    """What ``event`` is about has to be looked at again; asked before it is applied, part of ``evolve``."""
+    spots = state.spots
+    if spots is None:
+        return
+    about = event.ticket if isinstance(event, e.TicketIssued) else event
+    cp_id = getattr(about, "cp_id", None)
+    if cp_id is None and isinstance(event, e.PeerConnected | e.PeerDisconnected):
+        cp_id = event.entity if event.role in (Role.ENGINE, Role.MONITOR) else None
+    if cp_id is None:
+        session = state.sessions.get(getattr(about, "session_id", ""))  # type: ignore[arg-type]
+        cp_id = None if session is None else session.cp_id
+    if cp_id is not None:
+        spots.stale[cp_id] = None
