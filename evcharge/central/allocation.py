@@ -22,8 +22,11 @@ class Allocation:
         self,
         reallocate: Callable[[NodeId], None],
         substations: Callable[[], Iterable[NodeId]],
+        shared: Callable[[], None] = lambda: None,
     ) -> None:
+        """``shared`` is called after each round: what is free now may go to those who wait."""
         self._reallocate = reallocate
+        self._shared = shared
         self._substations = substations
         self._dirty: dict[NodeId, None] = {}
         self._changed = asyncio.Event()
@@ -44,6 +47,7 @@ class Allocation:
                 self._reallocate(substation_id)
                 # A large site has many: whoever waits for an answer comes between two of them.
                 await asyncio.sleep(0)
+            self._shared()
 
     async def renew(self) -> None:
         """Look at every substation regularly, one after the other; for ever, the owner cancels it."""
