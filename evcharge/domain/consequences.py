@@ -9,6 +9,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.decide import AnyCommand, OutboxCommand
+from evcharge.domain.reasons import Obstacle
 from evcharge.domain.reservations import next_look_ms
 from evcharge.domain.sessions import wake_ms
 from evcharge.domain.state import Role, Session, SessionStatus, Stamp, State, StopCause
@@ -109,7 +110,9 @@ def _stray_supply_stopped(event: e.StraySupplyStopped, state: State, _stamp: Sta
 
 @effects_of.register
 def _request_refused(event: e.RequestRefused, _state: State, _stamp: Stamp) -> list[fx.Effect]:
-    against = event.against if event.request == "reserve" else ()
+    # Of a reservation it is told when and where it collides; limits stand in the sentence of the reason.
+    told = event.against if event.request == "reserve" else ()
+    against = tuple(one for one in told if one.obstacle not in (Obstacle.RANGE, Obstacle.COUNT, Obstacle.UNKNOWN))
     return [fx.Denied(reason=event.reason, subject=event.subject, against=against)]
 
 

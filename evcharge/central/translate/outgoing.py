@@ -85,7 +85,7 @@ def refusal(effect: fx.Denied, re: int | str | None) -> m.Refused:
     """No, with its code and a sentence."""
     said = sentence(effect.reason, effect.subject)
     if effect.against:
-        said = f"{said} ({'; '.join(objection_sentence(one) for one in effect.against)})"
+        said = f"{said} {'; '.join(objection_sentence(one) for one in effect.against)}."
     return m.Refused(re=re, reason=effect.reason.value, sentence=said[: m.MAX_TEXT])
 
 
