@@ -208,6 +208,46 @@ class ChargeRequest(Message, tag="charge_request", frozen=True):
     """With ``cp_id`` "*": there or below it."""
     power_w: Asked | None = None
     """With ``cp_id`` "*": a connector that can do this is preferred."""
+    wait: bool = False
+    """Where only a connector or power is missing: wait for it (SPEC §7.8)."""
+
+
+class LeaveQueue(Message, tag="leave_queue", frozen=True):
+    """I do not wait any longer."""
+
+    id: RequestId
+    waiting_id: Id
+
+
+class Queue(Message, tag="queue", frozen=True):
+    """Where do I wait, at which place, for how long?"""
+
+    id: RequestId
+
+
+class Reserve(Message, tag="reserve", frozen=True):
+    """Keep a connector and power for me. Answered by ``reply`` with the reservation or ``refused`` (SPEC §7.9)."""
+
+    id: RequestId
+    cp_id: Id
+    from_ms: Asked
+    until_ms: Asked
+    connector: ConnectorNo = 0
+    """0: any that is there then."""
+    energy_wh: Asked | None = None
+
+
+class CancelReservation(Message, tag="cancel_reservation", frozen=True):
+    """I do not need it any longer."""
+
+    id: RequestId
+    reservation_id: Id
+
+
+class Reservations(Message, tag="reservations", frozen=True):
+    """Which reservations do I have?"""
+
+    id: RequestId
 
 
 class EndCharge(Message, tag="end_charge", frozen=True):
@@ -303,7 +343,9 @@ class Query(Message, tag="query", frozen=True):
     """Read a table, 100 rows a reply, then ``reply.next``."""
 
     id: RequestId
-    what: Literal["charge_points", "sessions", "tickets", "substations", "totals", "optimization"]
+    what: Literal[
+        "charge_points", "sessions", "tickets", "substations", "totals", "optimization", "waiting", "reservations"
+    ]
     after: Text | None = None
 
 
@@ -338,6 +380,48 @@ class ChargePointView(Part, frozen=True):
     monitor: str = ""
     last_seen_ms: int | None = None
     connectors: list[ConnectorView] = []
+    waiting: int = 0
+    """How many wait for one of them."""
+
+
+class WaitingView(Part, frozen=True):
+    """A place in the line as Central shows it to its driver or an operator."""
+
+    waiting_id: str
+    state: str
+    """WAITING, OFFERED or LEFT."""
+    cp_id: str
+    connector: int = 0
+    driver_id: str = ""
+    place: int = 0
+    """1: next; 0: has an offer, or is no longer there."""
+    eta_ms: int | None = None
+    """When its turn is expected, site time; None: nobody can tell."""
+    inputs_age_ms: int | None = None
+    """How old the oldest meter value is that this rests on."""
+    since_ms: int | None = None
+    session_id: str | None = None
+    offered_until_ms: int | None = None
+    """Plug in by then, site time."""
+    reason: str | None = None
+    """What it waits for, as a code of ``refused``; or why it left (SPEC §7.8)."""
+
+
+class ReservationView(Part, frozen=True):
+    """A reservation as Central shows it to its driver or an operator."""
+
+    reservation_id: str
+    state: str
+    """PLANNED, OPEN, LATE or ENDED."""
+    cp_id: str
+    connector: int
+    from_ms: int
+    until_ms: int
+    driver_id: str = ""
+    requested_wh: int | None = None
+    session_id: str | None = None
+    reason: str | None = None
+    """Why it is late, as a code of ``refused``; or why it ended (SPEC §7.9)."""
 
 
 class SessionView(Part, frozen=True):
@@ -515,6 +599,10 @@ class Reply(Message, tag="reply", frozen=True):
     substations: list[SubstationView] | None = None
     totals: TotalsView | None = None
     optimization: OptimizationView | None = None
+    waiting: WaitingView | None = None
+    queue: list[WaitingView] | None = None
+    reservation: ReservationView | None = None
+    reservations: list[ReservationView] | None = None
     next: str | None = None
     """Pass as ``after`` to get the next page; None: that was all."""
 
@@ -535,6 +623,14 @@ class Ticket(TicketView, Message, tag="ticket", frozen=True):
 
 class Update(SessionView, Message, tag="update", frozen=True):
     """News about a session for its driver."""
+
+
+class Waiting(WaitingView, Message, tag="waiting", frozen=True):
+    """News about a place in the line for its driver."""
+
+
+class Reservation(ReservationView, Message, tag="reservation", frozen=True):
+    """News about a reservation for its driver."""
 
 
 class Drain(Message, tag="drain", frozen=True):
@@ -571,7 +667,32 @@ FromEngine = (
     | Result
 )
 FromMonitor = Heartbeat | Health | Fault | Recovery
-FromDriver = List | ChargeRequest | EndCharge | Tickets | TicketReceived
+FromDriver = (
+    List
+    | ChargeRequest
+    | LeaveQueue
+    | Queue
+    | Reserve
+    | CancelReservation
+    | Reservations
+    | EndCharge
+    | Tickets
+    | TicketReceived
+)
 FromOperator = Stop | Resume | SetCapacity | SubstationHealth | SensorReading | SetForecast | Query | List
-FromCentral = Authorize | StartSupply | StopSupply | SetLimit | Ack | Reply | Refused | Ticket | Update | Drain | Error
+FromCentral = (
+    Authorize
+    | StartSupply
+    | StopSupply
+    | SetLimit
+    | Ack
+    | Reply
+    | Refused
+    | Ticket
+    | Update
+    | Waiting
+    | Reservation
+    | Drain
+    | Error
+)
 FromPeer = FromEngine | FromMonitor | FromDriver | FromOperator

@@ -46,7 +46,7 @@ ALLOWED: Final[dict[tuple[Role, State], Messages]] = {
 FROM_CENTRAL: Final[dict[Role, Messages]] = {
     Role.CP: _COMMON | {m.Authorize, m.StartSupply, m.StopSupply, m.SetLimit},
     Role.MONITOR: _COMMON,
-    Role.DRIVER: _COMMON | {m.Reply, m.Ticket, m.Update},
+    Role.DRIVER: _COMMON | {m.Reply, m.Ticket, m.Update, m.Waiting, m.Reservation},
     Role.GATEWAY: _COMMON | {m.Reply},
     Role.DEBUG: _COMMON | {m.Reply},
 }

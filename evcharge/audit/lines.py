@@ -60,6 +60,10 @@ def about_of(data: Mapping[str, Any]) -> dict[str, Any]:
     about: dict[str, Any] = dict(data)
     if isinstance(ticket := data.get("ticket"), dict):
         about.update(ticket)
+    for name in ("waiting_id", "reservation_id"):
+        # A place in the line and a reservation have the id of the session that they become.
+        if name in data:
+            about.setdefault("session_id", data[name])
     if "entity" in data:
         name = "driver_id" if data.get("role") == "driver" else "cp_id"
         about.setdefault(name, data["entity"])

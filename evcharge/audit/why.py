@@ -12,7 +12,7 @@ from evcharge.domain import events as e
 from evcharge.domain.reasons import kw, objection_sentence
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import sentence as refusal_sentence
-from evcharge.domain.state import Role, SiteConfig, StopCause, Ticket
+from evcharge.domain.state import LeftCause, ReservationEnd, Role, SiteConfig, StopCause, Ticket
 from evcharge.ids import NodeId
 
 _STOPPED = {
@@ -32,6 +32,26 @@ _STOPPED = {
     StopCause.OUTBOX_LOST: "the charge point lost its memory",
     StopCause.SILENT: "the charge point was not heard of for too long",
     StopCause.OTHER: "the charge point gave no reason",
+}
+
+
+_LEFT = {
+    LeftCause.SERVED: "it charges",
+    LeftCause.LEFT: "its driver left",
+    LeftCause.NO_SHOW: "nobody plugged in, twice",
+    LeftCause.REJECTED: "the charge point did not take the session, twice",
+    LeftCause.HELD: "the charge point may not charge any more",
+    LeftCause.REVOKED: "the driver's credential was revoked",
+    LeftCause.DEPARTED: "the departure that was declared has come",
+    LeftCause.TOO_LONG: "it has waited for a day",
+}
+_ENDED = {
+    ReservationEnd.KEPT: "its driver charges there",
+    ReservationEnd.CANCELLED: "its driver cancelled it",
+    ReservationEnd.NO_SHOW: "nobody plugged in in time",
+    ReservationEnd.PASSED: "its time is over, and the connector or the power was never there",
+    ReservationEnd.UNAVAILABLE: "the charge point was lost or held, or did not take the session",
+    ReservationEnd.REVOKED: "a credential was revoked",
 }
 
 
@@ -77,12 +97,16 @@ class Inquiry:
         event, at_ms = logged.event, logged.stamp.at_ms
         if isinstance(event, e.CentralStarted):
             self._site = event.site
-        if isinstance(event, e.ChargeAuthorized) and self.subject in (event.session_id, event.cp_id):
+        if isinstance(event, e.ChargeAuthorized) and self.subject in (event.session_id, event.cp_id, _place(event)):
             self._at.add(event.session_id)
             self._asked_at = event.cp_id
             self._nodes = self._above(event.substation_id)
         elif isinstance(event, e.ChargePointMoved) and event.cp_id == self._asked_at:
             self._nodes = self._above(event.to_id) | self._nodes
+        if isinstance(event, e.ChargeQueued) and self.subject in (event.waiting_id, event.cp_id):
+            self._at.add(event.waiting_id)
+        if isinstance(event, e.ReservationMade) and self.subject in (event.reservation_id, event.cp_id):
+            self._at.add(event.reservation_id)
         told = self._told(event)
         if self.subject in self._at and _is_over(event, self.subject):
             # What happens at the charge point later is the next session's.
@@ -97,7 +121,11 @@ class Inquiry:
         if isinstance(event, e.NodeLost | e.NodeProbing | e.NodeRecovered):
             return event.node_id in (self.subject, *(self._nodes if self._asked_at else ()))
         about = event.ticket if isinstance(event, e.TicketIssued) else event
-        session_id = getattr(about, "session_id", None)
+        session_id = (
+            getattr(about, "session_id", None)
+            or getattr(about, "waiting_id", None)
+            or getattr(about, "reservation_id", None)
+        )
         if session_id is not None:
             return session_id in self._at
         cp_id = getattr(about, "cp_id", None)
@@ -116,6 +144,25 @@ class Inquiry:
                     said.append(basis_sentence(event.basis))
                 figures = f" ({'; '.join(said)})" if said else ""
                 return f"{event.driver_id} was refused: {why}{figures}"
+            case e.ChargeQueued():
+                return f"{event.driver_id} waits at {_at(event)}, {_turn(event)}: {_missing(event)}"
+            case e.ChargeOffered():
+                return f"it was its turn: the connector is held until {when(event.until_ms)}"
+            case e.OfferEnded():
+                moved = f", and lets {event.behind} pass first" if event.behind is not None else ""
+                return f"the offer ended: {_STOPPED[event.cause]}; it waits on{moved}"
+            case e.QueueLeft():
+                return f"{event.driver_id} no longer waits at {_at(event)}: {_LEFT[event.cause]}"
+            case e.ReservationMade():
+                span = f"from {when(event.from_ms)} until {when(event.until_ms)}"
+                return f"{event.driver_id} reserved {_at(event)} {span}, {kw(event.min_w)} kept for it"
+            case e.ReservationOpened():
+                return "the time of the reservation has come: the connector is held for it"
+            case e.ReservationDelayed():
+                why = refusal_sentence(event.reason).partition(";")[0].rstrip(".")
+                return f"the time of the reservation has come, and it has to wait: {why}"
+            case e.ReservationEnded():
+                return f"the reservation of {event.driver_id} at {_at(event)} ended: {_ENDED[event.cause]}"
             case e.RequestRefused():
                 said = [objection_sentence(one) for one in event.against]
                 why = "; ".join(said) or refusal_sentence(event.reason, event.subject)
@@ -166,6 +213,29 @@ class Inquiry:
             case e.PeerConnected():
                 return f"{event.entity} connected"
         return ""
+
+
+def _place(event: e.ChargeAuthorized) -> str:
+    """The place in the line that an offered session has its id from."""
+    return event.session_id.partition(".")[0]
+
+
+def _at(event: e.ChargeQueued | e.QueueLeft | e.ReservationMade | e.ReservationEnded) -> str:
+    return f"{event.cp_id}/{event.connector}" if event.connector else event.cp_id
+
+
+def _turn(event: e.ChargeQueued) -> str:
+    if event.eta_ms is None:
+        return f"place {event.place}, nobody could tell for how long"
+    age = "" if event.inputs_age_ms is None else f" from readings up to {event.inputs_age_ms / 1000:.0f} s old"
+    return f"place {event.place}, expected {when(event.eta_ms)}{age}"
+
+
+def _missing(event: e.ChargeQueued) -> str:
+    said = [objection_sentence(one) for one in event.against]
+    if event.basis is not None:
+        said.append(basis_sentence(event.basis))
+    return "; ".join(said) or refusal_sentence(event.reason, event.cp_id)
 
 
 def _is_over(event: e.Event, session_id: str) -> bool:

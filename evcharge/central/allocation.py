@@ -27,10 +27,13 @@ class Allocation:
         reallocate: Callable[[NodeId], None],
         roots: Callable[[], Iterable[NodeId]],
         root_of: Callable[[NodeId], NodeId],
+        shared: Callable[[], None] = lambda: None,
     ) -> None:
+        """``shared`` is called after each round: what is free now may go to those who wait."""
         self._reallocate = reallocate
         self._roots = roots
         self._root_of = root_of
+        self._shared = shared
         self._dirty: dict[NodeId, None] = {}
         self._changed = asyncio.Event()
         self._urgent: dict[NodeId, None] = {}
@@ -66,6 +69,7 @@ class Allocation:
                 self._reallocate(root)
                 # A large site has many: whoever waits for an answer comes between two of them.
                 await asyncio.sleep(0)
+            self._shared()
             rest_s = min(MOST_REST_S, REST * (loop.time() - began_s))
 
     async def renew(self) -> None:

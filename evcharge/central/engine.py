@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from evcharge.audit.control import state_body
 from evcharge.audit.event_codec import encode
-from evcharge.domain.commands import EndCharge, RequestCharge
+from evcharge.domain.commands import EndCharge, RequestCharge, Reserve, ServeWaiting
 from evcharge.domain.consequences import effects_of, effects_without_event
 from evcharge.domain.decide import AnyCommand, decide
 from evcharge.domain.digest import RULES, Digest
@@ -32,6 +32,9 @@ HIGH_MARK = 4_096
 FULL_MARK = 65_536
 # Events after which the log says the state's hash: a replay that diverges is seen within so many. audit.md
 SAY_STATE_EVERY = 1_000
+
+# What authorizes something new, now or later.
+_NEW = (RequestCharge, Reserve, ServeWaiting)
 
 T = TypeVar("T")
 
@@ -135,19 +138,19 @@ class Engine:
             self._unsaid = 0
             self._last_seq = self._log.append(state_body(RULES, self._digest.value()))
         if not events:
-            effects = effects_without_event(command, self.state)
+            effects = effects_without_event(command, self.state, stamp)
         if effects or origin.request_id is not None:
             self._hold(partial(self._release_to, origin, effects))
 
     def _turned_down(self, command: AnyCommand) -> RefusalReason | None:
         """Why a request is not even looked at: said at once, and not in the log, which is what is late."""
-        if self.draining and isinstance(command, RequestCharge):
+        if self.draining and isinstance(command, _NEW):
             return RefusalReason.DRAINING
-        if self.suspect and isinstance(command, RequestCharge):
+        if self.suspect and isinstance(command, _NEW):
             return RefusalReason.LOG_ROLLBACK
-        if self.low_on_disk and isinstance(command, RequestCharge):
+        if self.low_on_disk and isinstance(command, _NEW):
             return RefusalReason.DISK_LOW
-        if len(self._held) > FULL_MARK and isinstance(command, RequestCharge | EndCharge):
+        if len(self._held) > FULL_MARK and isinstance(command, (*_NEW, EndCharge)):
             return RefusalReason.OVERLOADED
         return None
 

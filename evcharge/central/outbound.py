@@ -12,6 +12,7 @@ from evcharge.central.translate import outgoing
 from evcharge.domain import effects as fx
 from evcharge.domain.state import Role, Session
 from evcharge.domain.views import SessionView, view_session
+from evcharge.domain.waiting_views import WaitingView
 from evcharge.ids import NodeId, SessionId
 from evcharge.net.clock import Clock
 
@@ -46,7 +47,7 @@ class Outbound:
         """Say what became durable, to whom it concerns; each request gets exactly one answer."""
         answered = origin.reply_to is None
         for effect in effects:
-            if isinstance(effect, (fx.Granted, fx.Denied)):
+            if isinstance(effect, (fx.Granted, fx.Denied, fx.Queued, fx.Booked)):
                 if not answered:
                     _answer(origin, effect, self._telemetry)
                 answered = True
@@ -70,6 +71,12 @@ class Outbound:
         live = self._telemetry.live_of(view.session_id)
         driver.send(outgoing.update(view, live))
 
+    def tell_waiting(self, view: WaitingView) -> None:
+        """News about a place in the line, for its driver if it is there."""
+        driver = self._directory.current(Role.DRIVER, view.driver_id)
+        if driver is not None:
+            driver.send(outgoing.waiting_message(view))
+
     def _tell(self, effect: fx.Effect) -> None:
         match effect:
             case fx.ToEngine():
@@ -81,6 +88,12 @@ class Outbound:
                 driver = self._directory.current(Role.DRIVER, effect.session.driver_id)
                 if driver is not None:
                     self.tell_driver(driver, effect.session)
+            case fx.WaitingNews():
+                self.tell_waiting(effect.waiting)
+            case fx.ReservationNews():
+                driver = self._directory.current(Role.DRIVER, effect.reservation.driver_id)
+                if driver is not None:
+                    driver.send(outgoing.reservation_message(effect.reservation))
             case fx.TicketNews():
                 self._telemetry.forget(effect.ticket.session_id)
                 driver = self._directory.current(Role.DRIVER, effect.ticket.driver_id)
@@ -100,10 +113,9 @@ class Outbound:
         peer.send(outgoing.done(request_id, self._engine.clock_ms(), self._clock.site_ms(), engine=engine))
 
 
-def _answer(origin: Origin, effect: fx.Granted | fx.Denied, telemetry: Telemetry) -> None:
+def _answer(origin: Origin, effect: fx.Granted | fx.Denied | fx.Queued | fx.Booked, telemetry: Telemetry) -> None:
     peer: Peer = origin.reply_to
     if isinstance(effect, fx.Denied):
         peer.send(outgoing.refusal(effect, origin.request_id))
     elif origin.request_id is not None:
-        live = telemetry.live_of(effect.session.session_id)
-        peer.send(outgoing.session_reply(origin.request_id, effect.session, live))
+        peer.send(outgoing.answer(effect, origin.request_id, telemetry.live_of))

@@ -42,6 +42,7 @@ from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
+from evcharge.central.waiting_news import WaitingNews
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.demand import root_of, roots
@@ -124,7 +125,10 @@ class Central:
         undo.push_async_callback(self._tasks.stop)
         self._deadlines = Deadlines(clock, self._pass_deadline)
         self._allocation = Allocation(
-            self._reallocate, lambda: list(roots(self.state)), lambda node_id: root_of(self.state, node_id)
+            self._reallocate,
+            lambda: list(roots(self.state)),
+            lambda node_id: root_of(self.state, node_id),
+            self._serve_waiting,
         )
         self._outbound = Outbound(
             self._directory,
@@ -144,6 +148,7 @@ class Central:
             loop=asyncio.get_running_loop(),
         )
         self._outbound.attach(self._engine)
+        self._waiting_news = WaitingNews(self._engine, self._outbound.tell_waiting, clock.monotonic)
         self._journal.start(self._engine.durable_from_thread, self._fail_from_thread, mark_after_s=MARK_AFTER_S)
         self._kept = KeptRecords(settings.data_dir / "registry-records.sqlite", self._bootstrap.registry.public_key)
         undo.callback(self._kept.close)
@@ -371,6 +376,11 @@ class Central:
     def _reallocate(self, node_id: NodeId) -> None:
         sensors = self._sensors
         self._engine.execute(c.Reallocate(node_id=node_id, measured_w=sensors.measured_w(), inputs=sensors.inputs()))
+
+    def _serve_waiting(self) -> None:
+        if self.state.waiting or self.state.reservations:
+            self._engine.execute(c.ServeWaiting())
+            self._waiting_news.look()
 
     def _miss_monitors(self) -> None:
         """Monitors that were there before the restart and did not come back in time."""

@@ -36,6 +36,8 @@ class Settings(LimitSettings, frozen=True, kw_only=True):
     co2_g_per_kwh: int = 300
     authorization_s: float = 60.0
     """How long an authorization waits for a vehicle (features.md)."""
+    handover_s: float = 300.0
+    """How long a connector is held for whoever waited for it: the walk back from a shop, and not much more."""
     settle_s: float = 86_400.0
     """How long a final meter is awaited before the last known one settles a session (features.md)."""
     policy: str = Policy.PLAN.value
@@ -81,6 +83,7 @@ def site_of(settings: Settings, speed: float) -> SiteConfig:
         rules=site.rules or settings.policy == Policy.RULES,
         authorization_ms=human_ms(settings.authorization_s, speed),
         settle_ms=human_ms(settings.settle_s, speed),
+        handover_ms=human_ms(settings.handover_s, speed),
         lease_ms=int(settings.lease_s * 1000),
     )
 

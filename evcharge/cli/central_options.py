@@ -142,6 +142,7 @@ def site_options(function: F) -> F:
             SITE, "--co2-g-per-kwh", type=click.IntRange(0, 5000), default=300, help="Carbon of the electricity, g/kWh."
         ),
         _seconds(CHARGING, "--authorization-s", 1, 86_400, 60.0, "An authorization waits this long for a vehicle."),
+        _seconds(CHARGING, "--handover-s", 1, 86_400, 300.0, "A connector is held this long for who waited for it."),
         _seconds(CHARGING, "--settle-s", 60, None, 86_400.0, "A final meter is awaited this long."),
         _option(
             CHARGING,

@@ -29,7 +29,9 @@ from evcharge.cli.driver_options import (
     parse_depart,
     run,
 )
+from evcharge.cli.driver_places import place_text
 from evcharge.cli.driver_prompt import prompt
+from evcharge.cli.driver_text import local_time, plain
 from evcharge.cli.driver_view import (
     CHARGE_POINT_HEADS,
     TICKET_HEADS,
@@ -39,11 +41,10 @@ from evcharge.cli.driver_view import (
     Show,
     charge_point_rows,
     fields_of,
-    local_time,
-    plain,
     show_table,
     ticket_rows,
 )
+from evcharge.cli.driver_waiting import COMMANDS
 from evcharge.cli.peer import read_token
 from evcharge.driver.auto import PAUSE_S, Collector, FaultKind, Faults, PointsRun
 from evcharge.driver.client import DriverClient
@@ -143,7 +144,12 @@ def list_command(context: click.Context, /, as_json: bool, **options: Any) -> No
     "--energy-kwh", default=None, metavar="KWH", help="Stop after this much; default: until full or unplugged."
 )
 @click.option("--depart", default=None, metavar="WHEN", help="Departure, as HH:MM or +2h, +90m, +1h30m.")
-@click.option("--wait", is_flag=True, help="Live view until the ticket; Ctrl-C leaves it, the charge goes on.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait in line while CP is in use or has no power to spare, then show the charge until its ticket. "
+    "Ctrl-C leaves the view: the place in line, or the charge, stays.",
+)
 @connection_options
 @json_option
 @click.pass_context
@@ -158,7 +164,11 @@ def charge_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Ask to charge at CP."""
+    """Ask to charge at CP.
+
+    With --wait a busy CP is no refusal: you are shown your place and when your turn is expected. When it is your turn
+    the connector is held for you for some minutes; plug in, and charging begins.
+    """
     door = door_of(context, **options)
     try:
         energy = None if energy_kwh is None else energy_wh(energy_kwh)
@@ -169,7 +179,10 @@ def charge_command(
 
     async def work() -> None:
         async with door.only(show) as client:
-            session = await client.charge(cp_id, connector, energy, depart_ms)
+            if show is None:
+                session = await client.charge(cp_id, connector, energy, depart_ms)
+            else:
+                session = await _charge_in_turn(client, show, cp_id, connector, energy, depart_ms)
             if as_json:
                 print_json({"what": "authorized", **fields_of(session)})
             else:
@@ -178,6 +191,37 @@ def charge_command(
                 await _wait(client, session, show)
 
     run(work())
+
+
+async def _charge_in_turn(
+    client: DriverClient, show: Show, cp_id: str, connector: int, energy: int | None, depart_ms: int | None
+) -> SessionView:
+    """The session, after however long it takes. Raises Failed when the place in line is lost."""
+    answer = await client.charge_or_wait(cp_id, connector, energy, depart_ms)
+    if isinstance(answer, SessionView):
+        return answer
+    show.place(answer)
+    try:
+        newest = await client.turn(answer.waiting_id)
+    except asyncio.CancelledError:
+        show.close()
+        show.say(
+            "You keep your place. 'evcharge-driver queue' shows it, "
+            f"'evcharge-driver queue --leave {plain(answer.waiting_id)}' gives it up."
+        )
+        raise
+    if newest.session_id is None:
+        show.close()
+        raise Failed(f"{place_text(newest)}.")
+    client.follow(newest.session_id)
+    known = client.newest(newest.session_id)
+    return known or SessionView(
+        session_id=newest.session_id,
+        state="AUTHORIZED",
+        cp_id=newest.cp_id,
+        connector=newest.connector,
+        expires_ms=newest.offered_until_ms,
+    )
 
 
 def _authorized(session: SessionView) -> str:
@@ -203,6 +247,10 @@ async def _wait(client: DriverClient, session: SessionView, show: Show) -> None:
         raise Failed(f"the session ended before it began ({why}); plug in first, then ask again.")
     if outcome.asked:
         show.ticket(outcome.ticket)
+
+
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 @cli.command("end")

@@ -16,7 +16,13 @@ import click
 from click.core import ParameterSource
 
 from evcharge.cli.common import Failed, clock_option, configure_logging, make_clock, parse_address
-from evcharge.cli.driver_view import JsonShow, LineShow, LiveShow, Show, plain
+from evcharge.cli.driver_text import plain
+from evcharge.cli.driver_view import (
+    JsonShow,
+    LineShow,
+    LiveShow,
+    Show,
+)
 from evcharge.cli.peer import CENTRAL_PORT, read_credentials
 from evcharge.driver.client import (
     DriverClient,

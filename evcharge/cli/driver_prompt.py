@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable
 
 import click
 
+from evcharge.cli.driver_text import plain
 from evcharge.cli.driver_view import (
     CHARGE_POINT_HEADS,
     TICKET_HEADS,
     LiveShow,
     Show,
     charge_point_rows,
-    plain,
     show_table,
     ticket_rows,
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import click
@@ -19,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evcharge.cli.common import print_json
+from evcharge.cli.driver_places import place_picture, place_text, reservation_text
+from evcharge.cli.driver_text import local_time, plain
 from protocol import messages as m
 
 # Pictures per second of the live view; Central has news once a second.
@@ -57,11 +58,6 @@ STATES = {
 }
 
 
-def plain(text: str) -> str:
-    """Text of somebody else without anything that a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def kwh(energy_wh: int) -> str:
     """Energy for people."""
     return f"{energy_wh / 1000:.3f} kWh"
@@ -76,11 +72,6 @@ def money(minor: int, currency: str) -> str:
     """Money for people; minor units are hundredths."""
     sign = "-" if minor < 0 else ""
     return f"{sign}{abs(minor) // 100}.{abs(minor) % 100:02d} {plain(currency)}".rstrip()
-
-
-def local_time(instant_ms: int) -> str:
-    """An instant in the time zone of this machine."""
-    return datetime.fromtimestamp(instant_ms / 1000, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def duration(seconds: int) -> str:
@@ -125,6 +116,10 @@ class Show(Protocol):
 
     def update(self, session: m.SessionView) -> None: ...
 
+    def place(self, view: m.WaitingView) -> None: ...
+
+    def reservation(self, view: m.ReservationView) -> None: ...
+
     def ticket(self, ticket: m.TicketView) -> bool: ...
 
     def say(self, text: str) -> None:
@@ -142,6 +137,12 @@ class JsonShow:
 
     def update(self, session: m.SessionView) -> None:
         print_json({"what": "update", **fields_of(session)})
+
+    def place(self, view: m.WaitingView) -> None:
+        print_json({"what": "waiting", **fields_of(view)})
+
+    def reservation(self, view: m.ReservationView) -> None:
+        print_json({"what": "reservation", **fields_of(view)})
 
     def ticket(self, ticket: m.TicketView) -> bool:
         print_json({"what": "ticket", **fields_of(ticket)})
@@ -175,6 +176,15 @@ class LineShow:
             words += [kwh(session.energy_wh), power_text(session), money(session.amount_minor, session.currency)]
         self.say("  ".join(words))
 
+    def place(self, view: m.WaitingView) -> None:
+        text = place_text(view)
+        if self._last.get(view.waiting_id) != (text,):
+            self._last[view.waiting_id] = (text,)
+            self.say(text)
+
+    def reservation(self, view: m.ReservationView) -> None:
+        self.say(reservation_text(view))
+
     def ticket(self, ticket: m.TicketView) -> bool:
         self.say(ticket_text(ticket))
         sys.stdout.flush()
@@ -195,6 +205,7 @@ class LiveShow:
         self._live: Live | None = None
         self._lost = ""
         self._newest: m.SessionView | None = None
+        self._place: m.WaitingView | None = None
 
     def link(self, *, up: bool, why: str) -> None:
         self._lost = "" if up else lost_text(why)
@@ -207,9 +218,23 @@ class LiveShow:
             self._newest = session
         self._paint()
 
+    def place(self, view: m.WaitingView) -> None:
+        if view.state == "WAITING":
+            self._place = view
+            self._begin()
+        else:
+            self._place = None
+            self.say(place_text(view))
+
+    def reservation(self, view: m.ReservationView) -> None:
+        self.say(reservation_text(view))
+
     def watch(self, session: m.SessionView) -> None:
         """From now on paint this session."""
-        self._newest = session
+        self._newest, self._place = session, None
+        self._begin()
+
+    def _begin(self) -> None:
         if self._live is None:
             self._live = Live(console=self._console, refresh_per_second=REFRESH_PER_S, transient=True)
             self._live.start()
@@ -227,10 +252,12 @@ class LiveShow:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        self._newest = None
+        self._newest = self._place = None
 
     def _paint(self) -> None:
-        if self._live is not None and self._newest is not None:
+        if self._live is not None and self._place is not None:
+            self._live.update(place_picture(self._place, self._lost))
+        elif self._live is not None and self._newest is not None:
             self._live.update(picture(self._newest, self._lost))
 
 
@@ -266,6 +293,8 @@ def charge_point_rows(rows: Sequence[m.ChargePointView]) -> list[tuple[str, ...]
     for row in rows:
         for view in row.connectors:
             who = "yours" if view.session_id else "in use" if view.driver else "vehicle there" if view.occupied else ""
+            if row.waiting:
+                who = f"{who}, {row.waiting} waiting".removeprefix(", ")
             rating = f"{view.min_w / 1000:g}-{view.max_w / 1000:g} kW"
             lines.append((plain(row.cp_id), f"#{view.connector}", plain(view.state), rating, who))
         if not row.connectors:

@@ -52,6 +52,10 @@ class Reallocate(Command, frozen=True):
     """How old those readings are."""
 
 
+class ServeWaiting(Command, frozen=True):
+    """Offer what has become free to those who wait, and open the reservations whose time has come."""
+
+
 class AdoptPlan(Command, frozen=True):
     """The planner has a new plan."""
 
@@ -264,6 +268,34 @@ class RequestCharge(Command, frozen=True):
     """With ``ANYWHERE``: at this node or below it."""
     power_w: int | None = None
     """With ``ANYWHERE``: a connector that can do this is preferred."""
+    wait: bool = False
+    """Where only a connector or power is missing, wait for it."""
+
+
+class LeaveQueue(Command, frozen=True):
+    """A driver waits no longer."""
+
+    driver_id: DriverId
+    waiting_id: SessionId
+
+
+class Reserve(Command, frozen=True):
+    """A driver wants a connector for a time to come. ``reservation_id`` is fresh, drawn by the shell."""
+
+    reservation_id: SessionId
+    driver_id: DriverId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    from_ms: int
+    until_ms: int
+    energy_wh: int | None
+
+
+class CancelReservation(Command, frozen=True):
+    """A driver gives a reservation back."""
+
+    driver_id: DriverId
+    reservation_id: SessionId
 
 
 class EndCharge(Command, frozen=True):

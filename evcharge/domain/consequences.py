@@ -10,12 +10,23 @@ from evcharge.domain import events as e
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.decide import AnyCommand, OutboxCommand
 from evcharge.domain.demand import roots
+from evcharge.domain.reasons import Obstacle
 from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.reservations import next_look_ms
 from evcharge.domain.sessions import wake_ms
 from evcharge.domain.state import Role, Session, SessionStatus, Stamp, State, StopCause
 from evcharge.domain.views import SessionView, view_expired, view_session
+from evcharge.domain.waiting import ends_ms, own_place
+from evcharge.domain.waiting_views import (
+    view_left,
+    view_queued,
+    view_reservation,
+    view_reservation_ended,
+    view_waiting,
+    waiting_of_driver,
+)
 from evcharge.energy.leases import Grant
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 
 _AGAIN = frozenset({RefusalReason.NO_CAPACITY, RefusalReason.BUSY, RefusalReason.SUBSTATION_LOST})
 
@@ -26,11 +37,13 @@ def effects_of(_event: e.Event, _state: State, _stamp: Stamp) -> list[fx.Effect]
     return []
 
 
-def effects_without_event(command: AnyCommand, state: State) -> list[fx.Effect]:
+def effects_without_event(command: AnyCommand, state: State, stamp: Stamp) -> list[fx.Effect]:
     """A repeated outbox item is acknowledged again (SPEC §6.3), a deadline that moved is set anew."""
     if isinstance(command, c.PassDeadline):
         session = state.sessions.get(command.session_id)
-        return [] if session is None else _wake(state, session)
+        return _passed(state, command.session_id, stamp) if session is None else _wake(state, session)
+    if isinstance(command, c.RequestCharge):
+        return _asked_again(state, command, stamp)
     if isinstance(command, OutboxCommand) and command.n is not None:
         charge_point = state.charge_points.get(command.cp_id)
         if charge_point is not None and command.n < charge_point.next_n:
@@ -50,13 +63,22 @@ def _central_started(_event: e.CentralStarted, state: State, _stamp: Stamp) -> l
     found: list[fx.Effect] = []
     for session in state.sessions.values():
         found += _wake(state, session)
+    for session_id in (*state.waiting, *state.reservations):
+        found += _look_again(state, session_id)
     return found
 
 
 @effects_of.register
-def _peer_connected(event: e.PeerConnected, state: State, _stamp: Stamp) -> list[fx.Effect]:
+def _peer_connected(event: e.PeerConnected, state: State, stamp: Stamp) -> list[fx.Effect]:
     if event.role is Role.DRIVER:
-        return [fx.TicketNews(ticket=ticket) for ticket in state.drivers[DriverId(event.entity)].undelivered.values()]
+        driver_id = DriverId(event.entity)
+        places = waiting_of_driver(state, driver_id, stamp.at_ms)
+        own = (one for one in state.reservations.values() if one.driver_id == driver_id)
+        return [
+            *(fx.TicketNews(ticket=ticket) for ticket in state.drivers[driver_id].undelivered.values()),
+            *(fx.WaitingNews(waiting=view) for view in places),
+            *(fx.ReservationNews(reservation=view_reservation(one)) for one in own),
+        ]
     if event.role is Role.MONITOR:
         return _dirty_if_waiting(state, ChargePointId(event.entity))
     return []
@@ -92,7 +114,10 @@ def _stray_supply_stopped(event: e.StraySupplyStopped, state: State, _stamp: Sta
 
 @effects_of.register
 def _request_refused(event: e.RequestRefused, _state: State, _stamp: Stamp) -> list[fx.Effect]:
-    return [fx.Denied(reason=event.reason, subject=event.subject)]
+    # Of a reservation it is told when and where it collides; limits stand in the sentence of the reason.
+    told = event.against if event.request == "reserve" else ()
+    against = tuple(one for one in told if one.obstacle not in (Obstacle.RANGE, Obstacle.COUNT, Obstacle.UNKNOWN))
+    return [fx.Denied(reason=event.reason, subject=event.subject, against=against)]
 
 
 # --- charge point -------------------------------------------------------------------------------------------------
@@ -125,7 +150,9 @@ def _readiness_changed(event: e.ConnectorChanged | e.HoldLifted, state: State, _
 def _dirty_if_waiting(state: State, cp_id: ChargePointId) -> list[fx.Effect]:
     """Only a session that waits for its start is touched when a charge point becomes ready."""
     waiting = any(session.status is SessionStatus.AUTHORIZED for session in open_sessions_at(state, cp_id))
-    return [fx.Dirty(node_id=state.charge_points[cp_id].node_id)] if waiting else []
+    in_line = any(one.cp_id == cp_id for one in state.waiting.values())
+    in_line = in_line or any(one.cp_id == cp_id for one in state.reservations.values())
+    return [fx.Dirty(node_id=state.charge_points[cp_id].node_id)] if waiting or in_line else []
 
 
 @effects_of.register
@@ -178,6 +205,55 @@ def _charge_authorized(event: e.ChargeAuthorized, state: State, _stamp: Stamp) -
     if state.charge_points[event.cp_id].connectors[event.connector].occupied:
         found.append(fx.Dirty(node_id=event.substation_id))
     return found
+
+
+@effects_of.register
+def _charge_queued(event: e.ChargeQueued, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Queued(waiting=view_queued(state, event)), *_look_again(state, event.waiting_id)]
+
+
+@effects_of.register
+def _charge_offered(event: e.ChargeOffered, state: State, stamp: Stamp) -> list[fx.Effect]:
+    return [*_place_news(state, event.waiting_id, stamp), _news(state, state.sessions[event.session_id])]
+
+
+@effects_of.register
+def _offer_ended(event: e.OfferEnded, state: State, stamp: Stamp) -> list[fx.Effect]:
+    return _place_news(state, event.waiting_id, stamp)
+
+
+@effects_of.register
+def _queue_left(event: e.QueueLeft, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.WaitingNews(waiting=view_left(event))]
+
+
+def _place_news(state: State, waiting_id: SessionId, stamp: Stamp) -> list[fx.Effect]:
+    view = view_waiting(state, waiting_id, stamp.at_ms)
+    return [] if view is None else [fx.WaitingNews(waiting=view)]
+
+
+@effects_of.register
+def _reservation_made(event: e.ReservationMade, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    view = view_reservation(state.reservations[event.reservation_id])
+    return [fx.Booked(reservation=view), *_look_again(state, event.reservation_id)]
+
+
+@effects_of.register
+def _reservation_opened(event: e.ReservationOpened, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    view = view_reservation(state.reservations[event.reservation_id])
+    return [fx.ReservationNews(reservation=view), _news(state, state.sessions[event.reservation_id])]
+
+
+@effects_of.register
+def _reservation_delayed(event: e.ReservationDelayed, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    view = view_reservation(state.reservations[event.reservation_id], event.reason.value)
+    return [fx.ReservationNews(reservation=view), *_look_again(state, event.reservation_id)]
+
+
+@effects_of.register
+def _reservation_ended(event: e.ReservationEnded, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    node_id = state.charge_points[event.cp_id].node_id
+    return [fx.ReservationNews(reservation=view_reservation_ended(event)), fx.Dirty(node_id=node_id)]
 
 
 @effects_of.register
@@ -316,3 +392,36 @@ def _news(state: State, session: Session) -> fx.SessionNews:
 def _wake(state: State, session: Session) -> list[fx.Effect]:
     at_ms = wake_ms(state, session)
     return [] if at_ms is None else [fx.Wake(session_id=session.session_id, at_ms=at_ms)]
+
+
+def _look_again(state: State, session_id: SessionId) -> list[fx.Effect]:
+    """The next moment at which something is due for one who waits, or for a reservation."""
+    waiting, reservation = state.waiting.get(session_id), state.reservations.get(session_id)
+    at_ms = None if reservation is None else next_look_ms(reservation)
+    if waiting is not None:
+        at_ms = ends_ms(waiting)
+    return [] if at_ms is None else [fx.Wake(session_id=session_id, at_ms=at_ms)]
+
+
+def _passed(state: State, session_id: SessionId, stamp: Stamp) -> list[fx.Effect]:
+    """A deadline of one who waits, or of a reservation: the next look at the site does what is due."""
+    waiting, reservation = state.waiting.get(session_id), state.reservations.get(session_id)
+    if waiting is not None:
+        node_id = state.charge_points[waiting.cp_id].node_id
+    elif reservation is not None:
+        node_id = state.charge_points[reservation.cp_id].node_id
+    else:
+        return []
+    again = [wake for wake in _look_again(state, session_id) if isinstance(wake, fx.Wake) and wake.at_ms > stamp.at_ms]
+    return [fx.Dirty(node_id=node_id), *again]
+
+
+def _asked_again(state: State, command: c.RequestCharge, stamp: Stamp) -> list[fx.Effect]:
+    """Who asks for what he waits for gets the answer that holds now."""
+    known = own_place(state, command)
+    if known is None:
+        return []
+    if known.offer is not None:
+        return [fx.Granted(session=view_session(state, state.sessions[known.offer]))]
+    view = view_waiting(state, known.waiting_id, stamp.at_ms)
+    return [] if view is None else [fx.Queued(waiting=view)]

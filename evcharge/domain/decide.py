@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from evcharge.domain import charge_points, grid, health, sessions
+from evcharge.domain import charge_points, grid, health, reservations, sessions, waiting
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.allocation import reallocate
+from evcharge.domain.followed import followed
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Stamp, State
@@ -20,6 +21,7 @@ AnyCommand = (
     | c.StopCentral
     | c.PassDeadline
     | c.Reallocate
+    | c.ServeWaiting
     | c.AdoptPlan
     | c.FailPlan
     | c.Rule
@@ -42,6 +44,9 @@ AnyCommand = (
     | c.ReportFault
     | c.ReportRecovery
     | c.RequestCharge
+    | c.LeaveQueue
+    | c.Reserve
+    | c.CancelReservation
     | c.EndCharge
     | c.ConfirmTicket
     | c.StopChargePoints
@@ -58,7 +63,8 @@ def decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
         events = _from_outbox(state, command, command.n, stamp)
     else:
         events = _decide(state, command, stamp)
-    return events + health.verdicts(state, events, stamp)
+    events = [*events, *health.verdicts(state, events, stamp)]
+    return [*events, *followed(state, events, stamp)]
 
 
 def _from_outbox(state: State, command: OutboxCommand, n: int, stamp: Stamp) -> list[e.Event]:
@@ -83,6 +89,8 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return sessions.pass_deadline(state, command, stamp)
         case c.Reallocate():
             return reallocate(state, command, stamp)
+        case c.ServeWaiting():
+            return waiting.serve(state, stamp)
         case c.AdoptPlan():
             return grid.adopt_plan(state, command)
         case c.Rule():
@@ -126,7 +134,13 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
         case c.ReportRecovery():
             return charge_points.report_recovery(state, command)
         case c.RequestCharge():
-            return sessions.request_charge(state, command, stamp)
+            return waiting.request(state, command, stamp)
+        case c.LeaveQueue():
+            return waiting.leave(state, command)
+        case c.Reserve():
+            return reservations.reserve(state, command, stamp)
+        case c.CancelReservation():
+            return reservations.cancel(state, command)
         case c.EndCharge():
             return sessions.end_charge(state, command)
         case c.ConfirmTicket():

@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 # Fields of State that are maps of parts; all other fields together are one part, see ``_rest``.
-SECTIONS: Final = ("charge_points", "sessions", "drivers", "nodes", "provisional")
+SECTIONS: Final = ("charge_points", "sessions", "drivers", "nodes", "provisional", "waiting", "reservations")
 # Fields that follow from the others.
 DERIVED: Final = ("spots",)
 # Attributes of events that name a part.
@@ -46,6 +46,9 @@ _NAMES: Final = {
     "driver_id": "drivers",
     "substation_id": "nodes",
     "node_id": "nodes",
+    "waiting_id": "waiting",
+    "behind": "waiting",
+    "reservation_id": "reservations",
 }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from evcharge.domain.reasons import Objection
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import LimitReason, Role, StopCause, Ticket
 from evcharge.domain.views import SessionView
+from evcharge.domain.waiting_views import ReservationView, WaitingView
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, Fence, NodeId, SessionId
 
 
@@ -89,6 +91,32 @@ class Denied(Effect, frozen=True):
     subject: str = ""
     retry_after_s: int | None = None
     """When it is worth asking again, where that can be said."""
+    against: tuple[Objection, ...] = ()
+    """What the requester is told besides; none of it is about anybody else."""
+
+
+class Queued(Effect, frozen=True):
+    """The answer to the requester: not yet."""
+
+    waiting: WaitingView
+
+
+class Booked(Effect, frozen=True):
+    """The answer to the requester: the reservation that was made."""
+
+    reservation: ReservationView
+
+
+class WaitingNews(Effect, frozen=True):
+    """Something about a place in the line that its driver wants to know."""
+
+    waiting: WaitingView
+
+
+class ReservationNews(Effect, frozen=True):
+    """Something about a reservation that its driver wants to know."""
+
+    reservation: ReservationView
 
 
 class Dirty(Effect, frozen=True):

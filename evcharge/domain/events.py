@@ -13,7 +13,17 @@ import msgspec
 from evcharge.domain.commands import ConnectorRating
 from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Hold, LimitReason, Role, Ruled, SiteConfig, StopCause, Ticket
+from evcharge.domain.state import (
+    Hold,
+    LeftCause,
+    LimitReason,
+    ReservationEnd,
+    Role,
+    Ruled,
+    SiteConfig,
+    StopCause,
+    Ticket,
+)
 from evcharge.energy.leases import Grant
 from evcharge.energy.model import Plan
 from evcharge.ids import (
@@ -203,6 +213,92 @@ class RequestRefused(Event, frozen=True):
     subject: str
     reason: RefusalReason
     against: tuple[Objection, ...] = ()
+
+
+class ChargeQueued(Event, frozen=True):
+    """A charge request waits for its turn; what kept it from being authorized at once."""
+
+    waiting_id: SessionId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    driver_id: DriverId
+    energy_wh: WattHours | None
+    depart_by_ms: Millis | None
+    reason: RefusalReason
+    place: int
+    eta_ms: Millis | None
+    """When its turn was expected then, site time; None: nobody can tell."""
+    inputs_age_ms: int | None
+    """How old the oldest meter value was that went into that."""
+    basis: Basis | None = None
+    against: tuple[Objection, ...] = ()
+
+
+class ChargeOffered(Event, frozen=True):
+    """It is its turn: the session that was authorized just before holds the connector for it."""
+
+    waiting_id: SessionId
+    session_id: SessionId
+    until_ms: Millis
+
+
+class OfferEnded(Event, frozen=True):
+    """The connector was not taken, or had to be taken back; it waits on."""
+
+    waiting_id: SessionId
+    cause: StopCause
+    missed: int
+    """Offers that it did not take, this one included when that was its fault."""
+    behind: SessionId | None = None
+    """With whom it changes its place; None: it keeps it."""
+
+
+class QueueLeft(Event, frozen=True):
+    """It waits no longer."""
+
+    waiting_id: SessionId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    driver_id: DriverId
+    cause: LeftCause
+
+
+class ReservationMade(Event, frozen=True):
+    """A connector and power for its smallest current are promised."""
+
+    reservation_id: SessionId
+    driver_id: DriverId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    from_ms: Millis
+    until_ms: Millis
+    energy_wh: WattHours | None
+    min_w: Watts
+
+
+class ReservationOpened(Event, frozen=True):
+    """Its time has come: the session that was authorized just before holds the connector for it."""
+
+    reservation_id: SessionId
+
+
+class ReservationDelayed(Event, frozen=True):
+    """Its time has come, and the connector or the power is not there."""
+
+    reservation_id: SessionId
+    reason: RefusalReason
+
+
+class ReservationEnded(Event, frozen=True):
+    """It is no longer there."""
+
+    reservation_id: SessionId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    driver_id: DriverId
+    from_ms: Millis
+    until_ms: Millis
+    cause: ReservationEnd
 
 
 class AuthorizationExpired(Event, frozen=True):
@@ -429,6 +525,14 @@ EVENTS: tuple[type[Event], ...] = (
     OutboxApplied,
     ChargeAuthorized,
     ChargeRefused,
+    ChargeQueued,
+    ChargeOffered,
+    OfferEnded,
+    QueueLeft,
+    ReservationMade,
+    ReservationOpened,
+    ReservationDelayed,
+    ReservationEnded,
     RequestRefused,
     AuthorizationExpired,
     SessionForgotten,

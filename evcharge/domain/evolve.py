@@ -25,6 +25,8 @@ from evcharge.domain.state import (
     LinkState,
     Node,
     NodeConfig,
+    Reservation,
+    ReservationState,
     Role,
     Session,
     SessionStatus,
@@ -33,6 +35,7 @@ from evcharge.domain.state import (
     State,
     Ticket,
     Visit,
+    Waiting,
     feeds_of,
     home_of,
 )
@@ -244,6 +247,7 @@ def _charge_point_booted(event: e.ChargePointBooted, state: State, _stamp: Stamp
 def _connector_changed(event: e.ConnectorChanged, state: State, stamp: Stamp) -> None:
     connector = state.charge_points[event.cp_id].connectors[event.connector]
     connector.occupied, connector.error, connector.since_ms = event.occupied, event.error, stamp.at_ms
+    connector.left_behind = connector.left_behind and event.occupied
 
 
 @apply.register
@@ -291,6 +295,73 @@ def _charge_authorized(event: e.ChargeAuthorized, state: State, stamp: Stamp) ->
 @apply.register
 def _charge_refused(_event: e.ChargeRefused, state: State, _stamp: Stamp) -> None:
     state.totals.refused += 1
+
+
+@apply.register
+def _charge_queued(event: e.ChargeQueued, state: State, stamp: Stamp) -> None:
+    state.last_turn += 1
+    state.drivers.setdefault(event.driver_id, Driver())
+    state.waiting[event.waiting_id] = Waiting(
+        waiting_id=event.waiting_id,
+        driver_id=event.driver_id,
+        cp_id=event.cp_id,
+        connector=event.connector,
+        requested_wh=event.energy_wh,
+        depart_by_ms=event.depart_by_ms,
+        since_ms=Millis(stamp.at_ms),
+        turn=state.last_turn,
+    )
+
+
+@apply.register
+def _charge_offered(event: e.ChargeOffered, state: State, _stamp: Stamp) -> None:
+    waiting = state.waiting[event.waiting_id]
+    waiting.offer = event.session_id
+    waiting.offers += 1
+
+
+@apply.register
+def _offer_ended(event: e.OfferEnded, state: State, _stamp: Stamp) -> None:
+    waiting = state.waiting[event.waiting_id]
+    waiting.offer, waiting.missed = None, event.missed
+    if event.behind is not None:
+        other = state.waiting[event.behind]
+        waiting.turn, other.turn = other.turn, waiting.turn
+
+
+@apply.register
+def _queue_left(event: e.QueueLeft, state: State, _stamp: Stamp) -> None:
+    del state.waiting[event.waiting_id]
+
+
+@apply.register
+def _reservation_made(event: e.ReservationMade, state: State, _stamp: Stamp) -> None:
+    state.drivers.setdefault(event.driver_id, Driver())
+    state.reservations[event.reservation_id] = Reservation(
+        reservation_id=event.reservation_id,
+        driver_id=event.driver_id,
+        cp_id=event.cp_id,
+        connector=event.connector,
+        from_ms=event.from_ms,
+        until_ms=event.until_ms,
+        requested_wh=event.energy_wh,
+        min_w=event.min_w,
+    )
+
+
+@apply.register
+def _reservation_opened(event: e.ReservationOpened, state: State, _stamp: Stamp) -> None:
+    state.reservations[event.reservation_id].status = ReservationState.OPEN
+
+
+@apply.register
+def _reservation_delayed(event: e.ReservationDelayed, state: State, _stamp: Stamp) -> None:
+    state.reservations[event.reservation_id].status = ReservationState.LATE
+
+
+@apply.register
+def _reservation_ended(event: e.ReservationEnded, state: State, _stamp: Stamp) -> None:
+    del state.reservations[event.reservation_id]
 
 
 @apply.register
@@ -553,7 +624,8 @@ def _plan_adopted(event: e.PlanAdopted, state: State, _stamp: Stamp) -> None:
 
 def _attach(state: State, session: Session) -> None:
     """Bind a new session to its connector, its share of power and its driver."""
-    state.charge_points[session.cp_id].connectors[session.connector].session_id = session.session_id
+    connector = state.charge_points[session.cp_id].connectors[session.connector]
+    connector.session_id, connector.left_behind = session.session_id, False
     state.nodes[session.node_id].sessions[session.session_id] = None
     _reserve(state, session, 1)
     state.drivers.setdefault(session.driver_id, Driver()).open_sessions[session.session_id] = None
@@ -564,6 +636,7 @@ def _detach(state: State, session: Session) -> None:
     connector = state.charge_points[session.cp_id].connectors.get(session.connector)
     if connector is not None and connector.session_id == session.session_id:
         connector.session_id = None
+        connector.left_behind = connector.occupied and session.start_ms is not None
     node = state.nodes[session.node_id]
     if session.session_id in node.sessions:
         del node.sessions[session.session_id]

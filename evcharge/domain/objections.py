@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from evcharge.domain.commands import RequestCharge
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import ChargePoint, Health, Link, LinkState, Stamp, State, feeds_of
-from evcharge.ids import ConnectorNo, NodeId
+from evcharge.domain.state import ChargePoint, Health, Link, LinkState, ReservationState, Stamp, State, feeds_of
+from evcharge.ids import ConnectorNo, DriverId, NodeId
 
 
 def against_charge(
@@ -38,9 +38,9 @@ def against_charge(
     if reason is RefusalReason.SUBSTATION_LOST:
         return against_nodes(state, feeds_of(state, charge_point.cp_id), stamp)
     return (
-        *_links(charge_point, stamp),
-        *(Objection(Obstacle.HOLD, command.cp_id, hold.value) for hold in sorted(charge_point.holds)),
-        *_connectors(state, charge_point, command.connector, stamp),
+        *against_charge_point(charge_point, stamp),
+        *_connectors(state, charge_point, command.connector, stamp, command.driver_id),
+        *_in_line(state, charge_point),
     )
 
 
@@ -52,6 +52,12 @@ def against_nodes(state: State, nodes: Iterable[NodeId], stamp: Stamp) -> tuple[
         for node_id, node in found
         if node.health is not Health.UP
     )
+
+
+def against_charge_point(charge_point: ChargePoint, stamp: Stamp) -> tuple[Objection, ...]:
+    """What speaks against a charge point as a whole: its links and holds."""
+    holds = (Objection(Obstacle.HOLD, charge_point.cp_id, hold.value) for hold in sorted(charge_point.holds))
+    return (*_links(charge_point, stamp), *holds)
 
 
 def _links(charge_point: ChargePoint, stamp: Stamp) -> list[Objection]:
@@ -70,7 +76,9 @@ def _link(name: str, link: Link, charge_point: ChargePoint, stamp: Stamp) -> Obj
     return Objection(Obstacle.LINK, charge_point.cp_id, name, age_ms=_age(link.since_ms, stamp))
 
 
-def _connectors(state: State, charge_point: ChargePoint, wanted: ConnectorNo, stamp: Stamp) -> list[Objection]:
+def _connectors(
+    state: State, charge_point: ChargePoint, wanted: ConnectorNo, stamp: Stamp, driver_id: DriverId
+) -> list[Objection]:
     """What each connector that could have served has against it."""
     found = []
     for no, connector in sorted(charge_point.connectors.items()):
@@ -83,7 +91,24 @@ def _connectors(state: State, charge_point: ChargePoint, wanted: ConnectorNo, st
             found.append(Objection(Obstacle.IN_USE, at, age_ms=_age(since_ms, stamp)))
         elif connector.error is not None:
             found.append(Objection(Obstacle.ERROR, at, connector.error, age_ms=_age(connector.since_ms, stamp)))
+        found += _booked(state, charge_point, no, driver_id)
     return found
+
+
+def _booked(state: State, charge_point: ChargePoint, no: ConnectorNo, driver_id: DriverId) -> list[Objection]:
+    """The reservations of others, in their order."""
+    theirs = (one for one in state.reservations.values() if (one.cp_id, one.connector) == (charge_point.cp_id, no))
+    return [
+        Objection(Obstacle.BOOKED, f"{charge_point.cp_id}/{no}", value=one.from_ms, limit=one.until_ms)
+        for one in sorted(theirs, key=lambda each: each.from_ms)
+        if one.driver_id != driver_id and one.status is not ReservationState.OPEN
+    ]
+
+
+def _in_line(state: State, charge_point: ChargePoint) -> list[Objection]:
+    """How many wait there and come before."""
+    waiting = sum(1 for one in state.waiting.values() if one.cp_id == charge_point.cp_id and one.offer is None)
+    return [Objection(Obstacle.LINE, charge_point.cp_id, value=waiting)] if waiting else []
 
 
 def _age(since_ms: int | None, stamp: Stamp) -> int | None:

@@ -6,6 +6,7 @@ refusal. ``evcharge-audit why`` tells them to people.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -87,6 +88,12 @@ class Obstacle(StrEnum):
     """It belongs to somebody else."""
     LOST = "lost"
     """It is lost, or on trial with somebody else's session; ``detail`` says which."""
+    BOOKED = "booked"
+    """Another reservation has it, from ``value`` until ``limit``."""
+    LINE = "line"
+    """``value`` others wait for it already."""
+    POWER = "power"
+    """The smallest currents would be ``value`` watts there, and ``limit`` is what it can carry."""
 
 
 class Objection(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -124,6 +131,15 @@ def objection_sentence(against: Objection) -> str:
             said = f"{at} belongs to somebody else"
         case Obstacle.LOST:
             said = f"{at} is {detail.lower()}"
+        case Obstacle.BOOKED:
+            said = f"{at} is reserved from {_clock(against.value)} until {_clock(against.limit)}"
+        case Obstacle.LINE:
+            said = f"{at} has a line of {against.value} already"
+        case Obstacle.POWER:
+            said = (
+                f"{at} would have to carry {kw(against.value or 0)} by smallest currents alone, "
+                f"and has {kw(against.limit or 0)} for that"
+            )
     return said if against.age_ms is None else f"{said}, for {_age(against.age_ms)}"
 
 
@@ -180,6 +196,10 @@ _WORDS = {
 def kw(watts: int) -> str:
     """Watts as people read them: 6.25 kW."""
     return f"{watts / 1000:.2f}".rstrip("0").rstrip(".") + " kW"
+
+
+def _clock(at_ms: int | None) -> str:
+    return "?" if at_ms is None else f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _age(age_ms: int) -> str:

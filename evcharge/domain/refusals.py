@@ -20,6 +20,12 @@ class RefusalReason(StrEnum):
     TOO_MANY_SESSIONS = "too_many_sessions"
     NO_CAPACITY = "no_capacity"
     SUBSTATION_LOST = "substation_lost"
+    RESERVED = "reserved"
+    QUEUE_FULL = "queue_full"
+    RESERVATION_OUT_OF_RANGE = "reservation_out_of_range"
+    TOO_MANY_RESERVATIONS = "too_many_reservations"
+    UNKNOWN_WAITING = "unknown_waiting"
+    UNKNOWN_RESERVATION = "unknown_reservation"
     UNKNOWN_SESSION = "unknown_session"
     NOT_YOUR_SESSION = "not_your_session"
     UNKNOWN_SUBSTATION = "unknown_substation"
@@ -45,6 +51,14 @@ _SENTENCES = {
     RefusalReason.TOO_MANY_SESSIONS: "This account has as many open sessions as it may have; end one first.",
     RefusalReason.NO_CAPACITY: "The substation of {subject} cannot serve one more vehicle now; try again later.",
     RefusalReason.SUBSTATION_LOST: "What feeds {subject} has failed; try another one, or again soon.",
+    RefusalReason.RESERVED: "{subject} is reserved for somebody else; depart before that begins, or try another one.",
+    RefusalReason.QUEUE_FULL: "As many wait at this site as may; try again later.",
+    RefusalReason.RESERVATION_OUT_OF_RANGE: (
+        "A reservation begins in the future, at most 7 days ahead, and lasts from 1 minute to 24 hours."
+    ),
+    RefusalReason.TOO_MANY_RESERVATIONS: "There are as many reservations as there may be; cancel one of yours first.",
+    RefusalReason.UNKNOWN_WAITING: "You do not wait as {subject}; `queue` shows where you wait.",
+    RefusalReason.UNKNOWN_RESERVATION: "You have no reservation {subject}; `reservations` shows those you have.",
     RefusalReason.UNKNOWN_SESSION: "There is no open session {subject}; `tickets` shows those that ended.",
     RefusalReason.NOT_YOUR_SESSION: "Session {subject} belongs to someone else.",
     RefusalReason.UNKNOWN_SUBSTATION: "There is no substation {subject}.",

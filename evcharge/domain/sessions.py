@@ -16,9 +16,9 @@ from evcharge.domain.commands import (
     ReportStarted,
     RequestCharge,
 )
-from evcharge.domain.headroom import overfull
-from evcharge.domain.health import closed_on
+from evcharge.domain.line import Line
 from evcharge.domain.objections import against_charge, against_nodes
+from evcharge.domain.openings import Wish, choose_connector, unable
 from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.routing import Nowhere, route
@@ -26,19 +26,16 @@ from evcharge.domain.state import (
     COMPLETING,
     RUNNING,
     ChargePoint,
-    Hold,
     Node,
     Session,
     SessionStatus,
-    Shown,
     Stamp,
     State,
     StopCause,
     Ticket,
     feeds_of,
-    shown_state,
 )
-from evcharge.ids import ChargePointId, CommandId, ConnectorNo, NodeId, ticket_of
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, NodeId, SessionId, ticket_of
 from evcharge.units import Grams, Millis, WattHours, amount_of, average_power, co2_of
 
 # Most energy one session may ask for: 1 MWh, more than the battery of any road vehicle on sale holds.
@@ -52,12 +49,6 @@ MAX_OPEN_SESSIONS = 100
 # How far a charge point's clock may be behind Central's, ms; beyond it the clock is wrong and its instants say nothing.
 MAX_BEHIND_MS = 60_000
 
-_SHOWN_REFUSALS = {
-    Shown.DISCONNECTED: RefusalReason.DISCONNECTED,
-    Shown.OUT_OF_ORDER: RefusalReason.OUT_OF_ORDER,
-    Shown.STOPPED: RefusalReason.STOPPED,
-}
-
 
 def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e.Event]:
     """Authorize, with power reserved for the connector's minimum, or refuse with the reason and its figures."""
@@ -70,7 +61,7 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
     charge_point = state.charge_points.get(command.cp_id)
     if isinstance(verdict, RefusalReason) or charge_point is None:
         reason = verdict if isinstance(verdict, RefusalReason) else RefusalReason.UNKNOWN_CHARGE_POINT
-        short = _short_of_power(state, charge_point, command) if reason is RefusalReason.NO_CAPACITY else None
+        short = _short_of_power(state, charge_point, command, stamp) if reason is RefusalReason.NO_CAPACITY else None
         figures = None if short is None else state.nodes[short]
         return [
             e.ChargeRefused(
@@ -88,16 +79,13 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
                 ),
             )
         ]
-    connector = charge_point.connectors[verdict]
     return [
-        e.ChargeAuthorized(
+        authorized(
+            state,
             session_id=command.session_id,
+            driver_id=command.driver_id,
             cp_id=command.cp_id,
             connector=verdict,
-            driver_id=command.driver_id,
-            substation_id=charge_point.node_id,
-            min_w=connector.min_w,
-            max_w=connector.max_w,
             energy_wh=None if command.energy_wh is None else WattHours(command.energy_wh),
             depart_by_ms=None if command.depart_by_ms is None else Millis(command.depart_by_ms),
             expires_ms=Millis(stamp.at_ms + state.site.authorization_ms),
@@ -130,18 +118,52 @@ def _nowhere(state: State, command: RequestCharge, nowhere: Nowhere, stamp: Stam
     )
 
 
+def authorized(
+    state: State,
+    *,
+    session_id: SessionId,
+    driver_id: DriverId,
+    cp_id: ChargePointId,
+    connector: ConnectorNo,
+    energy_wh: WattHours | None,
+    depart_by_ms: Millis | None,
+    expires_ms: Millis,
+    command_id: CommandId,
+) -> e.ChargeAuthorized:
+    """A session that has this connector, and power for its smallest current."""
+    charge_point = state.charge_points[cp_id]
+    rating = charge_point.connectors[connector]
+    return e.ChargeAuthorized(
+        session_id=session_id,
+        cp_id=cp_id,
+        connector=connector,
+        driver_id=driver_id,
+        substation_id=charge_point.node_id,
+        min_w=rating.min_w,
+        max_w=rating.max_w,
+        energy_wh=energy_wh,
+        depart_by_ms=depart_by_ms,
+        expires_ms=expires_ms,
+        command_id=command_id,
+    )
+
+
 def _shortage(node_id: NodeId, node: Node) -> Basis:
     """What there is, and what the base load and the smallest currents of those who are there take of it."""
     return Basis(Bound(Constraint.MINIMA, node_id, node.capacity_w, node.reserved_w + node.base_w))
 
 
-def _short_of_power(state: State, charge_point: ChargePoint | None, command: RequestCharge) -> NodeId | None:
+def _short_of_power(
+    state: State, charge_point: ChargePoint | None, command: RequestCharge, stamp: Stamp
+) -> NodeId | None:
     """The node that has no room for one more."""
     if charge_point is None:
         return None
-    choice = _choose_connector(charge_point, command.connector)
-    min_w = 0 if isinstance(choice, RefusalReason) else charge_point.connectors[choice].min_w
-    return overfull(state, feeds_of(state, charge_point.cp_id), min_w, {}) or charge_point.node_id
+    line = _line(state, command, stamp)
+    wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
+    choice = choose_connector(charge_point, wish, line.bookings, line.taken)
+    short = None if isinstance(choice, RefusalReason) else _short(state, charge_point, choice, command, line)
+    return short or charge_point.node_id
 
 
 def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> ConnectorNo | RefusalReason:
@@ -153,41 +175,32 @@ def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> Connec
         return RefusalReason.ENERGY_OUT_OF_RANGE
     if command.depart_by_ms is not None and command.depart_by_ms <= stamp.at_ms:
         return RefusalReason.DEPARTURE_IN_PAST
-    if Hold.DUPLICATE_ID in charge_point.holds:
-        return RefusalReason.DUPLICATE_ID
-    shown = shown_state(state, charge_point)
-    if shown in _SHOWN_REFUSALS:
-        return _SHOWN_REFUSALS[shown]
-    if charge_point.holds:
-        return RefusalReason.OUT_OF_ORDER
+    reason = unable(state, charge_point)
+    if reason is not None:
+        return reason
     driver = state.drivers.get(command.driver_id)
     if driver is not None and len(driver.open_sessions) >= MAX_OPEN_SESSIONS:
         return RefusalReason.TOO_MANY_SESSIONS
-    choice = _choose_connector(charge_point, command.connector)
+    line = _line(state, command, stamp)
+    wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
+    choice = choose_connector(charge_point, wish, line.bookings, line.taken)
     if isinstance(choice, RefusalReason):
         return choice
-    nodes = feeds_of(state, charge_point.cp_id)
-    if closed_on(state, nodes) is not None:
-        return RefusalReason.SUBSTATION_LOST
-    if overfull(state, nodes, charge_point.connectors[choice].min_w, {}) is not None:
-        return RefusalReason.NO_CAPACITY
-    return choice
+    return choice if _short(state, charge_point, choice, command, line) is None else RefusalReason.NO_CAPACITY
 
 
-def _choose_connector(charge_point: ChargePoint, wanted: ConnectorNo) -> ConnectorNo | RefusalReason:
-    if wanted != 0 and wanted not in charge_point.connectors:
-        return RefusalReason.UNKNOWN_CONNECTOR
-    candidates = [wanted] if wanted != 0 else sorted(charge_point.connectors)
-    if not candidates:
-        return RefusalReason.DISCONNECTED
-    free = [no for no in candidates if charge_point.connectors[no].session_id is None]
-    if not free:
-        return RefusalReason.BUSY
-    # A connector with a vehicle at it is preferred: it is the one the driver stands at.
-    well = [no for no in free if charge_point.connectors[no].error is None]
-    if not well:
-        return RefusalReason.OUT_OF_ORDER
-    return max(well, key=lambda no: (charge_point.connectors[no].occupied, -no))
+def _line(state: State, command: RequestCharge, stamp: Stamp) -> Line:
+    """Those who come before a request: all who wait, and the reservations that are due, but for its driver's own."""
+    own = (one.reservation_id for one in state.reservations.values() if one.driver_id == command.driver_id)
+    return Line(state, stamp.at_ms, frozenset(own))
+
+
+def _short(
+    state: State, charge_point: ChargePoint, connector: ConnectorNo, command: RequestCharge, line: Line
+) -> NodeId | None:
+    """The node that has no room for one more."""
+    min_w = charge_point.connectors[connector].min_w
+    return line.bookings.short_of(feeds_of(state, charge_point.cp_id), min_w, command.depart_by_ms, line.claimed_w)
 
 
 def end_charge(state: State, command: EndCharge) -> list[e.Event]:

@@ -200,6 +200,8 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long a set-point holds without renewal, channel clock."""
     start_ms: int = 10_000
     """How long a start is valid, channel clock (SPEC §6)."""
+    handover_ms: int = 300_000
+    """How long a connector is held for whoever waited for it, site time."""
     policy: Policy = Policy.PLAN
     """How power is shared."""
     rules: bool = False
@@ -232,6 +234,8 @@ class Connector(msgspec.Struct):
     session_id: SessionId | None = None
     since_ms: int | None = None
     """Site time at which ``occupied`` or ``error`` changed last; None: before any report."""
+    left_behind: bool = False
+    """The vehicle at it is that of a session which is over: it is nobody's turn until that has gone."""
 
 
 class ChargePoint(msgspec.Struct):
@@ -299,6 +303,83 @@ class Session(msgspec.Struct, kw_only=True):
     def energy_wh(self) -> WattHours:
         """Delivered so far, as far as the meter is known."""
         return WattHours(max(0, self.meter_wh - self.start_meter_wh))
+
+
+class LeftCause(StrEnum):
+    """Why somebody waits no longer."""
+
+    SERVED = "served"
+    LEFT = "left"
+    NO_SHOW = "no_show"
+    REJECTED = "rejected"
+    """The charge point did not take the session, twice."""
+    HELD = "held"
+    """The charge point may not charge any more."""
+    REVOKED = "revoked"
+    """The driver's credential was revoked."""
+    DEPARTED = "departed"
+    """The departure that was declared has come."""
+    TOO_LONG = "too_long"
+
+
+class Waiting(msgspec.Struct, kw_only=True):
+    """One who waits for a connector, or for power at it."""
+
+    waiting_id: SessionId
+    """The id of the session that it will become; of a second offer with a number behind it."""
+    driver_id: DriverId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    """0: any of the charge point."""
+    requested_wh: WattHours | None
+    depart_by_ms: Millis | None
+    since_ms: Millis
+    turn: int
+    """Who came first has the lower one."""
+    offers: int = 0
+    missed: int = 0
+    """Offers that were not taken."""
+    offer: SessionId | None = None
+    """The session that holds the connector for it now."""
+
+
+class ReservationState(StrEnum):
+    """A reservation's life; what has ended is no longer there."""
+
+    PLANNED = "PLANNED"
+    OPEN = "OPEN"
+    """Its session holds the connector."""
+    LATE = "LATE"
+    """Its time has come and the connector or the power is not there; it is the next one to get it."""
+
+
+class ReservationEnd(StrEnum):
+    """Why a reservation is no longer there."""
+
+    KEPT = "kept"
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+    PASSED = "passed"
+    """Its time is over, and the connector or the power was never there."""
+    UNAVAILABLE = "unavailable"
+    """The charge point was lost, held or did not take the session."""
+    REVOKED = "revoked"
+    """The charge point's or the driver's credential was revoked."""
+
+
+class Reservation(msgspec.Struct, kw_only=True):
+    """A connector and the power for its smallest current, promised for a time to come."""
+
+    reservation_id: SessionId
+    """The id of the session that it will become."""
+    driver_id: DriverId
+    cp_id: ChargePointId
+    connector: ConnectorNo
+    from_ms: Millis
+    until_ms: Millis
+    requested_wh: WattHours | None
+    min_w: Watts
+    status: ReservationState = ReservationState.PLANNED
 
 
 class Ticket(msgspec.Struct, kw_only=True):
@@ -453,6 +534,10 @@ class State(msgspec.Struct):
     """Charge points that another node feeds than their own, and those that still count at a former one."""
     spots: Spots | None = None
     """Derived, and neither hashed nor written: see ``routing``."""
+    waiting: dict[SessionId, Waiting] = {}
+    reservations: dict[SessionId, Reservation] = {}
+    last_turn: int = 0
+    """The newest ``Waiting.turn``."""
     plan: Plan | None = None
     """The newest that was adopted; how old it may be is the allocator's to judge."""
     last_fence: Fence = Fence(0)

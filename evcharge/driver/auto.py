@@ -83,6 +83,14 @@ class Collector:
                 reason=session.reason,
             )
 
+    def place(self, view: m.WaitingView) -> None:
+        """Part of ``Watcher``."""
+        self._say("waiting", **msgspec.structs.asdict(view))
+
+    def reservation(self, view: m.ReservationView) -> None:
+        """Part of ``Watcher``."""
+        self._say("reservation", **msgspec.structs.asdict(view))
+
     def ticket(self, ticket: m.TicketView) -> bool:
         """Part of ``Watcher``: a ticket is handed over once it is said."""
         self.tickets[ticket.ticket_id] = ticket

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from evcharge.driver.following import Following, Outcome, Tracked, remember
+from evcharge.driver.places import WAITING, Places
 from evcharge.net.client import ChannelInfo, Client, Listener, Refusal, RequestFailed, RequestRefused
 from evcharge.net.clock import Clock
 from protocol import messages as m
@@ -55,6 +57,12 @@ class Watcher(Protocol):
 
     def update(self, session: m.SessionView) -> None:
         """News about one of the driver's sessions."""
+
+    def place(self, view: m.WaitingView) -> None:
+        """News about a place where the driver waits."""
+
+    def reservation(self, view: m.ReservationView) -> None:
+        """News about one of the driver's reservations."""
 
     def ticket(self, ticket: m.TicketView) -> bool:
         """A ticket, or one with a new adjustment. True: it is handed over and Central need not send it again."""
@@ -100,6 +108,7 @@ class DriverClient:
         self._connect_s = connect_s
         self._make_client = make_client
         self._following = Following()
+        self._places = Places()
         self._handed: OrderedDict[tuple[str, tuple[int, ...]], bool] = OrderedDict()
         self._asking: asyncio.Task[None] | None = None
         self._client = self._new_client()
@@ -207,12 +216,67 @@ class DriverClient:
         request = m.ChargeRequest(
             id=0, cp_id=cp_id, connector=connector, energy_wh=energy_wh, depart_by_ms=depart_by_ms
         )
+        return self._granted(await self._request(request), cp_id)
+
+    async def charge_or_wait(
+        self, cp_id: str, connector: int = 0, energy_wh: int | None = None, depart_by_ms: int | None = None
+    ) -> m.SessionView | m.WaitingView:
+        """Ask for a charge; where a connector or power is missing, the place in the line (``turn``)."""
+        request = m.ChargeRequest(
+            id=0, cp_id=cp_id, connector=connector, energy_wh=energy_wh, depart_by_ms=depart_by_ms, wait=True
+        )
         reply = await self._request(request)
+        if reply.waiting is None:
+            return self._granted(reply, cp_id)
+        self._places.take(reply.waiting)
+        return reply.waiting
+
+    def _granted(self, reply: m.Reply, cp_id: str) -> m.SessionView:
         session = reply.session
         if session is None:
             session = m.SessionView(session_id=reply.session_id or "", state="AUTHORIZED", cp_id=cp_id)
         self.follow(session.session_id, session)
         return session
+
+    async def turn(self, waiting_id: str) -> m.WaitingView:
+        """Wait until a place has an offer (``session_id``) or is over. Raises Refusal."""
+        while True:
+            newest = self._places.newest(waiting_id)
+            if newest is not None and newest.state != WAITING:
+                return newest
+            try:
+                await self._guard(self._places.changed.wait(), ASK_AGAIN_S)
+            except TimeoutError:
+                with suppress(RequestRefused, RequestFailed):
+                    self._places.compare(waiting_id, await self.queue())
+
+    async def queue(self) -> list[m.WaitingView]:
+        """Where this driver waits."""
+        return (await self._request(m.Queue(id=0))).queue or []
+
+    async def leave_queue(self, waiting_id: str) -> None:
+        """Give a place up."""
+        await self._request(m.LeaveQueue(id=0, waiting_id=waiting_id))
+
+    async def reserve(
+        self, cp_id: str, from_ms: int, until_ms: int, connector: int = 0, energy_wh: int | None = None
+    ) -> m.ReservationView:
+        """Reserve a connector for later."""
+        request = m.Reserve(
+            id=0, cp_id=cp_id, from_ms=from_ms, until_ms=until_ms, connector=connector, energy_wh=energy_wh
+        )
+        made = (await self._request(request)).reservation
+        if made is None:
+            raise RequestFailed("Central did not say what it reserved; 'reservations' shows it.")
+        return made
+
+    async def reservations(self) -> list[m.ReservationView]:
+        """This driver's reservations."""
+        return (await self._request(m.Reservations(id=0))).reservations or []
+
+    async def cancel_reservation(self, reservation_id: str) -> None:
+        """Give a reservation back."""
+        await self._request(m.CancelReservation(id=0, reservation_id=reservation_id))
 
     async def end(self, session_id: str) -> None:
         """End a session; the ticket follows when the final meter is known."""
@@ -348,6 +412,12 @@ class DriverClient:
             self._take(message)
         elif isinstance(message, m.Update):
             self._update(message)
+        elif isinstance(message, m.Waiting):
+            if self._watcher is not None:
+                self._watcher.place(message)
+            self._places.take(message)
+        elif isinstance(message, m.Reservation) and self._watcher is not None:
+            self._watcher.reservation(message)
 
     def _take(self, ticket: m.Ticket) -> None:
         """Hand a ticket over, then confirm it. One that comes again was handed over; only its confirmation

@@ -11,7 +11,7 @@ from evcharge.audit.room import LOW_BYTES
 from evcharge.central import engine as engine_module
 from evcharge.central.takeovers import MOST
 from evcharge.domain import events as e
-from evcharge.domain import sessions
+from evcharge.domain import reservations, sessions, waiting
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.state import Hold
 from evcharge.net.client import RequestRefused
@@ -55,6 +55,50 @@ async def _substation_lost(site: Site, _: pytest.MonkeyPatch) -> None:
     operator = await site.operator()
     await operator.ask(m.SubstationHealth(id=1, substation_id="site", ok=False))
     await site.charge(await site.driver())
+
+
+async def _reserve(site: Site, name: str, hours: int = 1) -> None:
+    """One hour at CP-1, so many hours from now."""
+    driver = await site.driver(name)
+    from_ms = site.clock.site_ms() + hours * 3_600_000
+    await driver.ask(m.Reserve(id=0, cp_id="CP-1", from_ms=from_ms, until_ms=from_ms + 3_600_000))
+
+
+@case(RefusalReason.RESERVED)
+async def _reserved(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    await _reserve(site, "ben")
+    await site.charge(await site.driver())
+
+
+@case(RefusalReason.QUEUE_FULL)
+async def _queue_full(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "MAX_WAITING", 0)
+    await site.charging()
+    await (await site.driver("ben")).ask(m.ChargeRequest(id=0, cp_id="CP-1", wait=True))
+
+
+@case(RefusalReason.RESERVATION_OUT_OF_RANGE)
+async def _reservation_out_of_range(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    await _reserve(site, "anna", hours=8 * 24)
+
+
+@case(RefusalReason.TOO_MANY_RESERVATIONS)
+async def _too_many_reservations(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservations, "MAX_RESERVATIONS", 0)
+    await site.engine()
+    await _reserve(site, "anna")
+
+
+@case(RefusalReason.UNKNOWN_WAITING)
+async def _unknown_waiting(site: Site, _: pytest.MonkeyPatch) -> None:
+    await (await site.driver()).ask(m.LeaveQueue(id=0, waiting_id="s-nowhere"))
+
+
+@case(RefusalReason.UNKNOWN_RESERVATION)
+async def _unknown_reservation(site: Site, _: pytest.MonkeyPatch) -> None:
+    await (await site.driver()).ask(m.CancelReservation(id=0, reservation_id="s-nowhere"))
 
 
 @case(RefusalReason.OUT_OF_ORDER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import msgspec
 import pytest
 
 from evcharge.domain import commands as c
@@ -48,6 +49,11 @@ WAITING = [site(), *connected(), request()]
 START_SENT = [*WAITING, plug(), reallocate()]
 RUNNING = [site(), *connected(), *charging()]
 STOPPING = [*RUNNING, c.StopChargePoints(cp_id=CP)]
+AUTHORIZED = next(s for s in SAMPLES if isinstance(s, e.ChargeAuthorized))
+MADE = next(s for s in SAMPLES if isinstance(s, e.ReservationMade))
+IN_LINE = next(s for s in SAMPLES if isinstance(s, e.ChargeQueued))
+QUEUED = [site(), *connected(), IN_LINE]
+TWO_QUEUED = [*QUEUED, msgspec.structs.replace(IN_LINE, waiting_id=SessionId("s-2"))]
 TICKET = e.TicketIssued(ticket=next(s.ticket for s in SAMPLES if isinstance(s, e.TicketIssued)))
 
 
@@ -74,6 +80,14 @@ TABLE: dict[type[e.Event], tuple[list, list[type[fx.Effect]]]] = {
     e.OutboxApplied: (WAITING, [fx.OutboxAck]),
     e.ChargeAuthorized: ([site(), *connected()], [fx.Authorize, fx.Granted, fx.Wake]),
     e.ChargeRefused: ([], [fx.Denied]),
+    e.ChargeQueued: ([site(), *connected()], [fx.Queued, fx.Wake]),
+    e.ChargeOffered: ([*QUEUED, AUTHORIZED], [fx.WaitingNews, fx.SessionNews]),
+    e.OfferEnded: (TWO_QUEUED, [fx.WaitingNews]),
+    e.QueueLeft: (QUEUED, [fx.WaitingNews]),
+    e.ReservationMade: ([site(), *connected()], [fx.Booked, fx.Wake]),
+    e.ReservationOpened: ([site(), *connected(), MADE, AUTHORIZED], [fx.ReservationNews, fx.SessionNews]),
+    e.ReservationDelayed: ([site(), *connected(), MADE], [fx.ReservationNews, fx.Wake]),
+    e.ReservationEnded: ([site(), *connected(), MADE], [fx.ReservationNews, fx.Dirty]),
     e.RequestRefused: ([], [fx.Denied]),
     e.AuthorizationExpired: (START_SENT, [fx.StopSupply, fx.SessionNews, fx.Dirty]),
     e.SessionForgotten: (RUNNING, []),
@@ -151,11 +165,11 @@ def test_an_event_without_a_rule_stops_central() -> None:
 def test_a_repeated_item_is_acknowledged_again() -> None:
     item = c.ReportStatus(cp_id=CP, connector=ConnectorNo(1), occupied=True, n=0)
     scenario = Scenario().given(site(), *connected(), item)
-    assert effects_without_event(item, scenario.state) == [fx.OutboxAck(cp_id=CP, fence=1, n=0)]
+    assert effects_without_event(item, scenario.state, scenario.stamp()) == [fx.OutboxAck(cp_id=CP, fence=1, n=0)]
     unsent = c.ReportStatus(cp_id=CP, connector=ConnectorNo(1), occupied=True, n=1)
-    assert effects_without_event(unsent, scenario.state) == []
+    assert effects_without_event(unsent, scenario.state, scenario.stamp()) == []
     direct = c.ReportStatus(cp_id=CP, connector=ConnectorNo(1), occupied=True)
-    assert effects_without_event(direct, scenario.state) == []
+    assert effects_without_event(direct, scenario.state, scenario.stamp()) == []
 
 
 def test_ending_twice_is_granted_twice() -> None:
@@ -164,7 +178,7 @@ def test_ending_twice_is_granted_twice() -> None:
     first = scenario.effect(fx.Granted)
     scenario.when(command).then().told(fx.Granted)
     assert scenario.effect(fx.Granted) == first
-    assert effects_without_event(command, Scenario().state) == []
+    assert effects_without_event(command, Scenario().state, Scenario().stamp()) == []
 
 
 def test_only_a_drivers_own_wish_is_granted() -> None:
@@ -180,8 +194,8 @@ def test_only_a_drivers_own_wish_is_granted() -> None:
 
 
 def test_most_commands_without_an_event_have_no_effect() -> None:
-    assert effects_without_event(reallocate(), Scenario().state) == []
-    assert effects_without_event(DEADLINE, Scenario().state) == []
+    assert effects_without_event(reallocate(), Scenario().state, Scenario().stamp()) == []
+    assert effects_without_event(DEADLINE, Scenario().state, Scenario().stamp()) == []
 
 
 # --- what the answers carry -------------------------------------------------------------------------------------------

@@ -67,6 +67,9 @@ class World(Domain):
         if isinstance(command, c.RequestCharge):
             command = msgspec.structs.replace(command, session_id=SessionId(f"s-{self.requests}"))
             self.requests += 1
+        elif isinstance(command, c.Reserve):
+            command = msgspec.structs.replace(command, reservation_id=SessionId(f"s-{self.requests}"))
+            self.requests += 1
         return self.execute(command)
 
     def run(self, program: Program) -> None:
@@ -152,6 +155,10 @@ def test_no_charge_point_touches_anothers(program: Program, attack: list[AnyComm
                     assert view.cp_id == ATTACKER
                 case fx.TicketNews(ticket=ticket):
                     assert ticket.cp_id == ATTACKER
+                case fx.WaitingNews(waiting=place):
+                    assert place.cp_id == ATTACKER
+                case fx.ReservationNews(reservation=reservation):
+                    assert reservation.cp_id == ATTACKER
                 case fx.Wake(session_id=session_id) if session_id in world.state.sessions:
                     assert world.state.sessions[session_id].cp_id == ATTACKER
 
@@ -163,6 +170,8 @@ def _without_charge_point(state: State, cp_id: ChargePointId) -> bytes:
             {other: cp for other, cp in state.charge_points.items() if other != cp_id},
             {sid: session for sid, session in state.sessions.items() if session.cp_id != cp_id},
             {sid: ticket for sid, ticket in state.provisional.items() if ticket.cp_id != cp_id},
+            {sid: one for sid, one in state.waiting.items() if one.cp_id != cp_id},
+            {sid: one for sid, one in state.reservations.items() if one.cp_id != cp_id},
             {
                 driver_id: (
                     [sid for sid in driver.open_sessions if state.sessions[sid].cp_id != cp_id],
@@ -193,6 +202,10 @@ def test_no_driver_touches_anothers(program: Program, attack: list[AnyCommand]) 
                     assert view.driver_id == BEN
                 case fx.TicketNews(ticket=ticket):
                     assert ticket.driver_id == BEN
+                case fx.WaitingNews(waiting=place) | fx.Queued(waiting=place):
+                    assert place.driver_id == BEN
+                case fx.ReservationNews(reservation=reservation) | fx.Booked(reservation=reservation):
+                    assert reservation.driver_id == BEN
                 case fx.ToEngine():
                     assert isinstance(effect, fx.Authorize | fx.StopSupply)
                     assert effect.session_id in mine
@@ -212,6 +225,8 @@ def _without_driver(state: State, driver_id: DriverId, own: set[SessionId]) -> b
             charge_points,
             {sid: session for sid, session in state.sessions.items() if session.driver_id != driver_id},
             {sid: ticket for sid, ticket in state.provisional.items() if ticket.driver_id != driver_id},
+            {sid: one for sid, one in state.waiting.items() if one.driver_id != driver_id},
+            {sid: one for sid, one in state.reservations.items() if one.driver_id != driver_id},
             {other: driver for other, driver in state.drivers.items() if other != driver_id},
             {substation_id: substation.capacity_w for substation_id, substation in state.nodes.items()},
             (state.site, state.failures, state.last_fence, state.cp_order),

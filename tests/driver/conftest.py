@@ -26,6 +26,8 @@ class Notes:
         self.takes = takes
         self.links: list[bool] = []
         self.updates: list[m.SessionView] = []
+        self.places: list[m.WaitingView] = []
+        self.reservations: list[m.ReservationView] = []
         self.tickets: list[m.TicketView] = []
 
     def link(self, *, up: bool, why: str) -> None:
@@ -33,6 +35,12 @@ class Notes:
 
     def update(self, session: m.SessionView) -> None:
         self.updates.append(session)
+
+    def place(self, view: m.WaitingView) -> None:
+        self.places.append(view)
+
+    def reservation(self, view: m.ReservationView) -> None:
+        self.reservations.append(view)
 
     def ticket(self, ticket: m.TicketView) -> bool:
         self.tickets.append(ticket)

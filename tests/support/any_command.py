@@ -20,6 +20,8 @@ CONNECTORS = st.sampled_from([0, 1, 2, 3])
 COMMAND_IDS = st.integers(0, 40)
 METERS = st.one_of(st.integers(0, 3_000), st.sampled_from([0, 10**12, 10**12 + 1, HUGE]))
 INSTANTS = st.one_of(st.none(), st.sampled_from([0, 1_700_000_000_500, HUGE]))
+# From before everything to beyond every horizon, around the instants that pass in a program.
+RESERVED_MS = st.sampled_from([0, *(1_700_000_000_000 + s * 1_000 for s in (30, 200, 4_000, 100_000)), HUGE])
 ORDERS = st.one_of(st.none(), st.integers(0, 6))
 CAPACITIES = st.sampled_from([0, 3_000, 12_000, 30_000])
 _NORTH, _SOUTH = NodeId("north"), NodeId("south")
@@ -96,7 +98,20 @@ def by_driver(driver_ids: st.SearchStrategy[DriverId]) -> st.SearchStrategy[AnyC
             connector=CONNECTORS,
             energy_wh=st.sampled_from([None, -HUGE, 0, 1, 1_000_000, HUGE]),
             depart_by_ms=st.sampled_from([None, -HUGE, HUGE]),
+            wait=st.booleans(),
         ),
+        st.builds(c.LeaveQueue, driver_id=driver_ids, waiting_id=SESSION_IDS),
+        st.builds(
+            c.Reserve,
+            reservation_id=st.just("fresh"),
+            driver_id=driver_ids,
+            cp_id=CP_IDS,
+            connector=CONNECTORS,
+            from_ms=RESERVED_MS,
+            until_ms=RESERVED_MS,
+            energy_wh=st.sampled_from([None, 0, 9_000]),
+        ),
+        st.builds(c.CancelReservation, driver_id=driver_ids, reservation_id=SESSION_IDS),
         st.builds(c.EndCharge, driver_id=driver_ids, session_id=SESSION_IDS),
         st.builds(c.ConfirmTicket, driver_id=driver_ids, ticket_id=SESSION_IDS.map(ticket_of)),
     )
@@ -140,6 +155,8 @@ def _by_central() -> st.SearchStrategy[AnyCommand]:
         st.builds(c.PassDeadline, session_id=SESSION_IDS),
         st.builds(c.Reallocate, node_id=SUBSTATION_IDS),
         st.builds(c.Reallocate, node_id=SUBSTATION_IDS),
+        st.just(c.ServeWaiting()),
+        st.just(c.ServeWaiting()),
     )
 
 

@@ -56,6 +56,10 @@ class FakeCentral:
         self.silent: list[str] = []
         """Charge points whose next request is granted, but the link breaks before the answer."""
         self.sessions: dict[str, m.SessionView] = {}
+        self.places: dict[str, m.WaitingView] = {}
+        self.reserved: dict[str, m.ReservationView] = {}
+        self.on_wait: Callable[[m.WaitingView], None] = lambda _place: None
+        """Called after somebody came into the line."""
         self.ticket_book: dict[str, list[m.Ticket]] = {}
         self.confirmed: list[str] = []
         self.received: list[tuple[str, m.Message]] = []
@@ -138,6 +142,27 @@ class FakeCentral:
         self._tell(session.driver_id, ticket)
         return ticket
 
+    def move(self, waiting_id: str, **fields: Any) -> m.WaitingView:
+        """Change a place and tell its driver, if it is there."""
+        place = self.places[waiting_id] = msgspec.structs.replace(self.places[waiting_id], **fields)
+        self._tell(place.driver_id, m.Waiting(**msgspec.structs.asdict(place)))
+        return place
+
+    def offer(self, waiting_id: str) -> m.SessionView:
+        """It is its turn: a session holds the connector."""
+        until_ms = T0_MS + 300_000
+        place = self.move(waiting_id, state="OFFERED", session_id=waiting_id, offered_until_ms=until_ms, place=0)
+        session = m.SessionView(
+            session_id=waiting_id,
+            state="AUTHORIZED",
+            cp_id=place.cp_id,
+            driver_id=place.driver_id,
+            expires_ms=until_ms,
+            currency="EUR",
+        )
+        self.sessions[waiting_id] = session
+        return self.update(waiting_id)
+
     def send_ticket(self, ticket: m.Ticket) -> None:
         self._tell(ticket.driver_id, ticket)
 
@@ -217,6 +242,19 @@ class FakeCentral:
                 link.send(m.Reply(re=message.id, tickets=views, next=following))
             case m.ChargeRequest():
                 self._charge(link, message)
+            case m.Queue():
+                own = [place for place in self.places.values() if place.driver_id == link.entity]
+                link.send(m.Reply(re=message.id, queue=own))
+            case m.LeaveQueue():
+                known = self.places.pop(message.waiting_id, None)
+                link.send(_no(message.id, "unknown_waiting") if known is None else m.Reply(re=message.id))
+            case m.Reserve():
+                self._reserve(link, message)
+            case m.Reservations():
+                link.send(m.Reply(re=message.id, reservations=list(self.reserved.values())))
+            case m.CancelReservation():
+                kept = self.reserved.pop(message.reservation_id, None)
+                link.send(_no(message.id, "unknown_reservation") if kept is None else m.Reply(re=message.id))
             case m.EndCharge():
                 if message.session_id not in self.sessions:
                     link.send(_no(message.id, "unknown_session"))
@@ -250,6 +288,9 @@ class FakeCentral:
             return
         connector = request.connector or 1
         taken = {(session.cp_id, session.connector) for session in self.sessions.values()}
+        if (request.cp_id, connector) in taken and request.wait:
+            self._wait(link, request)
+            return
         if (request.cp_id, connector) in taken:
             link.send(_no(request.id, "busy"))
             return
@@ -273,6 +314,40 @@ class FakeCentral:
             return
         link.send(m.Reply(re=request.id, session_id=session.session_id, session=session))
         self.on_request(link.entity, session)
+
+    def _wait(self, link: Link, request: m.ChargeRequest) -> None:
+        place = m.WaitingView(
+            waiting_id=f"w{len(self.places)}",
+            state="WAITING",
+            cp_id=request.cp_id,
+            driver_id=link.entity,
+            place=len(self.places) + 1,
+            eta_ms=T0_MS + 1_800_000,
+            inputs_age_ms=4_000,
+            since_ms=T0_MS,
+            reason="busy",
+        )
+        self.places[place.waiting_id] = place
+        link.send(m.Reply(re=request.id, waiting=place))
+        self.on_wait(place)
+
+    def _reserve(self, link: Link, request: m.Reserve) -> None:
+        reasons = self.refusals.get(request.cp_id, [])
+        if reasons:
+            link.send(_no(request.id, reasons.pop(0)))
+            return
+        made = m.ReservationView(
+            reservation_id=f"r{len(self.reserved)}",
+            state="PLANNED",
+            cp_id=request.cp_id,
+            connector=request.connector or 1,
+            from_ms=request.from_ms,
+            until_ms=request.until_ms,
+            driver_id=link.entity,
+            requested_wh=request.energy_wh,
+        )
+        self.reserved[made.reservation_id] = made
+        link.send(m.Reply(re=request.id, reservation=made))
 
 
 def charge_point(cp_id: str, state: str = "ACTIVATED", connectors: int = 1) -> m.ChargePointView:

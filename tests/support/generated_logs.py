@@ -80,6 +80,8 @@ class Replayed(msgspec.Struct, frozen=True):
 class Day(Site):
     """A site on which strangers are let in as well: what flows is not compared, only what is said of it."""
 
+    waits = False
+
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.source = ""
@@ -87,7 +89,9 @@ class Day(Site):
         """Events → the hash of the state behind so many."""
         self.digest: Digest | None = None
         self._digested: State | None = None
-        super().__init__(None, self.rng.choice((6_000, 16_000, 90_000)), self.rng.choice((3, 3, 5, 12)))
+        super().__init__(
+            capacity_w=self.rng.choice((6_000, 16_000, 90_000)), charge_points=self.rng.choice((3, 3, 5, 12))
+        )
 
     def stamp(self, actor: str = "central", source: str = "") -> Stamp:
         return super().stamp(actor, source or self.source)

@@ -22,13 +22,27 @@ from evcharge.ids import ChargePointId, ConnectorNo, Fence, NodeId, SessionId, t
 from evcharge.units import WattHours, Watts
 from tests.support.model_cp import ModelChargePoint, ModelConnector, Wire
 from tests.support.scenario import Domain, replayed
+from tests.support.waiting_rules import Rank, check_one_each, check_order, check_promises, check_served, ranks
 
 SETTLE_MS = 86_400_000
+_TO_PEOPLE = (
+    fx.SessionNews,
+    fx.TicketNews,
+    fx.WaitingNews,
+    fx.ReservationNews,
+    fx.Granted,
+    fx.Queued,
+    fx.Booked,
+    fx.Denied,
+)
 NORTH, SOUTH = NodeId("north"), NodeId("south")
 
 
 class Site(Domain):
     """Central and charge points with two connectors each; at two substations, unless told otherwise."""
+
+    waits = True
+    """Whether what is said of those who wait is compared: strangers make it meaningless."""
 
     def __init__(self, config: SiteConfig | None = None, capacity_w: int = 16_000, charge_points: int = 3) -> None:
         super().__init__()
@@ -55,6 +69,8 @@ class Site(Domain):
         self.dirty: dict[NodeId, None] = {}
         self.seen_w: dict[tuple[NodeId, int | None], float] = {}
         """The worst case at the last look."""
+        self.cut_back = False
+        """Whether a capacity may have changed."""
         self.command(c.StartCentral(site=self.config))
 
     # --- Central's shell --------------------------------------------------------------------------------------------
@@ -62,7 +78,9 @@ class Site(Domain):
     def command(self, command: AnyCommand) -> None:
         """Decide; effects are held until their records are durable."""
         last = self.state.last_command
+        before = ranks(self.state, self.at_ms) if self.waits and isinstance(command, c.ServeWaiting) else {}
         events, effects = self.execute(command)
+        self._check_waiting(command, before, events, effects)
         numbers = [number for event in events if (number := command_number(event)) is not None]
         assert numbers == list(range(last + 1, last + 1 + len(numbers))), "command numbers rise one by one"
         self.held.append((len(self.log), effects))
@@ -88,7 +106,7 @@ class Site(Domain):
             case fx.Wake():
                 heapq.heappush(self.deadlines, (effect.at_ms, effect.session_id))
             case _:
-                assert isinstance(effect, fx.SessionNews | fx.TicketNews | fx.Granted | fx.Denied)
+                assert isinstance(effect, _TO_PEOPLE)
 
     def allocate(self, *, everywhere: bool = False) -> None:
         """Share anew where something changed, or everywhere."""
@@ -96,6 +114,7 @@ class Site(Domain):
         self.dirty.clear()
         for node_id in todo:
             self.command(c.Reallocate(node_id=node_id, measured_w=dict(self.measured_w)))
+        self.command(c.ServeWaiting())
 
     def crash(self) -> None:
         """Central dies and comes back from what was durable."""
@@ -291,6 +310,22 @@ class Site(Domain):
         totals = self.state.totals
         assert totals.started == totals.tickets + running
         assert totals.authorized == totals.started + totals.expired + statuses.count(SessionStatus.AUTHORIZED)
+
+    def _check_waiting(
+        self, command: AnyCommand, before: dict[SessionId, Rank], events: list[e.Event], effects: list[fx.Effect]
+    ) -> None:
+        """What must hold for those who wait and for reservations (``tests.support.waiting_rules``)."""
+        # What a node can hold is less than was promised also where it stands in for one that failed.
+        moved = any(isinstance(one, e.ChargePointMoved) for one in events)
+        self.cut_back |= isinstance(command, c.SetCapacity) or moved
+            isinstance(one, e.ChargePointMoved) for one in events
+        )
+        if self.waits:
+            check_one_each(self.state)
+            check_promises(self.state, self.at_ms, events, effects, cut=self.cut_back)
+            if isinstance(command, c.ServeWaiting):
+                check_order(before, self.state, events)
+                check_served(self.state, self.at_ms)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 

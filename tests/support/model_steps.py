@@ -94,6 +94,65 @@ def _request(site: Site, cp_id: ChargePointId, how: int) -> None:
     )
 
 
+def _wait(site: Site, cp_id: ChargePointId, how: int) -> None:
+    """Somebody who is content to wait; a few drivers, so that some have more than one place."""
+    site.requests += 1
+    site.command(
+        c.RequestCharge(
+            session_id=SessionId(f"s-{site.requests}"),
+            driver_id=DriverId(f"d-{how % 5}"),
+            cp_id=cp_id,
+            connector=ConnectorNo(how % 3),
+            energy_wh=(None, 500)[how % 2],
+            depart_by_ms=(None, None, site.at_ms + MS_PER_HOUR // 2)[how % 3],
+            wait=True,
+        )
+    )
+
+
+def _free(site: Site, cp_id: ChargePointId, how: int) -> None:
+    """A vehicle leaves, and whoever waited is offered the connector, if all is well there."""
+    connector = site.cps[cp_id].connectors[ConnectorNo(1 + how % 2)]
+    if connector.plugged:
+        site.cps[cp_id].unplug(connector, site.at_ms)
+    if how % 4:
+        site.pump()
+
+
+def _leave(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    for waiting in list(site.state.waiting.values())[: how % 3]:
+        site.command(c.LeaveQueue(driver_id=DriverId(f"d-{how % 5}"), waiting_id=waiting.waiting_id))
+
+
+def _reserve(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.requests += 1
+    from_ms = site.at_ms + (60_000, MS_PER_HOUR, 3 * MS_PER_HOUR, 26 * MS_PER_HOUR)[how % 4]
+    site.command(
+        c.Reserve(
+            reservation_id=SessionId(f"s-{site.requests}"),
+            driver_id=DriverId(f"d-{how % 5}"),
+            cp_id=cp_id,
+            connector=ConnectorNo(how % 3),
+            from_ms=from_ms,
+            until_ms=from_ms + (30_000, 600_000, 2 * MS_PER_HOUR)[how % 3],
+            energy_wh=None,
+        )
+    )
+
+
+def _cancel(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    for one in list(site.state.reservations.values())[: how % 2]:
+        site.command(c.CancelReservation(driver_id=one.driver_id, reservation_id=one.reservation_id))
+
+
+def _await_reservation(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """Until the next one begins, or a little later."""
+    planned = [one.from_ms for one in site.state.reservations.values() if one.from_ms > site.at_ms]
+    if planned:
+        site.advance(min(planned) - site.at_ms + (0, 0, 5_000, 910_000)[how % 4])
+        site.allocate()
+
+
 def _end(site: Site, _cp_id: ChargePointId, how: int) -> None:
     session_id = SessionId(f"s-{site.requests - how % 6}")
     site.command(c.EndCharge(driver_id=DriverId(f"d-{how % 2}"), session_id=session_id))
@@ -252,6 +311,12 @@ STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
     *([_plug] * 6),
     *([_connect] * 4),
     *([_allocate] * 4),
+    *([_wait] * 8),
+    *([_free] * 5),
+    *([_reserve] * 5),
+    *([_await_reservation] * 5),
+    _leave,
+    _cancel,
     *([_sample] * 4),
     *([_cut] * 5),
     *([_notice] * 2),

@@ -70,7 +70,7 @@ class Domain:
         stamp = self.stamp(source=source)
         events = decide(self.state, command, stamp)
         effects = [effect for event in events for effect in self.apply(event, stamp)]
-        return events, effects if events else effects_without_event(command, self.state)
+        return events, effects if events else effects_without_event(command, self.state, stamp)
 
 
 class Scenario(Domain):
@@ -199,6 +199,8 @@ def request(
     connector: int = 0,
     energy_wh: int | None = None,
     depart_by_ms: int | None = None,
+    *,
+    wait: bool = False,
 ) -> c.RequestCharge:
     """A driver wants to charge."""
     return c.RequestCharge(
@@ -208,6 +210,7 @@ def request(
         connector=ConnectorNo(connector),
         energy_wh=energy_wh,
         depart_by_ms=depart_by_ms,
+        wait=wait,
     )
 
 

@@ -77,6 +77,32 @@ TICKET: dict[str, Any] = {
     "co2_g": 1400,
     "adjustments": [-5],
 }
+PLACE: dict[str, Any] = {
+    "waiting_id": "s-2",
+    "state": "WAITING",
+    "cp_id": "CP-1",
+    "connector": 1,
+    "driver_id": "d-1",
+    "place": 2,
+    "eta_ms": T0_MS + 1_800_000,
+    "inputs_age_ms": 4000,
+    "since_ms": T0_MS,
+    "session_id": "s-2",
+    "offered_until_ms": T0_MS + 300_000,
+    "reason": "busy",
+}
+RESERVATION: dict[str, Any] = {
+    "reservation_id": "s-3",
+    "state": "LATE",
+    "cp_id": "CP-1",
+    "connector": 1,
+    "from_ms": T0_MS,
+    "until_ms": T0_MS + 3_600_000,
+    "driver_id": "d-1",
+    "requested_wh": 9000,
+    "session_id": "s-3",
+    "reason": "busy",
+}
 COMMAND: dict[str, Any] = {"command_id": 7, "fence": 3, "session_id": "s-1", "connector": 1}
 POINT: dict[str, Any] = {"limit_w": 7400, "expires_ms": T0_MS + 30_000, "fallback_w": 1400, "reason": "share"}
 STARTED = m.SupplyStarted(session_id="s-1", meter_wh=10_000, connector=1, at_ms=T0_MS)
@@ -99,6 +125,11 @@ SAMPLES: tuple[m.Message, ...] = (
     m.Recovery(),
     m.List(id="a", after="CP-1"),
     m.ChargeRequest(id=3, cp_id="CP-1", connector=1, energy_wh=-5, depart_by_ms=T0_MS),
+    m.LeaveQueue(id=10, waiting_id="s-2"),
+    m.Queue(id=11),
+    m.Reserve(id=12, cp_id="CP-1", from_ms=T0_MS, until_ms=T0_MS + 3_600_000, connector=1, energy_wh=9000),
+    m.CancelReservation(id=13, reservation_id="s-3"),
+    m.Reservations(id=14),
     m.EndCharge(id=4, session_id="s-1"),
     m.Tickets(id=5, after="t-1"),
     m.TicketReceived(ticket_id="t-1"),
@@ -145,6 +176,8 @@ SAMPLES: tuple[m.Message, ...] = (
     m.Refused(reason="CP_BUSY", sentence="Another vehicle charges there.", re=3),
     m.Ticket(**TICKET),
     m.Update(**VIEW),
+    m.Waiting(**PLACE),
+    m.Reservation(**RESERVATION),
     m.Drain(retry_after_s=2.5),
     m.Error(code="unknown_type", sentence="This type of message is not known here.", re=9),
 )

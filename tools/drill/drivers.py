@@ -12,7 +12,7 @@ from types import TracebackType
 from evcharge.driver.client import ClientMaker, DriverClient, RequestFailed, RequestRefused, Unreachable
 from evcharge.net.clock import Clock
 from protocol.credentials import Credential
-from protocol.messages import SessionView, TicketView
+from protocol.messages import ReservationView, SessionView, TicketView, WaitingView
 
 # Seconds after which a driver may end its charge before it is over.
 END_AFTER_S = (0.1, 1.0)
@@ -34,6 +34,12 @@ class Confirming:
         """Nothing to do."""
 
     def update(self, session: SessionView) -> None:
+        """Nothing to do."""
+
+    def place(self, view: WaitingView) -> None:
+        """Nothing to do."""
+
+    def reservation(self, view: ReservationView) -> None:
         """Nothing to do."""
 
     def ticket(self, ticket: TicketView) -> bool:  # noqa: ARG002  # part of the interface

@@ -145,7 +145,22 @@ def command_from_driver(
                 depart_by_ms=message.depart_by_ms,
                 node_id=None if message.substation_id is None else NodeId(message.substation_id),
                 power_w=message.power_w,
+                wait=message.wait,
             )
+        case m.LeaveQueue():
+            return c.LeaveQueue(driver_id=driver_id, waiting_id=SessionId(message.waiting_id))
+        case m.Reserve():
+            return c.Reserve(
+                reservation_id=new_session_id(),
+                driver_id=driver_id,
+                cp_id=ChargePointId(message.cp_id),
+                connector=ConnectorNo(message.connector),
+                from_ms=message.from_ms,
+                until_ms=message.until_ms,
+                energy_wh=message.energy_wh,
+            )
+        case m.CancelReservation():
+            return c.CancelReservation(driver_id=driver_id, reservation_id=SessionId(message.reservation_id))
         case m.EndCharge():
             return c.EndCharge(driver_id=driver_id, session_id=SessionId(message.session_id))
         case m.TicketReceived():

@@ -9,8 +9,10 @@ import msgspec
 
 from evcharge.domain import effects as fx
 from evcharge.domain import views
+from evcharge.domain.reasons import objection_sentence
 from evcharge.domain.refusals import sentence
 from evcharge.domain.state import Ticket, Totals
+from evcharge.domain.waiting_views import ReservationView, WaitingView
 from evcharge.energy.rules import Optimization
 from evcharge.units import WattHours, amount_of
 from protocol import messages as m
@@ -82,12 +84,10 @@ def order_of(effect: fx.ToEngine, clock_ms: int, site_ms: int) -> m.Message:
 
 def refusal(effect: fx.Denied, re: int | str | None) -> m.Refused:
     """No, with its code and a sentence."""
-    return m.Refused(
-        re=re,
-        reason=effect.reason.value,
-        sentence=sentence(effect.reason, effect.subject, effect.retry_after_s),
-        retry_after_s=effect.retry_after_s,
-    )
+    said = sentence(effect.reason, effect.subject, effect.retry_after_s)
+    if effect.against:
+        said = f"{said} {'; '.join(objection_sentence(one) for one in effect.against)}."
+    return m.Refused(re=re, reason=effect.reason.value, sentence=said[: m.MAX_TEXT], retry_after_s=effect.retry_after_s)
 
 
 def ticket_message(ticket: Ticket) -> m.Ticket:
@@ -149,6 +149,7 @@ def charge_point_view(
     last_seen_ms: int | None,
     *,
     viewer: str | None,
+    waiting: int = 0,
 ) -> m.ChargePointView:
     """A charge point for the wire. ``viewer``: the driver who looks and sees only its own sessions; None: operator."""
     return m.ChargePointView(
@@ -160,6 +161,7 @@ def charge_point_view(
         monitor=view.monitor,
         last_seen_ms=last_seen_ms,
         connectors=[_connector_view(connector, live_of, viewer=viewer) for connector in view.connectors],
+        waiting=waiting,
     )
 
 
@@ -244,6 +246,39 @@ def totals_view(totals: Totals) -> m.TotalsView:
 def update(view: views.SessionView, live: Live | None) -> m.Update:
     """How a session goes, for its driver."""
     return m.Update(**session_fields(view, live))
+
+
+def waiting_fields(view: WaitingView) -> dict[str, Any]:
+    """A place in the line for the wire."""
+    return msgspec.structs.asdict(view)
+
+
+def reservation_fields(view: ReservationView) -> dict[str, Any]:
+    """A reservation for the wire."""
+    return msgspec.structs.asdict(view)
+
+
+def waiting_message(view: WaitingView) -> m.Waiting:
+    """News about a place in the line."""
+    return m.Waiting(**waiting_fields(view))
+
+
+def reservation_message(view: ReservationView) -> m.Reservation:
+    """News about a reservation."""
+    return m.Reservation(**reservation_fields(view))
+
+
+def answer(
+    effect: fx.Granted | fx.Queued | fx.Booked, re: m.RequestId, live_of: Callable[[str], Live | None]
+) -> m.Reply:
+    """The answer to a request that was not refused."""
+    match effect:
+        case fx.Granted():
+            return session_reply(re, effect.session, live_of(effect.session.session_id))
+        case fx.Queued():
+            return m.Reply(re=re, waiting=m.WaitingView(**waiting_fields(effect.waiting)))
+        case fx.Booked():
+            return m.Reply(re=re, reservation=m.ReservationView(**reservation_fields(effect.reservation)))
 
 
 def session_reply(re: m.RequestId, view: views.SessionView, live: Live | None) -> m.Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from evcharge.central.ruling import RuleWatch
 from evcharge.central.substations import Substations
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import outgoing
-from evcharge.domain import views
+from evcharge.domain import views, waiting_views
 from evcharge.domain.state import Role, Stamp, State, Ticket
 from evcharge.ids import DriverId
 from evcharge.net.clock import Clock
@@ -28,9 +29,11 @@ ASKED = m.MAX_ROWS + 1
 
 Row = TypeVar("Row", bound=m.Part)
 
+Question = m.List | m.Tickets | m.Queue | m.Reservations | m.Query
+
 
 class Questions:
-    """Answers ``list``, ``tickets`` and ``query``."""
+    """Answers ``list``, ``tickets``, ``queue``, ``reservations`` and ``query``."""
 
     def __init__(
         self,
@@ -48,10 +51,15 @@ class Questions:
         self._substation_reports = substations
         self._clock = clock
 
-    def answer(self, peer: Peer, message: m.List | m.Tickets | m.Query) -> None:
+    def answer(self, peer: Peer, message: Question) -> None:
         """Send the answer once all that it shows is durable."""
-        after = message.after or ""
+        after = getattr(message, "after", None) or ""
+        question: Callable[[State, Stamp], m.Reply]
         match message:
+            case m.Queue():
+                question = partial(_own_queue, message.id, DriverId(peer.entity))
+            case m.Reservations():
+                question = partial(_reservations, message.id, DriverId(peer.entity), "")
             case m.Tickets():
                 question = partial(self._tickets, message.id, DriverId(peer.entity), after)
             case m.List():
@@ -69,14 +77,25 @@ class Questions:
                         question = partial(self._substations, message.id)
                     case "optimization":
                         question = partial(self._optimization, message.id)
+                    case "waiting":
+                        question = partial(_queue, message.id, after)
+                    case "reservations":
+                        question = partial(_reservations, message.id, None, after)
                     case "totals":
                         question = partial(_totals, message.id)
         self._engine.ask(question, peer.send)
 
     def _charge_points(self, re: m.RequestId, viewer: str | None, after: str, state: State, _stamp: Stamp) -> m.Reply:
         page = views.page_of_charge_points(state, after, ASKED)
+        waiting = waiting_views.waiting_counts(state)
         rows = [
-            outgoing.charge_point_view(view, self._telemetry.live_of, self._last_seen_ms(view.cp_id), viewer=viewer)
+            outgoing.charge_point_view(
+                view,
+                self._telemetry.live_of,
+                self._last_seen_ms(view.cp_id),
+                viewer=viewer,
+                waiting=waiting[view.cp_id],
+            )
             for view in page
         ]
         shown = _fitting(rows)
@@ -112,6 +131,25 @@ class Questions:
 
     def _optimization(self, re: m.RequestId, _state: State, _stamp: Stamp) -> m.Reply:
         return m.Reply(re=re, optimization=outgoing.optimization_view(self._rules.answer()))
+
+
+def _own_queue(re: m.RequestId, driver_id: DriverId, state: State, stamp: Stamp) -> m.Reply:
+    own = waiting_views.waiting_of_driver(state, driver_id, stamp.at_ms)
+    return m.Reply(re=re, queue=_fitting([m.WaitingView(**outgoing.waiting_fields(view)) for view in own]))
+
+
+def _queue(re: m.RequestId, after: str, state: State, stamp: Stamp) -> m.Reply:
+    page = waiting_views.page_of_waiting(state, after, ASKED, stamp.at_ms)
+    rows = [m.WaitingView(**outgoing.waiting_fields(view)) for view in page]
+    shown = _fitting(rows)
+    return m.Reply(re=re, queue=shown, next=shown[-1].waiting_id if len(shown) < len(rows) else None)
+
+
+def _reservations(re: m.RequestId, driver_id: DriverId | None, after: str, state: State, _stamp: Stamp) -> m.Reply:
+    page = waiting_views.page_of_reservations(state, driver_id, after, ASKED)
+    rows = [m.ReservationView(**outgoing.reservation_fields(view)) for view in page]
+    shown = _fitting(rows)
+    return m.Reply(re=re, reservations=shown, next=shown[-1].reservation_id if len(shown) < len(rows) else None)
 
 
 def _all_tickets(re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:

@@ -1,0 +1,236 @@
+"""Who is next: the fair order of those who wait, what each of them waits for, and for how long that may take."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from evcharge.domain.openings import TYPICAL_STAY_MS, Bookings, Place, Wish, choose_connector, unable
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import ChargePoint, Reservation, Session, State, Waiting, above, feeds_of
+from evcharge.energy.queueing import wait_in_queue
+from evcharge.ids import ConnectorNo, NodeId, SessionId
+from evcharge.units import MS_PER_HOUR
+
+# After so long everybody has the same right, however many sessions his account has, ms: a fleet waits for its second
+# vehicle behind those who have none, but not for ever.
+PATIENCE_MS = 3_600_000
+# How long a vehicle stays whose session is over, ms: the walk back to it. Nobody knows better.
+LINGERING_MS = 900_000
+
+
+class Blocked(NamedTuple):
+    """What one waits for."""
+
+    reason: RefusalReason
+    node_id: NodeId | None = None
+    """Where power is missing."""
+
+
+class Ready(NamedTuple):
+    """One whose turn it is, and the connector that it gets."""
+
+    who: Waiting | Reservation
+    connector: ConnectorNo
+
+
+class Eta(NamedTuple):
+    """How many come before, when it is one's turn (site time) and how old the oldest meter value behind that is."""
+
+    place: int
+    at_ms: int | None
+    age_ms: int | None
+
+
+def in_order(state: State, now_ms: int) -> list[Waiting]:
+    """Those who wait and have no offer: first come, first served; who charges already, or waits at another place as
+    well, comes behind those who do not.
+    """
+    order: list[tuple[bool, int, Waiting]] = []
+    seen = set()
+    for one in sorted(state.waiting.values(), key=lambda each: each.turn):
+        if one.offer is None:
+            driver = state.drivers.get(one.driver_id)
+            has_more = one.driver_id in seen or (driver is not None and bool(driver.open_sessions))
+            order.append((has_more and now_ms - one.since_ms < PATIENCE_MS, one.turn, one))
+            seen.add(one.driver_id)
+    return [one for _, _, one in sorted(order, key=lambda each: each[:2])]
+
+
+class Line:
+    """One look at all who wait. Who comes first takes its connector and its power, or keeps them free for itself while
+    only the other one is missing: nobody overtakes.
+    """
+
+    def __init__(self, state: State, now_ms: int, without: Collection[SessionId] = ()) -> None:
+        self._state, self._now_ms = state, now_ms
+        self.bookings = Bookings(state, now_ms)
+        self.order = [one for one in in_order(state, now_ms) if one.waiting_id not in without]
+        self.taken: set[Place] = set()
+        self.claimed_w: dict[NodeId, int] = {}
+        self.ready: list[Ready] = []
+        self.blocked: dict[SessionId, Blocked] = {}
+        for reservation in self.bookings.due:
+            if reservation.reservation_id not in without:
+                self._place_reservation(reservation)
+        for waiting in self.order:
+            self._place(waiting)
+
+    def place_last(self, one: Waiting) -> Blocked | None:
+        """A newcomer behind all others, and what it waits for."""
+        self.order.append(one)
+        self._place(one)
+        return self.blocked.get(one.waiting_id)
+
+    def _place_reservation(self, one: Reservation) -> None:
+        charge_point = self._state.charge_points[one.cp_id]
+        connector = charge_point.connectors.get(one.connector)
+        reason = unable(self._state, charge_point)
+        if reason is None and connector is None:
+            reason = RefusalReason.UNKNOWN_CONNECTOR
+        elif reason is None and connector is not None:
+            place = (one.cp_id, one.connector)
+            # Whose vehicle stands there, nobody knows: if it is the right one, its driver asks to charge.
+            if connector.session_id is not None or connector.occupied or place in self.taken:
+                reason = RefusalReason.BUSY
+            elif connector.error is not None:
+                reason = RefusalReason.OUT_OF_ORDER
+            if connector.session_id is None:
+                self.taken.add(place)
+        if reason is not None:
+            self.blocked[one.reservation_id] = Blocked(reason)
+            if reason is not RefusalReason.BUSY:
+                return
+        self._claim(one, charge_point, one.connector, one.min_w, one.until_ms)
+
+    def _place(self, one: Waiting) -> None:
+        charge_point = self._state.charge_points[one.cp_id]
+        reason = unable(self._state, charge_point)
+        if reason is not None:
+            self.blocked[one.waiting_id] = Blocked(reason)
+            return
+        choice = choose_connector(charge_point, _wish(one), self.bookings, self.taken, unattended=True)
+        if isinstance(choice, RefusalReason):
+            self.blocked[one.waiting_id] = Blocked(choice)
+            return
+        self.taken.add((one.cp_id, choice))
+        self._claim(one, charge_point, choice, charge_point.connectors[choice].min_w, one.depart_by_ms)
+
+    def _claim(
+        self,
+        who: Waiting | Reservation,
+        charge_point: ChargePoint,
+        connector: ConnectorNo,
+        min_w: int,
+        until: int | None,
+    ) -> None:
+        """Give it the power, or keep for it what there is."""
+        who_id = who.waiting_id if isinstance(who, Waiting) else who.reservation_id
+        short = self.bookings.short_of(feeds_of(self._state, charge_point.cp_id), min_w, until, self.claimed_w)
+        for node_id in feeds_of(self._state, charge_point.cp_id):
+            self.claimed_w[node_id] = self.claimed_w.get(node_id, 0) + min_w
+        if who_id in self.blocked:
+            return
+        if short is not None:
+            self.blocked[who_id] = Blocked(RefusalReason.NO_CAPACITY, short)
+        else:
+            self.ready.append(Ready(who, connector))
+
+
+def _wish(one: Waiting) -> Wish:
+    return Wish(one.driver_id, one.connector, one.depart_by_ms)
+
+
+# --- how long it may take ---------------------------------------------------------------------------------------------
+
+
+class Forecast:
+    """Places and times of all who wait, from one look at the line."""
+
+    def __init__(self, state: State, line: Line, now_ms: int) -> None:
+        self._state, self._line, self._now_ms = state, line, now_ms
+        self._below: dict[NodeId, tuple[list[float], int | None]] = {}
+        self._before_at: dict[str, list[Waiting]] = {}
+        self._before_under: dict[NodeId, int] = {}
+
+    def etas(self) -> Iterator[tuple[Waiting, Blocked | None, Eta]]:
+        """Everybody in order."""
+        for one in self._line.order:
+            blocked = self._line.blocked.get(one.waiting_id)
+            yield one, blocked, self.of(one, blocked)
+            self._before_at.setdefault(one.cp_id, []).append(one)
+            if blocked is not None and blocked.node_id is not None:
+                node_id = self._state.charge_points[one.cp_id].node_id
+                for each in above(self._state, node_id):
+                    self._before_under[each] = self._before_under.get(each, 0) + 1
+
+    def of(self, one: Waiting, blocked: Blocked | None) -> Eta:
+        """When it is its turn, behind those that ``etas`` has passed."""
+        before = sum(
+            1
+            for other in self._before_at.get(one.cp_id, ())
+            if 0 in (one.connector, other.connector) or one.connector == other.connector
+        )
+        if blocked is None:
+            return Eta(before + 1, self._now_ms, None)
+        if blocked.node_id is not None:
+            before = max(before, self._before_under.get(blocked.node_id, 0))
+            remaining_s, age_ms = self._under(blocked.node_id)
+        elif blocked.reason is RefusalReason.BUSY:
+            remaining_s, age_ms = self._at(one)
+        else:
+            return Eta(before + 1, None, None)
+        wait_s = wait_in_queue(remaining_s, before, TYPICAL_STAY_MS / 1000)
+        at_ms = None if wait_s is None else self._now_ms + round(wait_s * 1000)
+        return Eta(before + 1, at_ms, age_ms)
+
+    def _at(self, one: Waiting) -> tuple[list[float], int | None]:
+        """What is left of those who have the connectors that it could get."""
+        charge_point = self._state.charge_points[one.cp_id]
+        found, sessions = [], []
+        for no, connector in sorted(charge_point.connectors.items()):
+            if one.connector not in (0, no) or connector.error is not None:
+                continue
+            if connector.session_id is not None:
+                sessions.append(self._state.sessions[connector.session_id])
+                found.append(remaining_s(sessions[-1], self._now_ms))
+            else:
+                found.append(LINGERING_MS / 1000 if connector.left_behind else 0.0)
+        return found, self._age_ms(sessions)
+
+    def _under(self, node_id: NodeId) -> tuple[list[float], int | None]:
+        """What is left of those who charge below a node."""
+        if node_id not in self._below:
+            sessions = [
+                self._state.sessions[session_id]
+                for each, node in self._state.nodes.items()
+                if node_id in above(self._state, each)
+                for session_id in node.sessions
+            ]
+            found = [remaining_s(session, self._now_ms) for session in sessions]
+            self._below[node_id] = found, self._age_ms(sessions)
+        return self._below[node_id]
+
+    def _age_ms(self, sessions: list[Session]) -> int | None:
+        ages = [max(0, self._now_ms - session.meter_ms) for session in sessions if session.start_ms is not None]
+        return max(ages, default=None)
+
+
+def remaining_s(session: Session, now_ms: int) -> float:
+    """For how long a session goes on, as far as anybody can tell: until the departure that was declared, or until the
+    energy that was asked for is there at the present limit; else what is left of a typical stay, and never less than a
+    quarter of one.
+    """
+    ends = []
+    if session.depart_by_ms is not None and session.depart_by_ms > now_ms:
+        ends.append((session.depart_by_ms - now_ms) / 1000)
+    if session.requested_wh is not None:
+        newest = session.lease.newest
+        power_w = session.max_w if newest is None else newest.limit_w
+        if power_w > 0:
+            missing_wh = max(0, session.requested_wh - session.energy_wh)
+            ends.append(missing_wh * MS_PER_HOUR / power_w / 1000)
+    if ends:
+        return min(ends)
+    been_ms = now_ms - (session.authorized_ms if session.start_ms is None else session.start_ms)
+    return max(TYPICAL_STAY_MS - been_ms, TYPICAL_STAY_MS // 4) / 1000

@@ -1,0 +1,224 @@
+"""What is open to whom: a connector that nobody else has, or will have, and power for its smallest current."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from evcharge.domain.headroom import base_w
+from evcharge.domain.health import closed_on
+from evcharge.domain.reasons import Objection, Obstacle
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import (
+    ChargePoint,
+    Hold,
+    Node,
+    Reservation,
+    ReservationState,
+    Session,
+    Shown,
+    State,
+    above,
+    feeds_of,
+    shown_state,
+)
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
+
+# How long somebody stays who has not said it, ms: a typical charge of 12 kWh takes two hours at the 6 kW that a
+# connector gets where power is shared. For so long before a reservation its connector goes to nobody who has not said
+# that he will be gone: longer, and connectors stand idle; shorter, and whoever has reserved finds them taken.
+TYPICAL_STAY_MS = 7_200_000
+
+# A connector and its charge point.
+Place = tuple[ChargePointId, ConnectorNo]
+
+_SHOWN_REFUSALS = {
+    Shown.DISCONNECTED: RefusalReason.DISCONNECTED,
+    Shown.OUT_OF_ORDER: RefusalReason.OUT_OF_ORDER,
+    Shown.STOPPED: RefusalReason.STOPPED,
+}
+
+
+class Wish(NamedTuple):
+    """Who wants to charge, at which connector (0: any), and until when as far as that was said."""
+
+    driver_id: DriverId
+    connector: ConnectorNo
+    depart_by_ms: int | None
+
+
+class Stay(NamedTuple):
+    """So many watts from one instant until another; None: nobody knows until when."""
+
+    from_ms: int
+    until_ms: int | None
+    min_w: int
+
+
+def unable(state: State, charge_point: ChargePoint) -> RefusalReason | None:
+    """Why nothing can begin at a charge point now, whoever asks."""
+    if Hold.DUPLICATE_ID in charge_point.holds:
+        return RefusalReason.DUPLICATE_ID
+    shown = shown_state(state, charge_point)
+    if shown in _SHOWN_REFUSALS:
+        return _SHOWN_REFUSALS[shown]
+    if charge_point.holds:
+        return RefusalReason.OUT_OF_ORDER
+    lost = closed_on(state, feeds_of(state, charge_point.cp_id))
+    return None if lost is None else RefusalReason.SUBSTATION_LOST
+
+
+def declared_end_ms(session: Session, now_ms: int) -> int | None:
+    """When a session ends by what its driver said; who has stayed beyond that has said nothing that counts."""
+    depart_by_ms = session.depart_by_ms
+    return depart_by_ms if depart_by_ms is not None and depart_by_ms > now_ms else None
+
+
+class Bookings:
+    """All reservations, by connector and by node; made once for each look at the site."""
+
+    def __init__(self, state: State, now_ms: int) -> None:
+        self._state, self._now_ms = state, now_ms
+        self._at: dict[Place, list[Reservation]] = {}
+        self.due: list[Reservation] = []
+        """Those whose time has come and that have no connector yet; who waited longest comes first."""
+        self._planned: list[Reservation] = []
+        self._sum_w: dict[NodeId, int] = {}
+        self._stays: dict[NodeId, list[Stay]] = {}
+        for one in state.reservations.values():
+            if one.status is ReservationState.OPEN:
+                continue
+            self._at.setdefault((one.cp_id, one.connector), []).append(one)
+            if one.from_ms <= now_ms:
+                self.due.append(one)
+                continue
+            self._planned.append(one)
+            for node_id in feeds_of(state, one.cp_id):
+                self._sum_w[node_id] = self._sum_w.get(node_id, 0) + one.min_w
+        self.due.sort(key=lambda one: one.from_ms)
+
+    def at(self, place: Place) -> list[Reservation]:
+        """The reservations of a connector that have no session yet."""
+        return self._at.get(place, [])
+
+    def against(self, place: Place, wish: Wish) -> Reservation | None:
+        """Somebody else's reservation that this wish would collide with."""
+        for one in self.at(place):
+            if one.driver_id == wish.driver_id:
+                continue
+            if wish.depart_by_ms is None:
+                collides = one.from_ms - self._now_ms < TYPICAL_STAY_MS
+            else:
+                collides = wish.depart_by_ms > one.from_ms
+            if collides and one.until_ms > self._now_ms:
+                return one
+        return None
+
+    def short_of(
+        self, nodes: Iterable[NodeId], more_w: int, until_ms: int | None, claimed_w: Mapping[NodeId, int]
+    ) -> NodeId | None:
+        """The first of ``nodes`` that cannot hold ``more_w`` from now on beside the smallest currents
+        of those who are there, of those who come before (``claimed_w``) and of the reservations until then.
+        """
+        for each in nodes:
+            node = self._state.nodes[each]
+            more, limit_w = more_w + claimed_w.get(each, 0), room_w(node)
+            if node.reserved_w + more > limit_w:
+                return each
+            if node.reserved_w + more + self._sum_w.get(each, 0) <= limit_w:
+                continue
+            if self._peak_w(each, self._now_ms, until_ms) + more > limit_w:
+                return each
+        return None
+
+    def short_later(self, node_id: NodeId, more_w: int, from_ms: int, until_ms: int) -> Objection | None:
+        """The same for a time to come, as an objection. Who has not said when he leaves is still there."""
+        for each in above(self._state, node_id):
+            due_w = sum(
+                one.min_w for one in self.due if one.until_ms > from_ms and each in feeds_of(self._state, one.cp_id)
+            )
+            needed_w = self._peak_w(each, from_ms, until_ms) + due_w + more_w
+            limit_w = room_w(self._state.nodes[each])
+            if needed_w > limit_w:
+                return Objection(Obstacle.POWER, each, value=needed_w, limit=max(0, limit_w))
+        return None
+
+    def _peak_w(self, node_id: NodeId, from_ms: int, until_ms: int | None) -> int:
+        """The most that smallest currents come to below a node at one time, of sessions and planned reservations."""
+        stays = self._stays.get(node_id)
+        if stays is None:
+            stays = self._stays[node_id] = list(self._stays_below(node_id))
+        # The sum rises only where somebody comes, so only these instants have to be looked at.
+        turns: list[tuple[int, int]] = []
+        for stay in stays:
+            if stay.until_ms is not None and stay.until_ms <= from_ms:
+                continue
+            if until_ms is not None and stay.from_ms >= until_ms:
+                continue
+            turns.append((max(stay.from_ms, from_ms), stay.min_w))
+            if stay.until_ms is not None:
+                turns.append((stay.until_ms, -stay.min_w))
+        peak_w = now_w = 0
+        # Who leaves at an instant makes room for who comes then: a fall sorts before a rise.
+        for _, change_w in sorted(turns):
+            now_w += change_w
+            peak_w = max(peak_w, now_w)
+        return peak_w
+
+    def _stays_below(self, node_id: NodeId) -> Iterator[Stay]:
+        state = self._state
+        for each, node in state.nodes.items():
+            if node_id in above(state, each):
+                for session_id in node.sessions:
+                    session = state.sessions[session_id]
+                    yield Stay(0, declared_end_ms(session, self._now_ms), session.min_w)
+        for one in self._planned:
+            if node_id in feeds_of(state, one.cp_id):
+                yield Stay(one.from_ms, one.until_ms, one.min_w)
+
+
+def room_w(node: Node) -> int:
+    """What a node can carry beside its base load."""
+    return node.capacity_w - base_w(node, None)
+
+
+def choose_connector(
+    charge_point: ChargePoint,
+    wish: Wish,
+    bookings: Bookings,
+    taken: Collection[Place] = (),
+    *,
+    unattended: bool = False,
+) -> ConnectorNo | RefusalReason:
+    """The connector that serves a wish, or why there is none. ``taken``: what those have who come before.
+
+    ``unattended``: nobody stands there who says that the vehicle at the connector is his.
+    """
+    wanted = wish.connector
+    if wanted != 0 and wanted not in charge_point.connectors:
+        return RefusalReason.UNKNOWN_CONNECTOR
+    candidates = [wanted] if wanted != 0 else sorted(charge_point.connectors)
+    if not candidates:
+        return RefusalReason.DISCONNECTED
+    cp_id, connectors = charge_point.cp_id, charge_point.connectors
+    free = [no for no in candidates if connectors[no].session_id is None and (cp_id, no) not in taken]
+    if unattended:
+        free = [no for no in free if not connectors[no].left_behind]
+    if not free:
+        return RefusalReason.BUSY
+    well = [no for no in free if connectors[no].error is None]
+    if not well:
+        return RefusalReason.OUT_OF_ORDER
+    unreserved = [no for no in well if bookings.against((cp_id, no), wish) is None]
+    if not unreserved:
+        return RefusalReason.RESERVED if len(free) == len(candidates) else RefusalReason.BUSY
+    # A connector with a vehicle at it is preferred: it is the one the driver stands at.
+    return max(unreserved, key=lambda no: (connectors[no].occupied, -no))
+
+
+def session_at(state: State, place: Place) -> Session | None:
+    """The session that has a connector."""
+    charge_point = state.charge_points.get(place[0])
+    connector = None if charge_point is None else charge_point.connectors.get(place[1])
+    session_id: SessionId | None = None if connector is None else connector.session_id
+    return None if session_id is None else state.sessions[session_id]

@@ -1,0 +1,50 @@
+"""What a driver's program knows of the places where it waits; pure bookkeeping, like ``following``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+import msgspec
+
+from evcharge.driver.following import remember
+from protocol.messages import WaitingView
+
+WAITING, OFFERED, LEFT = "WAITING", "OFFERED", "LEFT"
+SERVED = "served"
+# Why a place is over of which Central tells nothing any more: the news was lost with the link.
+GONE = "gone"
+
+
+class Places:
+    """The newest view of each place, and a bell that rings with each change."""
+
+    def __init__(self) -> None:
+        self._newest: OrderedDict[str, WaitingView] = OrderedDict()
+        self.changed = asyncio.Event()
+
+    def take(self, view: WaitingView) -> None:
+        """News, or an answer. Who was served keeps the session of his offer, however fast one followed the other."""
+        known = self._newest.get(view.waiting_id)
+        if known is not None and view.state == LEFT and view.reason == SERVED:
+            view = msgspec.structs.replace(view, session_id=known.session_id)
+        remember(self._newest, view.waiting_id, view)
+        self._ring()
+
+    def compare(self, waiting_id: str, rows: list[WaitingView]) -> None:
+        """Central's list of all own places: one that is missing there is over."""
+        for row in rows:
+            self.take(row)
+        known = self._newest.get(waiting_id)
+        if known is not None and known.state == WAITING and all(row.waiting_id != waiting_id for row in rows):
+            gone = WaitingView(waiting_id=waiting_id, state=LEFT, cp_id=known.cp_id, reason=GONE)
+            self.take(msgspec.structs.replace(gone, connector=known.connector))
+
+    def newest(self, waiting_id: str) -> WaitingView | None:
+        """The newest view of a place."""
+        return self._newest.get(waiting_id)
+
+    def _ring(self) -> None:
+        """Wake who waits; the next wait is for the next change."""
+        self.changed.set()
+        self.changed = asyncio.Event()

@@ -1,0 +1,123 @@
+"""A driver who waits or reserves: the client against a Central that tests script,."""
+
+from __future__ import annotations
+
+import asyncio
+from io import StringIO
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from evcharge.cli.driver_places import ENDED_BECAUSE, LEFT_BECAUSE, place_text, reservation_text
+from evcharge.cli.driver_view import LiveShow
+from evcharge.domain.state import LeftCause, ReservationEnd
+from evcharge.driver import client as client_module
+from evcharge.net.client import RequestRefused
+from protocol import messages as m
+from tests.driver.conftest import Notes, driver
+from tests.support.fake_central import FakeCentral, charge_point
+from tests.support.wire import T0_MS
+
+
+def busy(central: FakeCentral) -> None:
+    """Somebody else charges at CP-1."""
+    central.rows = [charge_point("CP-1")]
+    central.sessions["other"] = m.SessionView(session_id="other", state="SUPPLYING", cp_id="CP-1", driver_id="eve")
+
+
+class TestClient:
+    async def test_from_the_place_to_the_session(self, central: FakeCentral) -> None:
+        busy(central)
+        notes = Notes()
+        async with driver(central, notes) as client:
+            place = await client.charge_or_wait("CP-1", energy_wh=5_000)
+            assert isinstance(place, m.WaitingView)
+            assert central.got(m.ChargeRequest)[0].wait
+            turn = asyncio.create_task(client.turn(place.waiting_id))
+            central.move(place.waiting_id, place=1, eta_ms=T0_MS)
+            central.offer(place.waiting_id)
+            offered = await turn
+            assert (offered.state, offered.session_id) == ("OFFERED", place.waiting_id)
+            assert [view.state for view in notes.places] == ["WAITING", "OFFERED"]
+
+    async def test_a_free_charge_point_is_not_waited_for(self, central: FakeCentral) -> None:
+        async with driver(central) as client:
+            session = await client.charge_or_wait("CP-1")
+            assert isinstance(session, m.SessionView)
+            assert (await client.charge("CP-2")).cp_id == "CP-2"
+            assert not central.got(m.ChargeRequest)[1].wait
+
+    async def test_whoever_was_served_at_once_knows_his_session(self, central: FakeCentral) -> None:
+        """Offer and end may both be here before anybody looks."""
+        busy(central)
+        async with driver(central) as client:
+            place = await client.charge_or_wait("CP-1")
+            assert isinstance(place, m.WaitingView)
+            central.offer(place.waiting_id)
+            left = msgspec.structs.replace(central.places[place.waiting_id], session_id=None)
+            central.places[place.waiting_id] = left
+            central.move(place.waiting_id, state="LEFT", reason="served")
+            await client.queue()
+            assert (await client.turn(place.waiting_id)).session_id == place.waiting_id
+
+    async def test_a_place_whose_end_was_told_to_nobody(
+        self, central: FakeCentral, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_module, "ASK_AGAIN_S", 0.01)
+        busy(central)
+        async with driver(central) as client:
+            place = await client.charge_or_wait("CP-1")
+            assert isinstance(place, m.WaitingView)
+            central.places.clear()
+            over = await client.turn(place.waiting_id)
+            assert (over.state, over.reason, over.session_id) == ("LEFT", "gone", None)
+
+    async def test_leaving_reserving_and_cancelling(self, central: FakeCentral) -> None:
+        busy(central)
+        notes = Notes()
+        async with driver(central, notes) as client:
+            place = await client.charge_or_wait("CP-1")
+            assert isinstance(place, m.WaitingView)
+            assert await client.queue() == [place]
+            await client.leave_queue(place.waiting_id)
+            assert await client.queue() == []
+            with pytest.raises(RequestRefused):
+                await client.leave_queue(place.waiting_id)
+            made = await client.reserve("CP-1", T0_MS, T0_MS + 1, 1, 5_000)
+            assert await client.reservations() == [made]
+            central._tell(client.driver_id, m.Reservation(**msgspec.structs.asdict(made)))
+            await client.cancel_reservation(made.reservation_id)
+            assert await client.reservations() == []
+            assert [view.reservation_id for view in notes.reservations] == [made.reservation_id]
+
+
+PLACE = m.WaitingView(
+    waiting_id="w0", state="WAITING", cp_id="CP-1", connector=2, place=2, eta_ms=T0_MS, inputs_age_ms=90_000
+)
+
+
+def test_the_live_view_of_a_place() -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=100)
+    show = LiveShow(console)
+    show.place(PLACE)
+    show.place(msgspec.structs.replace(PLACE, place=1, reason="busy", since_ms=T0_MS))
+    show.link(up=False, why="gone")
+    show.place(msgspec.structs.replace(PLACE, state="OFFERED", session_id="s", offered_until_ms=T0_MS))
+    show.reservation(m.ReservationView(reservation_id="r", state="OPEN", cp_id="C", connector=1, from_ms=0, until_ms=1))
+    show.close()
+    painted = console.file.getvalue()  # type: ignore[attr-defined]  # the text that was painted
+    assert "waiting, place 1" in painted
+    assert "a free connector" in painted
+    assert "your turn at CP-1 #2: plug in by" in painted
+    assert "it is your time: plug in" in painted
+
+
+def test_every_end_has_words() -> None:
+    assert set(LEFT_BECAUSE) == {*LeftCause, "gone"}
+    assert set(ENDED_BECAUSE) == set(ReservationEnd)
+    late = m.ReservationView(
+        reservation_id="r", state="LATE", cp_id="C", connector=1, from_ms=0, until_ms=1, reason="busy"
+    )
+    assert reservation_text(late).endswith("late: you are the next one to get it, waits for a free connector")
+    assert "from readings up to 90 s old" in place_text(PLACE)

@@ -1,0 +1,157 @@
+"""What must hold for those who wait and for reservations, worked out apart from the domain's own way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from evcharge.domain import effects as fx
+from evcharge.domain import events as e
+from evcharge.domain.line import PATIENCE_MS
+from evcharge.domain.openings import TYPICAL_STAY_MS
+from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.state import (
+    ChargePoint,
+    Connector,
+    Health,
+    LinkState,
+    Reservation,
+    ReservationState,
+    Session,
+    Shown,
+    State,
+    Waiting,
+    above,
+    shown_state,
+)
+from evcharge.ids import ConnectorNo, NodeId, SessionId
+
+Rank = tuple[bool, int]
+
+
+def ranks(state: State, now_ms: int) -> dict[SessionId, Rank]:
+    """Who comes before whom, of those without an offer: the lower one first."""
+    found: dict[SessionId, Rank] = {}
+    idle = [one for one in state.waiting.values() if one.offer is None]
+    for one in idle:
+        driver = state.drivers[one.driver_id]
+        earlier = any(other.driver_id == one.driver_id and other.turn < one.turn for other in idle)
+        fresh = now_ms - one.since_ms < PATIENCE_MS
+        found[one.waiting_id] = (fresh and (earlier or bool(driver.open_sessions)), one.turn)
+    return found
+
+
+def check_served(state: State, now_ms: int) -> None:
+    """Nobody waits where a fitting connector is free and there is power for everybody; nothing due is forgotten."""
+    for one in state.waiting.values():
+        if one.offer is None and _plainly_open(state, one):
+            raise AssertionError(f"{one.waiting_id} waits at {one.cp_id}, where a connector and power are")
+    for reservation in state.reservations.values():
+        due = reservation.from_ms <= now_ms
+        assert not (due and reservation.status is ReservationState.PLANNED), f"{reservation} was forgotten"
+        assert due or reservation.status is ReservationState.PLANNED, f"{reservation} came too early"
+
+
+def _plainly_open(state: State, one: Waiting) -> bool:
+    charge_point = state.charge_points[one.cp_id]
+    if not _well(state, charge_point) or not _everybody_fits(state, charge_point):
+        return False
+    booked = {reservation.connector for reservation in state.reservations.values() if reservation.cp_id == one.cp_id}
+    return any(no not in booked for no, _ in _fitting(charge_point, one))
+
+
+def _well(state: State, charge_point: ChargePoint) -> bool:
+    up = charge_point.engine.state is LinkState.UP and shown_state(state, charge_point) is not Shown.DISCONNECTED
+    fed = all(state.nodes[node_id].health is Health.UP for node_id in _feeds(state, charge_point))
+    return up and fed and not charge_point.holds
+
+
+def _feeds(state: State, charge_point: ChargePoint) -> set[NodeId]:
+    """All nodes that may feed it: its own, the one that stands in, and what is above them."""
+    at = [charge_point.node_id, charge_point.leaving_id, state.site.assignments.get(charge_point.cp_id)]
+    return {node_id for each in at if each in state.nodes for node_id in above(state, each)}
+
+
+def _fitting(charge_point: ChargePoint, one: Waiting) -> Iterator[tuple[ConnectorNo, Connector]]:
+    for no, connector in charge_point.connectors.items():
+        free = connector.session_id is None and connector.error is None and not connector.left_behind
+        if free and one.connector in (0, no):
+            yield no, connector
+
+
+def _everybody_fits(state: State, charge_point: ChargePoint) -> bool:
+    """All who wait and all reservations of the site together: no order among them can matter."""
+    wanted_w = 0
+    for waiting in state.waiting.values():
+        if waiting.offer is None:
+            wanted_w += max((k.min_w for k in state.charge_points[waiting.cp_id].connectors.values()), default=0)
+    for reservation in state.reservations.values():
+        wanted_w += reservation.min_w if reservation.status is not ReservationState.OPEN else 0
+    for each in _feeds(state, charge_point):
+        node = state.nodes[each]
+        if node.reserved_w + wanted_w > node.capacity_w - node.base_w:
+            return False
+    return True
+
+
+def check_one_each(state: State) -> None:
+    """Never two sessions for one connector; an offer is a session of its driver, and waits for it."""
+    bound: dict[tuple[str, int], SessionId] = {}
+    for node in state.nodes.values():
+        for session_id in node.sessions:
+            session = state.sessions[session_id]
+            place = (session.cp_id, session.connector)
+            assert bound.setdefault(place, session_id) == session_id, f"two sessions at {place}"
+    for one in state.waiting.values():
+        if one.offer is not None:
+            offered = state.sessions[one.offer]
+            assert (offered.driver_id, offered.cp_id) == (one.driver_id, one.cp_id)
+            assert offered.start_ms is None
+
+
+def check_order(before: dict[SessionId, Rank], state: State, events: list[e.Event]) -> None:
+    """Who gets an offer was the first of those for whom the same connector would do."""
+    offered = {event.waiting_id for event in events if isinstance(event, e.ChargeOffered)}
+    for waiting_id in offered:
+        one = state.waiting[waiting_id]
+        assert _well(state, state.charge_points[one.cp_id]), f"{waiting_id} is offered what cannot charge"
+        if any(reservation.cp_id == one.cp_id for reservation in state.reservations.values()):
+            # Whose departure fits before a reservation may go first there.
+            continue
+        assert one.offer is not None
+        connector = state.sessions[one.offer].connector
+        for other in state.waiting.values():
+            rival = other.cp_id == one.cp_id and other.connector in (0, connector) and other.offer is None
+            assert not rival or before[waiting_id] < before[other.waiting_id], f"{waiting_id} before {other}"
+
+
+def check_promises(state: State, now_ms: int, events: list[e.Event], effects: list[fx.Effect], *, cut: bool) -> None:
+    """A reservation gets its connector at its time, unless something broke or somebody overstayed; then it is told.
+
+    ``cut``: a capacity was changed since it was made.
+    """
+    told = {news.reservation.reservation_id for news in effects if isinstance(news, fx.ReservationNews)}
+    for event in events:
+        if isinstance(event, e.ReservationDelayed):
+            assert event.reservation_id in told
+            late = state.reservations[event.reservation_id]
+            assert _excused(state, late, event.reason, now_ms, cut=cut), f"{late} is late: {event.reason}"
+        elif isinstance(event, e.ReservationEnded | e.ReservationOpened):
+            assert event.reservation_id in told
+
+
+def _excused(state: State, late: Reservation, reason: RefusalReason, now_ms: int, *, cut: bool) -> bool:
+    charge_point = state.charge_points[late.cp_id]
+    if reason is RefusalReason.NO_CAPACITY:
+        return cut or any(_overstays(session, late, now_ms) for session in state.sessions.values())
+    if reason is not RefusalReason.BUSY:
+        return not _well(state, charge_point) or any(k.error for k in charge_point.connectors.values())
+    connector = charge_point.connectors[late.connector]
+    if connector.session_id is None:
+        return connector.occupied
+    return _overstays(state.sessions[connector.session_id], late, now_ms)
+
+
+def _overstays(session: Session, late: Reservation, now_ms: int) -> bool:
+    if session.depart_by_ms is not None:
+        return session.depart_by_ms <= now_ms
+    return session.authorized_ms <= late.from_ms - TYPICAL_STAY_MS
