@@ -19,6 +19,7 @@ from evcharge.audit.threads import Threads
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
+from evcharge.central.decisions import Decisions
 from evcharge.central.doubts import Doubts
 from evcharge.central.engine import Engine
 from evcharge.central.inbound import Inbound
@@ -31,10 +32,11 @@ from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
 from evcharge.central.rejections import WINDOW_S
 from evcharge.central.room import Room
-from evcharge.central.settings import Settings, site_of
+from evcharge.central.settings import Settings, places_of, site_of
 from evcharge.central.snapshots import Snapshots
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
+from evcharge.central.translate.advice import Advice
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
@@ -113,6 +115,7 @@ class Central:
         undo.push_async_callback(asyncio.to_thread, self._journal.close)
         self._directory = Directory()
         self._telemetry = Telemetry()
+        self._decisions = Decisions()
         self._tasks = Tasks(self._fail)
         undo.push_async_callback(self._tasks.stop)
         self._deadlines = Deadlines(clock, self._pass_deadline)
@@ -121,6 +124,7 @@ class Central:
             self._directory,
             self._telemetry,
             clock,
+            decisions=self._decisions,
             dirty=self._allocation.dirty,
             wake=self._deadlines.add,
             revoke=self._revoke,
@@ -159,7 +163,8 @@ class Central:
             witnesses=self._doubts.witnesses,
             checkpoint=self._newest_checkpoint,
         )
-        questions = Questions(self._engine, self._directory, self._telemetry, clock)
+        advice = Advice(self._decisions, places_of(settings))
+        questions = Questions(self._engine, self._directory, self._telemetry, clock, advice)
         self._inbound = Inbound(self._engine, self._outbound, questions, self._telemetry, clock, entropy=self._entropy)
         self._engine.on_relief = self._resume_reading
         self._server = Server(

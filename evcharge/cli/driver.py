@@ -1,4 +1,4 @@
-"""``evcharge-driver``: charge, watch, end, tickets; by hand, from scripts and automatically."""
+"""``evcharge-driver``: charge, watch, end, tickets, advice; by hand, from scripts and automatically."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from evcharge.cli.common import (
     run_command,
     write_secret,
 )
+from evcharge.cli.driver_advice import recommend_command, why_command
 from evcharge.cli.driver_options import (
     PATIENT_S,
     connection_options,
@@ -37,9 +38,9 @@ from evcharge.cli.driver_view import (
     LineShow,
     LiveShow,
     Show,
+    authorized_text,
     charge_point_rows,
     fields_of,
-    local_time,
     plain,
     show_table,
     ticket_rows,
@@ -173,16 +174,11 @@ def charge_command(
             if as_json:
                 print_json({"what": "authorized", **fields_of(session)})
             else:
-                click.echo(_authorized(session))
+                click.echo(authorized_text(session))
             if show is not None:
                 await _wait(client, session, show)
 
     run(work())
-
-
-def _authorized(session: SessionView) -> str:
-    by = "" if session.expires_ms is None else f"; plug in by {local_time(session.expires_ms)}"
-    return f"authorized at {plain(session.cp_id)} #{session.connector}, session {plain(session.session_id)}{by}"
 
 
 async def _wait(client: DriverClient, session: SessionView, show: Show) -> None:
@@ -324,6 +320,10 @@ def auto_command(
             return await SessionsRun(clients, collector, say, clock=door.clock, sleep=asyncio.sleep).run(stays)
 
     print_json(run(work()))
+
+
+cli.add_command(recommend_command)
+cli.add_command(why_command)
 
 
 def _say_json(what: str, **fields: Any) -> None:

@@ -197,6 +197,12 @@ async def _draining(site: Site, _: pytest.MonkeyPatch) -> None:
         await stopping
 
 
+@case(RefusalReason.WEIGHTS_OUT_OF_RANGE)
+async def _weights_out_of_range(site: Site, _: pytest.MonkeyPatch) -> None:
+    driver = await site.driver()
+    await driver.ask(m.Recommend(id=0, battery_percent=50.0, weights=m.Weights(cost=0.7)))
+
+
 @pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.value)
 async def test_the_refusal(reason: RefusalReason, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestRefused) as no:
@@ -204,7 +210,13 @@ async def test_the_refusal(reason: RefusalReason, site: Site, monkeypatch: pytes
     assert no.value.reason == reason.value
     assert no.value.sentence.endswith(".") and "{" not in no.value.sentence
     assert site.central.failure.done() is False
-    unlogged = (RefusalReason.OVERLOADED, RefusalReason.DRAINING, RefusalReason.DISK_LOW)
+    unlogged = (
+        RefusalReason.OVERLOADED,
+        RefusalReason.DRAINING,
+        RefusalReason.DISK_LOW,
+        # A question changes nothing.
+        RefusalReason.WEIGHTS_OUT_OF_RANGE,
+    )
     logged = {it.reason for it in site.logged(e.ChargeRefused)} | {it.reason for it in site.logged(e.RequestRefused)}
     assert (reason in logged) == (reason not in unlogged)
 

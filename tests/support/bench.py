@@ -6,11 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from evcharge.central.deadlines import Deadlines
+from evcharge.central.decisions import Decisions
 from evcharge.central.engine import CENTRAL, Engine
 from evcharge.central.inbound import Inbound
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.telemetry import Telemetry
+from evcharge.central.translate.advice import Advice
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
@@ -76,11 +78,13 @@ class Bench:
         self.dirty: list[NodeId] = []
         self.directory = Directory()
         self.telemetry = Telemetry()
+        self.decisions = Decisions()
         self.deadlines = Deadlines(self.clock, lambda sid: self.execute(c.PassDeadline(session_id=sid)))
         self.outbound = Outbound(
             self.directory,
             self.telemetry,
             self.clock,
+            decisions=self.decisions,
             dirty=self.dirty.append,
             wake=self.deadlines.add,
             revoke=lambda peer: peer.adapter.close(CloseCode.REVOKED),
@@ -88,7 +92,8 @@ class Bench:
         loop: Any = None
         self.engine = Engine(self.state, self.log, self.clock, self.outbound.release, self.failures.append, loop=loop)
         self.outbound.attach(self.engine)
-        questions = Questions(self.engine, self.directory, self.telemetry, self.clock)
+        advice = Advice(self.decisions, {})
+        questions = Questions(self.engine, self.directory, self.telemetry, self.clock, advice)
         self.inbound = Inbound(self.engine, self.outbound, questions, self.telemetry, self.clock, entropy=seeded(1))
         self.fence = 0
         north, south = NodeId("north"), NodeId("south")

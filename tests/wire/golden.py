@@ -81,6 +81,70 @@ COMMAND: dict[str, Any] = {"command_id": 7, "fence": 3, "session_id": "s-1", "co
 POINT: dict[str, Any] = {"limit_w": 7400, "expires_ms": T0_MS + 30_000, "fallback_w": 1400, "reason": "share"}
 STARTED = m.SupplyStarted(session_id="s-1", meter_wh=10_000, connector=1, at_ms=T0_MS)
 
+RECOMMENDATION = m.RecommendationView(
+    mode="pareto",
+    vehicle=m.VehicleView(
+        battery_percent=35.5,
+        capacity_wh=60_000,
+        target_percent=80.0,
+        need_wh=26_700,
+        max_w=11_000,
+        range_m=118_333,
+        plug="type2",
+    ),
+    sentence="CP-1 suits best.",
+    cp_id="CP-1",
+    connector=1,
+    weights=m.Weights(cost=0.5, time=0.25, carbon=0.125, queue=0.125),
+    stations=[
+        m.StationView(
+            cp_id="CP-1",
+            rank=1,
+            connector=1,
+            score=0.25,
+            front=True,
+            parts=m.Weights(cost=0.25),
+            cost_minor=801,
+            time_s=8739,
+            carbon_g=8010,
+            queue_s=60,
+            power_w=11_000,
+            distance_m=1_200,
+        ),
+        m.StationView(cp_id="CP-2", excluded="out_of_service"),
+    ],
+    legacy=[
+        m.LegacyView(
+            station_id="CP-1",
+            energy_needed_kwh=30.0,
+            carbon_emission_kg=25.5,
+            explanation="30.00 kWh in 0.60 h",
+            score=125.5,
+            charging_time_hours=0.6,
+        )
+    ],
+    left_out=4,
+    located=True,
+    currency="EUR",
+)
+WHY = m.WhyView(
+    session_id="s-1",
+    cp_id="CP-1",
+    connector=1,
+    state="SUPPLYING",
+    sentence="sub-1 has 150 kW, 150 kW of it shared by 3",
+    at_ms=T0_MS,
+    limit_w=7400,
+    reason="shared",
+    constraint="capacity",
+    node="sub-1",
+    node_limit_w=150_000,
+    others_w=14_800,
+    sharing=3,
+    inputs=[m.InputView(name="meter", age_ms=900)],
+    rejected=[m.RejectedView(limit_w=11_000, constraint="capacity")],
+)
+
 SAMPLES: tuple[m.Message, ...] = (
     m.Boot(connectors=[m.ConnectorInfo(connector=1, min_w=1380, max_w=22_000)], model="Säule", firmware="1.0", id=1),
     m.Heartbeat(id=2),
@@ -102,6 +166,20 @@ SAMPLES: tuple[m.Message, ...] = (
     m.EndCharge(id=4, session_id="s-1"),
     m.Tickets(id=5, after="t-1"),
     m.TicketReceived(ticket_id="t-1"),
+    m.Recommend(
+        id=10,
+        battery_percent=35.5,
+        capacity_wh=77_000,
+        target_percent=90.0,
+        max_w=22_000,
+        plug="type2",
+        consumption_wh_per_km=160,
+        latitude=48.5,
+        longitude=-9.25,
+        weights=m.Weights(cost=0.5, time=0.25, carbon=0.125, queue=0.125),
+        max_results=2,
+    ),
+    m.Why(id=11, session_id="s-1"),
     m.Stop(id=6, cp_id="CP-1"),
     m.Resume(id=7, cp_id="CP-1"),
     m.SetCapacity(id=8, substation_id="sub-1", capacity_w=150_000),
@@ -128,6 +206,8 @@ SAMPLES: tuple[m.Message, ...] = (
             m.SubstationView(substation_id="sub-1", capacity_w=150_000, worst_case_w=7400, load_w=7000, sessions=1)
         ],
         totals=m.TotalsView(sessions=1),
+        recommendation=RECOMMENDATION,
+        why=WHY,
         next="CP-1",
     ),
     m.Refused(reason="CP_BUSY", sentence="Another vehicle charges there.", re=3),

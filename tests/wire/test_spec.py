@@ -95,6 +95,14 @@ VIEWS: dict[str, Any] = {
     "ticket": m.TicketView,
     "substation": m.SubstationView,
     "totals": m.TotalsView,
+    "recommendation": m.RecommendationView,
+    "vehicle": m.VehicleView,
+    "weights": m.Weights,
+    "station": m.StationView,
+    "legacy": m.LegacyView,
+    "why": m.WhyView,
+    "input": m.InputView,
+    "rejected": m.RejectedView,
 }
 
 

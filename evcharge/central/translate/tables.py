@@ -11,6 +11,7 @@ from evcharge.central.engine import Engine
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import outgoing
+from evcharge.central.translate.advice import Advice
 from evcharge.domain import views
 from evcharge.domain.state import Role, Stamp, State, Ticket
 from evcharge.ids import DriverId
@@ -21,6 +22,8 @@ from protocol.frames import MAX_FRAME
 
 # Bytes that the rows of one reply may take: a frame's, less what stands around them (three names, two ids).
 ROOM = max_body(MAX_FRAME) - 512
+# The same for a recommendation, which also has a sentence, a vehicle and more names of 64 characters.
+ADVICE_ROOM = ROOM - 3_072
 # One row more than is shown: whether there is another page.
 ASKED = m.MAX_ROWS + 1
 
@@ -28,16 +31,25 @@ Row = TypeVar("Row", bound=m.Part)
 
 
 class Questions:
-    """Answers ``list``, ``tickets`` and ``query``."""
+    """Answers ``list``, ``tickets``, ``query``, ``recommend`` and ``why``."""
 
-    def __init__(self, engine: Engine, directory: Directory, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, directory: Directory, telemetry: Telemetry, clock: Clock, advice: Advice
+    ) -> None:
         self._engine = engine
         self._directory = directory
         self._telemetry = telemetry
         self._clock = clock
+        self._advice = advice
 
-    def answer(self, peer: Peer, message: m.List | m.Tickets | m.Query) -> None:
+    def answer(self, peer: Peer, message: m.List | m.Tickets | m.Query | m.Recommend | m.Why) -> None:
         """Send the answer once all that it shows is durable."""
+        if isinstance(message, m.Recommend):
+            self._engine.ask(partial(self._recommendation, message), peer.send)
+            return
+        if isinstance(message, m.Why):
+            self._engine.ask(partial(self._advice.why, message, DriverId(peer.entity)), peer.send)
+            return
         after = message.after or ""
         match message:
             case m.Tickets():
@@ -75,6 +87,17 @@ class Questions:
             return None
         return self._engine.clock_ms() - int(engine.silent_s(self._clock.monotonic()) * 1000)
 
+    def _recommendation(self, asked: m.Recommend, state: State, stamp: Stamp) -> m.Reply | m.Refused:
+        """The whole answer, less the last rows where charge points have ids so long that it would not fit a frame."""
+        answer = self._advice.recommendation(asked, state, stamp)
+        if not isinstance(answer, m.Reply) or answer.recommendation is None:
+            return answer
+        told = answer.recommendation
+        stations, analysed = _fitting(told.stations, ADVICE_ROOM), _fitting(told.legacy, ADVICE_ROOM)
+        left_out = told.left_out + len(told.stations) - len(stations) + len(told.legacy) - len(analysed)
+        told = msgspec.structs.replace(told, stations=stations, legacy=analysed, left_out=left_out)
+        return msgspec.structs.replace(answer, recommendation=told)
+
     def _sessions(self, re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
         rows = [
             m.SessionView(**outgoing.session_fields(view, self._telemetry.live_of(view.session_id)))
@@ -105,9 +128,9 @@ def _ticket_rows(re: m.RequestId, page: list[Ticket]) -> m.Reply:
     return m.Reply(re=re, tickets=shown, next=shown[-1].ticket_id if len(shown) < len(rows) else None)
 
 
-def _fitting(rows: list[Row]) -> list[Row]:
+def _fitting(rows: list[Row], room: int = ROOM) -> list[Row]:
     """As many rows as one reply takes: a charge point with 32 connectors alone has 8 KiB."""
-    left = ROOM
+    left = room
     for place, row in enumerate(rows[: m.MAX_ROWS]):
         left -= len(msgspec.msgpack.encode(row))
         if left < 0:
