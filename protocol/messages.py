@@ -30,6 +30,10 @@ MIN_STEP_MS, MAX_STEP_MS = 60_000, 86_400_000
 MAX_VALUES = 672
 # Rows in one reply; a longer answer is paged with `after`. SPEC §7.1
 MAX_ROWS = 100
+# Largest battery of a vehicle, Wh: 1 MWh, the most that one session may ask for. SPEC §7.1
+MAX_BATTERY_WH = 1_000_000
+# Charge points that a recommendation ranks for a driver. SPEC §7.3
+MAX_RESULTS = 3
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -42,6 +46,8 @@ ConnectorNo = Annotated[int, Meta(ge=0, le=MAX_CONNECTORS)]
 RequestId = Annotated[int, Meta(ge=0, le=MAX_COUNT)] | Id
 Asked = Annotated[int, Meta(ge=-MAX_COUNT, le=MAX_COUNT)]
 """A quantity that a person asks for: any integer that JSON keeps exact; the domain judges it."""
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Message(msgspec.Struct, tag_field="type", kw_only=True, frozen=True, omit_defaults=True, gc=False):
@@ -268,6 +274,50 @@ class TicketReceived(Message, tag="ticket_received", frozen=True):
     """The driver has this ticket; it is not sent again."""
 
     ticket_id: Id
+
+
+class Weights(Part, frozen=True):
+    """What counts in a recommendation, and how much: shares of 1. In a reply what each added to a score."""
+
+    cost: Share = 0.0
+    time: Share = 0.0
+    carbon: Share = 0.0
+    queue: Share = 0.0
+
+
+class Recommend(Message, tag="recommend", frozen=True):
+    """Where to charge this vehicle? Answered by ``reply`` with a recommendation; nothing is reserved."""
+
+    id: RequestId
+    battery_percent: Percent
+    mode: Literal["pareto", "legacy"] = "pareto"
+    """``legacy``: an older formula, to the digit, for clients that still ask for it."""
+    capacity_wh: Annotated[int, Meta(ge=1, le=MAX_BATTERY_WH)] = 60_000
+    target_percent: Percent = 80.0
+    max_w: Annotated[int, Meta(ge=1, le=MAX_W)] = 11_000
+    """The most that the vehicle takes: three phases of 16 A where nobody says."""
+    plug: Id | None = None
+    """None: it takes any."""
+    consumption_wh_per_km: Annotated[int, Meta(ge=1, le=10_000)] = 180
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    """Where the vehicle is, in degrees; both or neither. None: at the site."""
+    weights: Weights | None = None
+    """None: Central's own."""
+    max_results: Annotated[int, Meta(ge=1, le=MAX_RESULTS)] = MAX_RESULTS
+
+    def __post_init__(self) -> None:
+        """Half a position is none."""
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude go together")
+
+
+class Why(Message, tag="why", frozen=True):
+    """Why does my session get what it gets? Answered by ``reply`` with why, or ``refused``."""
+
+    id: RequestId
+    session_id: Id | None = None
+    """None: the newest of one's own open sessions."""
 
 
 # --- gateway, operator → Central ----------------------------------------------------------------------------------
@@ -513,6 +563,111 @@ class OptimizationView(Part, frozen=True):
     """missing, stale, ahead or absurd."""
 
 
+class VehicleView(Part, frozen=True):
+    """The vehicle that a recommendation is for."""
+
+    battery_percent: float
+    capacity_wh: int
+    target_percent: float
+    need_wh: int
+    max_w: int
+    range_m: int
+    plug: str | None = None
+
+
+class StationView(Part, frozen=True):
+    """A charge point in a recommendation: with a score, or with the reason why it is left out."""
+
+    cp_id: str
+    rank: int | None = None
+    """1 is best; None: not among those that were asked for, or left out."""
+    connector: int | None = None
+    """The free one, or the one that gets free first; None: not known."""
+    score: float | None = None
+    """0 is best in everything."""
+    front: bool = False
+    """None is at least as good in everything and better in something."""
+    parts: Weights | None = None
+    """What each adds to the score: the largest decides."""
+    cost_minor: int = 0
+    time_s: int = 0
+    """Drive and charge, without the wait."""
+    carbon_g: int = 0
+    queue_s: int = 0
+    power_w: int = 0
+    """Mean power while charging, as it looks now."""
+    distance_m: int = 0
+    excluded: str | None = None
+
+
+class LegacyView(Part, frozen=True):
+    """A charge point's analysis by the older formula; its names are that formula's."""
+
+    station_id: str
+    energy_needed_kwh: float
+    carbon_emission_kg: float
+    explanation: str
+    score: float | None = None
+    charging_time_hours: float | None = None
+
+
+class RecommendationView(Part, frozen=True):
+    """Where to charge. One row per charge point that was considered, the best first."""
+
+    mode: str
+    vehicle: VehicleView
+    sentence: str
+    cp_id: str | None = None
+    """The chosen one; None: none can serve this vehicle."""
+    connector: int | None = None
+    weights: Weights | None = None
+    stations: list[StationView] = []
+    legacy: list[LegacyView] = []
+    """In place of ``stations`` in mode legacy."""
+    left_out: int = 0
+    """Charge points farther away that were not considered, or not shown."""
+    located: bool = False
+    """Whether distances were counted: the vehicle said where it is, and positions are known."""
+    currency: str = ""
+
+
+class InputView(Part, frozen=True):
+    """A reading that went into a decision."""
+
+    name: str
+    age_ms: int
+
+
+class RejectedView(Part, frozen=True):
+    """A higher limit that was not given, and what spoke against it."""
+
+    limit_w: int
+    constraint: str
+
+
+class WhyView(Part, frozen=True):
+    """The newest decision about a session."""
+
+    session_id: str
+    cp_id: str
+    connector: int
+    state: str
+    sentence: str
+    at_ms: int | None = None
+    """When it was decided, site time; None: not known any more, or nothing was decided yet."""
+    limit_w: int | None = None
+    reason: str | None = None
+    constraint: str | None = None
+    node: str | None = None
+    """What binds: a node, its phase as ``node/L1``, or the connector as ``CP-1/1``."""
+    node_limit_w: int = 0
+    others_w: int = 0
+    """What others have of it, at worst."""
+    sharing: int = 0
+    inputs: list[InputView] = []
+    rejected: list[RejectedView] = []
+
+
 class TotalsView(Part, frozen=True):
     """Sums since the log began."""
 
@@ -603,6 +758,8 @@ class Reply(Message, tag="reply", frozen=True):
     queue: list[WaitingView] | None = None
     reservation: ReservationView | None = None
     reservations: list[ReservationView] | None = None
+    recommendation: RecommendationView | None = None
+    why: WhyView | None = None
     next: str | None = None
     """Pass as ``after`` to get the next page; None: that was all."""
 
@@ -678,8 +835,10 @@ FromDriver = (
     | EndCharge
     | Tickets
     | TicketReceived
+    | Recommend
+    | Why
 )
-FromOperator = Stop | Resume | SetCapacity | SubstationHealth | SensorReading | SetForecast | Query | List
+FromOperator = Stop | Resume | SetCapacity | SubstationHealth | SensorReading | SetForecast | Query | List | Recommend
 FromCentral = (
     Authorize
     | StartSupply

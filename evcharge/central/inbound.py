@@ -19,7 +19,7 @@ from evcharge.net.clock import Clock
 from protocol import messages as m
 
 # Answered from memory, released like effects: only what is durable is shown (SPEC §7).
-_QUESTIONS = (m.List, m.Tickets, m.Queue, m.Reservations, m.Query)
+_QUESTIONS = (m.List, m.Tickets, m.Queue, m.Reservations, m.Query, m.Recommend, m.Why)
 
 log = structlog.get_logger()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from evcharge.central.decisions import Decisions
 from evcharge.central.engine import Engine, Origin
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import outgoing
 from evcharge.domain import effects as fx
-from evcharge.domain.state import Role, Session
+from evcharge.domain.state import Role, Session, SessionStatus
 from evcharge.domain.views import SessionView, view_session
 from evcharge.domain.waiting_views import WaitingView
 from evcharge.ids import NodeId, SessionId
@@ -26,6 +27,7 @@ class Outbound:
         telemetry: Telemetry,
         clock: Clock,
         *,
+        decisions: Decisions,
         dirty: Callable[[NodeId], None],
         urgent: Callable[[NodeId], None],
         wake: Callable[[int, SessionId], None],
@@ -34,6 +36,7 @@ class Outbound:
         self._directory = directory
         self._telemetry = telemetry
         self._clock = clock
+        self._decisions = decisions
         self._dirty = dirty
         self._urgent = urgent
         self._wake = wake
@@ -80,11 +83,15 @@ class Outbound:
     def _tell(self, effect: fx.Effect) -> None:
         match effect:
             case fx.ToEngine():
+                if isinstance(effect, fx.SetPoint):
+                    self._decisions.note(effect)
                 engine = self._directory.current(Role.ENGINE, effect.cp_id)
                 # For an older channel it is void: boot sends the desired state anew (SPEC §6.1).
                 if engine is not None and engine.fence == effect.fence:
                     engine.send(outgoing.order_of(effect, self._engine.clock_ms(), self._clock.site_ms()))
             case fx.SessionNews():
+                if effect.session.status == SessionStatus.EXPIRED:
+                    self._decisions.forget(effect.session.session_id)
                 driver = self._directory.current(Role.DRIVER, effect.session.driver_id)
                 if driver is not None:
                     self.tell_driver(driver, effect.session)
@@ -96,6 +103,7 @@ class Outbound:
                     driver.send(outgoing.reservation_message(effect.reservation))
             case fx.TicketNews():
                 self._telemetry.forget(effect.ticket.session_id)
+                self._decisions.forget(effect.ticket.session_id)
                 driver = self._directory.current(Role.DRIVER, effect.ticket.driver_id)
                 if driver is not None:
                     driver.send(outgoing.ticket_message(effect.ticket))

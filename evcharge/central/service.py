@@ -19,6 +19,7 @@ from evcharge.audit.threads import Threads
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
+from evcharge.central.decisions import Decisions
 from evcharge.central.doubts import Doubts
 from evcharge.central.engine import Engine
 from evcharge.central.inbound import Inbound
@@ -34,12 +35,13 @@ from evcharge.central.rejections import WINDOW_S
 from evcharge.central.room import Room
 from evcharge.central.ruling import RuleWatch
 from evcharge.central.sensors import Sensors
-from evcharge.central.settings import Settings, energy_of, site_of
+from evcharge.central.settings import Settings, energy_of, places_of, site_of
 from evcharge.central.snapshots import Snapshots
 from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
+from evcharge.central.translate.advice import Advice
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.central.waiting_news import WaitingNews
@@ -121,6 +123,7 @@ class Central:
         self._directory = Directory()
         self._telemetry = Telemetry()
         self._sensors = Sensors(clock)
+        self._decisions = Decisions()
         self._tasks = Tasks(self._fail)
         undo.push_async_callback(self._tasks.stop)
         self._deadlines = Deadlines(clock, self._pass_deadline)
@@ -134,6 +137,7 @@ class Central:
             self._directory,
             self._telemetry,
             clock,
+            decisions=self._decisions,
             dirty=self._allocation.dirty,
             urgent=self._allocation.urgent,
             wake=self._deadlines.add,
@@ -190,7 +194,8 @@ class Central:
             self._server.timers, clock, settings.substation_silence_s, lambda command: self._engine.execute(command)
         )
         rules = RuleWatch(self._sensors, clock, self._engine.execute, limiting=site.rules)
-        questions = Questions(self._engine, self._directory, self._telemetry, rules, substations, clock)
+        advice = Advice(self._decisions, places_of(settings))
+        questions = Questions(self._engine, self._directory, self._telemetry, rules, substations, clock, advice)
         self._planning = Planning(lambda: self.state, self._sensors, energy_of(settings), clock, self._engine.execute)
         surroundings = Surroundings(self._engine, self._sensors, self._planning, self._allocation.dirty)
         self._inbound = Inbound(

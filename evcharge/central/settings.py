@@ -11,8 +11,9 @@ from evcharge.audit.room import BALLAST_BYTES
 from evcharge.central.limits import LimitSettings
 from evcharge.central.site_file import MAX_CAPACITY_KW, BadSite, EnergyEntry, TariffEntry, read_site_file
 from evcharge.domain.state import SiteConfig
+from evcharge.domain.stations import Place
 from evcharge.energy.model import Policy
-from evcharge.ids import NodeId
+from evcharge.ids import ChargePointId, NodeId
 from evcharge.net.clock import human_ms
 from evcharge.units import watts_of_kw
 
@@ -91,6 +92,16 @@ def site_of(settings: Settings, speed: float) -> SiteConfig:
 def energy_of(settings: Settings) -> EnergyEntry:
     """What the planner reckons with. Raises BadSite."""
     return EnergyEntry() if settings.site_file is None else read_site_file(settings.site_file).energy
+
+
+def places_of(settings: Settings) -> dict[ChargePointId, Place]:
+    """Where charge points are, from the site file; nothing without one. Raises BadSite.
+
+    It rules nothing, so it is not in the log: a recommendation is made from what the file says now.
+    """
+    if settings.site_file is None:
+        return {}
+    return read_site_file(settings.site_file).places(str(settings.site_file))
 
 
 def _check_numbers(settings: Settings) -> None:

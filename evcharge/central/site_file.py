@@ -16,6 +16,9 @@ charge_points = ["CP-3"]
 
 [charge_points.CP-3]
 phases = [2]                           # the conductor that carries its current; unknown: each has to hold it
+latitude = 48.137                      # where it is and what plug it has, for recommendations only
+longitude = 11.575
+plug = "type2"
 
 [tariff]
 price_per_kwh = 0.30
@@ -40,6 +43,7 @@ import msgspec
 
 from evcharge.domain.headroom import BadTree, check_tree
 from evcharge.domain.state import NodeConfig, SiteConfig, Tariff
+from evcharge.domain.stations import ANY_PLUG, Place
 from evcharge.energy.tariff import Period, TimeOfUse, days_of, minute_of
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.units import PriceE4, Watts, watts_of_kw
@@ -184,6 +188,9 @@ class ChargePointEntry(msgspec.Struct, forbid_unknown_fields=True):
     """What a charge point cannot say of itself."""
 
     phases: list[int] = []
+    latitude: float | None = None
+    longitude: float | None = None
+    plug: str = ANY_PLUG
 
 
 class SiteFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -226,6 +233,17 @@ class SiteFile(msgspec.Struct, forbid_unknown_fields=True):
         except BadTree as error:
             raise BadSite(f"{name}: {error}.") from error
         return site
+
+    def places(self, name: str) -> dict[ChargePointId, Place]:
+        """Where charge points are, and their plugs, as far as the file says. Raises BadSite."""
+        found = {}
+        for cp_id, entry in self.charge_points.items():
+            at = _position(name, cp_id, entry)
+            if entry.plug != ANY_PLUG:
+                _check_name(entry.plug, f"{name}: charge point {cp_id}: the plug")
+            if at is not None or entry.plug != ANY_PLUG:
+                found[ChargePointId(cp_id)] = Place(at, entry.plug)
+        return found
 
     def _nodes(self, name: str) -> Iterator[tuple[NodeId, NodeId | None, NodeEntry | SiteEntry]]:
         """Each node with its parent and what is said of it, from the top."""
@@ -285,6 +303,16 @@ def _phases(name: str, entries: Mapping[str, ChargePointEntry]) -> Iterator[tupl
             raise BadSite(f"{name}: charge point {cp_id}: phases are 1, 2 and 3, each at most once.")
         if entry.phases:
             yield ChargePointId(cp_id), tuple(sorted(phase - 1 for phase in entry.phases))
+
+
+def _position(name: str, cp_id: str, entry: ChargePointEntry) -> tuple[float, float] | None:
+    if entry.latitude is None and entry.longitude is None:
+        return None
+    if entry.latitude is None or entry.longitude is None:
+        raise BadSite(f"{name}: charge point {cp_id}: latitude and longitude go together.")
+    if not (-90 <= entry.latitude <= 90 and -180 <= entry.longitude <= 180):
+        raise BadSite(f"{name}: charge point {cp_id}: a latitude is from -90 to 90, a longitude from -180 to 180.")
+    return entry.latitude, entry.longitude
 
 
 def _check_name(name: str, what: str) -> None:

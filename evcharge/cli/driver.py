@@ -1,4 +1,4 @@
-"""``evcharge-driver``: charge, watch, end, tickets; by hand, from scripts and automatically."""
+"""``evcharge-driver``: charge, watch, end, tickets, advice; by hand, from scripts and automatically."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from evcharge.cli.common import (
     run_command,
     write_secret,
 )
+from evcharge.cli.driver_advice import recommend_command, why_command
 from evcharge.cli.driver_options import (
     PATIENT_S,
     connection_options,
@@ -39,6 +40,7 @@ from evcharge.cli.driver_view import (
     LineShow,
     LiveShow,
     Show,
+    authorized_text,
     charge_point_rows,
     fields_of,
     show_table,
@@ -186,7 +188,7 @@ def charge_command(
             if as_json:
                 print_json({"what": "authorized", **fields_of(session)})
             else:
-                click.echo(_authorized(session))
+                click.echo(authorized_text(session))
             if show is not None:
                 await _wait(client, session, show)
 
@@ -372,6 +374,10 @@ def auto_command(
             return await SessionsRun(clients, collector, say, clock=door.clock, sleep=asyncio.sleep).run(stays)
 
     print_json(run(work()))
+
+
+cli.add_command(recommend_command)
+cli.add_command(why_command)
 
 
 def _say_json(what: str, **fields: Any) -> None:

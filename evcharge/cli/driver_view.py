@@ -99,6 +99,12 @@ def lost_text(why: str) -> str:
     return f"connection to Central lost ({plain(why)}); charging goes on, connecting again"
 
 
+def authorized_text(session: m.SessionView) -> str:
+    """A granted charge in one line."""
+    by = "" if session.expires_ms is None else f"; plug in by {local_time(session.expires_ms)}"
+    return f"authorized at {plain(session.cp_id)} #{session.connector}, session {plain(session.session_id)}{by}"
+
+
 def ticket_text(ticket: m.TicketView) -> str:
     """A ticket in one line."""
     late = f" (adjusted by {', '.join(f'{item:+d}' for item in ticket.adjustments)} Wh)" if ticket.adjustments else ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import singledispatch
 
+import msgspec
+
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
@@ -289,9 +291,10 @@ def _granted(view: SessionView, cause: StopCause) -> list[fx.Effect]:
 
 
 @effects_of.register
-def _set_point_issued(event: e.SetPointIssued, state: State, _stamp: Stamp) -> list[fx.Effect]:
+def _set_point_issued(event: e.SetPointIssued, state: State, stamp: Stamp) -> list[fx.Effect]:
     session = state.sessions[event.session_id]
-    return [_set_point(state, session, event.grant), _news(state, session)]
+    told = _set_point(state, session, event.grant)
+    return [msgspec.structs.replace(told, decided_ms=stamp.at_ms, basis=event.basis), _news(state, session)]
 
 
 @effects_of.register(e.SetPointAcknowledged)

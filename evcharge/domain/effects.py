@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from evcharge.domain.reasons import Objection
+from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import LimitReason, Role, StopCause, Ticket
 from evcharge.domain.views import SessionView
@@ -45,6 +45,10 @@ class SetPoint(ToEngine, frozen=True):
     expires_ms: int
     reason: LimitReason
     start_valid_ms: int | None
+    decided_ms: int | None = None
+    """When it was decided, site time; None: it is said once more."""
+    basis: Basis | None = None
+    """What it stands on."""
 
 
 class StopSupply(ToEngine, frozen=True):

@@ -31,6 +31,7 @@ class RefusalReason(StrEnum):
     UNKNOWN_SUBSTATION = "unknown_substation"
     READING_OUT_OF_RANGE = "reading_out_of_range"
     CAPACITY_OUT_OF_RANGE = "capacity_out_of_range"
+    WEIGHTS_OUT_OF_RANGE = "weights_out_of_range"
     OUTBOX_GAP = "outbox_gap"
     OVERLOADED = "overloaded"
     DRAINING = "draining"
@@ -64,6 +65,7 @@ _SENTENCES = {
     RefusalReason.UNKNOWN_SUBSTATION: "There is no substation {subject}.",
     RefusalReason.READING_OUT_OF_RANGE: "The reading {subject} cannot be true; it was not used.",
     RefusalReason.CAPACITY_OUT_OF_RANGE: "A capacity is between 0 and 1,000,000 kW.",
+    RefusalReason.WEIGHTS_OUT_OF_RANGE: "The four weights are shares of 1: their sum has to be 1.",
     RefusalReason.OUTBOX_GAP: "Outbox item {subject} came out of order; send from the number that Central expects.",
     RefusalReason.OVERLOADED: "Central has too much to do right now; try again in a second.",
     RefusalReason.DRAINING: "Central is going down on purpose; try again in a minute.",

@@ -282,6 +282,20 @@ class DriverClient:
         """End a session; the ticket follows when the final meter is known."""
         await self._request(m.EndCharge(id=0, session_id=session_id))
 
+    async def recommend(self, wish: m.Recommend) -> m.RecommendationView:
+        """Where to charge; the ``id`` of ``wish`` does not matter. Nothing is reserved."""
+        reply = await self._request(wish)
+        if reply.recommendation is None:
+            raise RequestFailed("Central answered without a recommendation; it may be an older one.")
+        return reply.recommendation
+
+    async def why(self, session_id: str | None = None) -> m.WhyView:
+        """Why a session of this driver gets what it gets; None: the newest open one."""
+        reply = await self._request(m.Why(id=0, session_id=session_id))
+        if reply.why is None:
+            raise RequestFailed("Central answered without a reason; it may be an older one.")
+        return reply.why
+
     async def own_session_at(self, cp_id: str, connector: int = 0) -> str | None:
         """The session of this driver at a charge point that is open and followed by nobody here, if any.
 

@@ -181,8 +181,10 @@ class _Choice(NamedTuple):
     raw: Figures
 
 
-def recommend(vehicle: Vehicle, stations: Sequence[Station], weights: Weights | None = None) -> Recommendation:
-    """The best stations for a vehicle. Equal scores are ordered by id, so the order of ``stations`` does not matter.
+def recommend(
+    vehicle: Vehicle, stations: Sequence[Station], weights: Weights | None = None, *, most: int = TOP
+) -> Recommendation:
+    """The best ``most`` stations for a vehicle, ties in order of id: the order of ``stations`` does not matter.
 
     Raises ValueError when the vehicle or the weights make no sense.
     """
@@ -219,7 +221,7 @@ def recommend(vehicle: Vehicle, stations: Sequence[Station], weights: Weights | 
         )
     options.sort(key=lambda option: (option.score, option.station_id))
     front = tuple(sorted(option.station_id for option in options if option.pareto))
-    return Recommendation(top=tuple(options[:TOP]), front=front, excluded=tuple(excluded))
+    return Recommendation(top=tuple(options[:most]), front=front, excluded=tuple(excluded))
 
 
 def _assess(vehicle: Vehicle, station: Station) -> _Choice | Refusal:

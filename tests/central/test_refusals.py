@@ -254,6 +254,12 @@ async def _draining(site: Site, _: pytest.MonkeyPatch) -> None:
         await stopping
 
 
+@case(RefusalReason.WEIGHTS_OUT_OF_RANGE)
+async def _weights_out_of_range(site: Site, _: pytest.MonkeyPatch) -> None:
+    driver = await site.driver()
+    await driver.ask(m.Recommend(id=0, battery_percent=50.0, weights=m.Weights(cost=0.7)))
+
+
 @pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.value)
 async def test_the_refusal(reason: RefusalReason, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestRefused) as no:
@@ -266,6 +272,8 @@ async def test_the_refusal(reason: RefusalReason, site: Site, monkeypatch: pytes
         RefusalReason.DRAINING,
         RefusalReason.DISK_LOW,
         RefusalReason.READING_OUT_OF_RANGE,
+        # A question changes nothing.
+        RefusalReason.WEIGHTS_OUT_OF_RANGE,
     )
     logged = {it.reason for it in site.logged(e.ChargeRefused)} | {it.reason for it in site.logged(e.RequestRefused)}
     assert (reason in logged) == (reason not in unlogged)

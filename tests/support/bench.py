@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from evcharge.central.deadlines import Deadlines
+from evcharge.central.decisions import Decisions
 from evcharge.central.engine import CENTRAL, Engine
 from evcharge.central.inbound import Inbound
 from evcharge.central.outbound import Outbound
@@ -17,6 +18,7 @@ from evcharge.central.site_file import EnergyEntry
 from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry
+from evcharge.central.translate.advice import Advice
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
@@ -83,11 +85,13 @@ class Bench:
         self.dirty: list[NodeId] = []
         self.directory = Directory()
         self.telemetry = Telemetry()
+        self.decisions = Decisions()
         self.deadlines = Deadlines(self.clock, lambda sid: self.execute(c.PassDeadline(session_id=sid)))
         self.outbound = Outbound(
             self.directory,
             self.telemetry,
             self.clock,
+            decisions=self.decisions,
             dirty=self.dirty.append,
             urgent=self.dirty.append,
             wake=self.deadlines.add,
@@ -96,6 +100,7 @@ class Bench:
         loop: Any = None
         self.engine = Engine(self.state, self.log, self.clock, self.outbound.release, self.failures.append, loop=loop)
         self.outbound.attach(self.engine)
+        advice = Advice(self.decisions, {})
         self.sensors = Sensors(self.clock)
         rules = RuleWatch(self.sensors, self.clock, self.execute, limiting=False)
         planning = Planning(lambda: self.state, self.sensors, EnergyEntry(), self.clock, self.execute)
@@ -103,7 +108,7 @@ class Bench:
         substations = Substations(
             TimerWheel(self.clock), self.clock, 10.0, lambda command: self.engine.execute(command)
         )
-        questions = Questions(self.engine, self.directory, self.telemetry, rules, substations, self.clock)
+        questions = Questions(self.engine, self.directory, self.telemetry, rules, substations, self.clock, advice)
         self.inbound = Inbound(
             self.engine,
             self.outbound,

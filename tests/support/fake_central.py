@@ -62,6 +62,9 @@ class FakeCentral:
         """Called after somebody came into the line."""
         self.ticket_book: dict[str, list[m.Ticket]] = {}
         self.confirmed: list[str] = []
+        self.recommendation: m.RecommendationView | None = None
+        self.reasons: dict[str, m.WhyView] = {}
+        """By session; "" for the newest."""
         self.received: list[tuple[str, m.Message]] = []
         self.connections = 0
         self.on_request: Callable[[str, m.SessionView], None] = lambda _driver, _session: None
@@ -261,6 +264,11 @@ class FakeCentral:
                     return
                 link.send(m.Ack(re=message.id))
                 self.on_end(message.session_id)
+            case m.Recommend():
+                link.send(m.Reply(re=message.id, recommendation=self.recommendation))
+            case m.Why():
+                told = self.reasons.get(message.session_id or "")
+                link.send(_no(message.id, "unknown_session") if told is None else m.Reply(re=message.id, why=told))
             case m.TicketReceived():
                 self.confirmed.append(message.ticket_id)
 

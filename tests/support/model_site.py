@@ -318,8 +318,6 @@ class Site(Domain):
         # What a node can hold is less than was promised also where it stands in for one that failed.
         moved = any(isinstance(one, e.ChargePointMoved) for one in events)
         self.cut_back |= isinstance(command, c.SetCapacity) or moved
-            isinstance(one, e.ChargePointMoved) for one in events
-        )
         if self.waits:
             check_one_each(self.state)
             check_promises(self.state, self.at_ms, events, effects, cut=self.cut_back)

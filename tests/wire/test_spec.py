@@ -97,6 +97,14 @@ VIEWS: dict[str, Any] = {
     "totals": m.TotalsView,
     "waiting": m.WaitingView,
     "reservation": m.ReservationView,
+    "recommendation": m.RecommendationView,
+    "vehicle": m.VehicleView,
+    "weights": m.Weights,
+    "station": m.StationView,
+    "legacy": m.LegacyView,
+    "why": m.WhyView,
+    "input": m.InputView,
+    "rejected": m.RejectedView,
 }
 
 

@@ -14,6 +14,7 @@ from evcharge.central.ruling import RuleWatch
 from evcharge.central.substations import Substations
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import outgoing
+from evcharge.central.translate.advice import Advice
 from evcharge.domain import views, waiting_views
 from evcharge.domain.state import Role, Stamp, State, Ticket
 from evcharge.ids import DriverId
@@ -24,16 +25,18 @@ from protocol.frames import MAX_FRAME
 
 # Bytes that the rows of one reply may take: a frame's, less what stands around them (three names, two ids).
 ROOM = max_body(MAX_FRAME) - 512
+# The same for a recommendation, which also has a sentence, a vehicle and more names of 64 characters.
+ADVICE_ROOM = ROOM - 3_072
 # One row more than is shown: whether there is another page.
 ASKED = m.MAX_ROWS + 1
 
 Row = TypeVar("Row", bound=m.Part)
 
-Question = m.List | m.Tickets | m.Queue | m.Reservations | m.Query
+Question = m.List | m.Tickets | m.Queue | m.Reservations | m.Query | m.Recommend | m.Why
 
 
 class Questions:
-    """Answers ``list``, ``tickets``, ``queue``, ``reservations`` and ``query``."""
+    """Answers ``list``, ``tickets``, ``queue``, ``reservations``, ``query``, ``recommend`` and ``why``."""
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Questions:
         rules: RuleWatch,
         substations: Substations,
         clock: Clock,
+        advice: Advice,
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -50,6 +54,7 @@ class Questions:
         self._rules = rules
         self._substation_reports = substations
         self._clock = clock
+        self._advice = advice
 
     def answer(self, peer: Peer, message: Question) -> None:
         """Send the answer once all that it shows is durable."""
@@ -60,6 +65,12 @@ class Questions:
                 question = partial(_own_queue, message.id, DriverId(peer.entity))
             case m.Reservations():
                 question = partial(_reservations, message.id, DriverId(peer.entity), "")
+            case m.Recommend():
+                self._engine.ask(partial(self._recommendation, message), peer.send)
+                return
+            case m.Why():
+                self._engine.ask(partial(self._advice.why, message, DriverId(peer.entity)), peer.send)
+                return
             case m.Tickets():
                 question = partial(self._tickets, message.id, DriverId(peer.entity), after)
             case m.List():
@@ -107,6 +118,17 @@ class Questions:
         if engine is None:
             return None
         return self._engine.clock_ms() - int(engine.silent_s(self._clock.monotonic()) * 1000)
+
+    def _recommendation(self, asked: m.Recommend, state: State, stamp: Stamp) -> m.Reply | m.Refused:
+        """The whole answer, less the last rows where charge points have ids so long that it would not fit a frame."""
+        answer = self._advice.recommendation(asked, state, stamp)
+        if not isinstance(answer, m.Reply) or answer.recommendation is None:
+            return answer
+        told = answer.recommendation
+        stations, analysed = _fitting(told.stations, ADVICE_ROOM), _fitting(told.legacy, ADVICE_ROOM)
+        left_out = told.left_out + len(told.stations) - len(stations) + len(told.legacy) - len(analysed)
+        told = msgspec.structs.replace(told, stations=stations, legacy=analysed, left_out=left_out)
+        return msgspec.structs.replace(answer, recommendation=told)
 
     def _sessions(self, re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
         rows = [
@@ -162,9 +184,9 @@ def _ticket_rows(re: m.RequestId, page: list[Ticket]) -> m.Reply:
     return m.Reply(re=re, tickets=shown, next=shown[-1].ticket_id if len(shown) < len(rows) else None)
 
 
-def _fitting(rows: list[Row]) -> list[Row]:
+def _fitting(rows: list[Row], room: int = ROOM) -> list[Row]:
     """As many rows as one reply takes: a charge point with 32 connectors alone has 8 KiB."""
-    left = ROOM
+    left = room
     for place, row in enumerate(rows[: m.MAX_ROWS]):
         left -= len(msgspec.msgpack.encode(row))
         if left < 0:

@@ -1,0 +1,224 @@
+"""What a driver asks for advice: where to charge, and why its session gets what it gets; answered from the state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from evcharge.central.decisions import Decisions
+from evcharge.domain.reasons import Basis
+from evcharge.domain.reasons import sentence as basis_sentence
+from evcharge.domain.refusals import RefusalReason, sentence
+from evcharge.domain.state import Session, SessionStatus, Stamp, State
+from evcharge.domain.stations import Found, Places, find_stations, legacy_stations
+from evcharge.energy import legacy as old
+from evcharge.energy import recommend as en
+from evcharge.ids import DriverId, SessionId
+from protocol import messages as m
+
+# How far the sum of given weights may be from 1: four shares of two digits each.
+WEIGHTS_SLACK = 0.02
+
+_UNDECIDED = {
+    SessionStatus.AUTHORIZED: "Nothing is decided yet: it waits for the vehicle, or for its charge point.",
+    SessionStatus.OFFLINE: "Its charge point is out of contact: its last set-point holds, then its fallback.",
+}
+
+
+class Advice:
+    """Answers ``recommend`` and ``why``."""
+
+    def __init__(self, decisions: Decisions, places: Places) -> None:
+        self._decisions = decisions
+        self._places = places
+
+    def recommendation(self, asked: m.Recommend, state: State, stamp: Stamp) -> m.Reply | m.Refused:
+        """The charge points that suit this vehicle, best first, and why the others do not."""
+        here = None
+        if asked.latitude is not None and asked.longitude is not None:
+            here = (asked.latitude, asked.longitude)
+        found = find_stations(state, stamp, self._places, here, asked.plug)
+        if asked.mode == "legacy":
+            return m.Reply(re=asked.id, recommendation=_by_legacy(asked, state, found))
+        if _need_wh(asked) <= 0:
+            return _refused(asked.id, RefusalReason.ENERGY_OUT_OF_RANGE)
+        if asked.weights is not None and abs(_sum(asked.weights) - 1) > WEIGHTS_SLACK:
+            return _refused(asked.id, RefusalReason.WEIGHTS_OUT_OF_RANGE)
+        return m.Reply(re=asked.id, recommendation=_by_pareto(asked, state, found))
+
+    def why(self, asked: m.Why, driver_id: DriverId, state: State, _stamp: Stamp) -> m.Reply | m.Refused:
+        """The newest decision about one of the driver's own sessions."""
+        if asked.session_id is None:
+            driver = state.drivers.get(driver_id)
+            own = [] if driver is None else [state.sessions[each] for each in driver.open_sessions]
+            session = max(own, key=lambda one: (one.authorized_ms, one.session_id), default=None)
+        else:
+            session = state.sessions.get(SessionId(asked.session_id))
+        if session is None:
+            return _refused(asked.id, RefusalReason.UNKNOWN_SESSION, asked.session_id or "")
+        if session.driver_id != driver_id:
+            return _refused(asked.id, RefusalReason.NOT_YOUR_SESSION, session.session_id)
+        return m.Reply(re=asked.id, why=self._why(session))
+
+    def _why(self, session: Session) -> m.WhyView:
+        decided = self._decisions.of(session.session_id)
+        newest = session.lease.newest
+        basis = None if decided is None else decided.basis
+        said = _UNDECIDED.get(session.status, "The figures are not known any more; they come with the next set-point.")
+        bound = None if basis is None else basis.bound
+        return m.WhyView(
+            session_id=session.session_id,
+            cp_id=session.cp_id,
+            connector=session.connector,
+            state=session.status.value,
+            sentence=_sentence(session, basis, said),
+            at_ms=None if decided is None else decided.decided_ms,
+            limit_w=None if newest is None else newest.limit_w,
+            reason=None if session.limit_reason is None else session.limit_reason.value,
+            constraint=None if bound is None else bound.constraint.value,
+            node=None if bound is None else bound.node,
+            node_limit_w=0 if bound is None else bound.limit_w,
+            others_w=0 if bound is None else bound.others_w,
+            sharing=0 if bound is None else bound.sharing,
+            inputs=[] if basis is None else [m.InputView(name=one.name, age_ms=one.age_ms) for one in basis.inputs],
+            rejected=[]
+            if basis is None
+            else [m.RejectedView(limit_w=one.limit_w, constraint=one.constraint.value) for one in basis.rejected],
+        )
+
+
+def _sentence(session: Session, basis: Basis | None, otherwise: str) -> str:
+    if session.stop is not None:
+        return "Its end was ordered; the ticket follows when the final meter is known."
+    return otherwise if basis is None else f"{basis_sentence(basis)}."
+
+
+def _by_pareto(asked: m.Recommend, state: State, found: Found) -> m.RecommendationView:
+    need_wh = _need_wh(asked)
+    vehicle = en.Vehicle(
+        need_wh=need_wh,
+        range_km=_range_km(asked),
+        max_w=asked.max_w,
+        plugs=found.plugs,
+        # What the way takes is charged again at the same price.
+        way_cost_per_km=asked.consumption_wh_per_km / 1_000 * state.site.tariff.price_e4 / 10_000,
+    )
+    given = asked.weights
+    weights = en.Weights() if given is None else _given(given)
+    advised = en.recommend(vehicle, found.stations, weights, most=len(found.stations))
+    far_km = {station.station_id: station.distance_km for station in found.stations}
+    rows = [_option(option, far_km, rank, asked.max_results) for rank, option in enumerate(advised.top, start=1)]
+    rows += [
+        m.StationView(
+            cp_id=one.station_id, excluded=one.reason.value, distance_m=_whole(far_km[one.station_id] * 1_000)
+        )
+        for one in advised.excluded
+    ]
+    best = advised.top[0] if advised.top else None
+    return m.RecommendationView(
+        mode=asked.mode,
+        vehicle=_vehicle(asked, need_wh),
+        sentence=_told(best, advised.excluded, far_km, located=found.located),
+        cp_id=None if best is None else best.station_id,
+        connector=None if best is None or best.connector_id is None else int(best.connector_id),
+        weights=_weights(weights.normalised()),
+        stations=rows,
+        left_out=found.left_out,
+        located=found.located,
+        currency=state.site.tariff.currency,
+    )
+
+
+def _option(option: en.Option, far_km: dict[str, float], rank: int, most: int) -> m.StationView:
+    return m.StationView(
+        cp_id=option.station_id,
+        rank=rank if rank <= most else None,
+        connector=None if option.connector_id is None else int(option.connector_id),
+        score=round(option.score, 6),
+        front=option.pareto,
+        parts=_weights(option.contributions),
+        cost_minor=round(option.cost * 100),
+        time_s=_whole(option.time_s),
+        carbon_g=_whole(option.carbon_kg * 1_000),
+        queue_s=_whole(option.queue_s),
+        power_w=option.power_w,
+        distance_m=_whole(far_km[option.station_id] * 1_000),
+    )
+
+
+def _by_legacy(asked: m.Recommend, state: State, found: Found) -> m.RecommendationView:
+    decided = old.legacy(asked.battery_percent, legacy_stations(state, found))
+    rows = [
+        m.LegacyView(
+            station_id=row.station_id,
+            score=row.score,
+            energy_needed_kwh=row.energy_needed_kwh,
+            charging_time_hours=row.charging_time_hours,
+            carbon_emission_kg=row.carbon_emission_kg,
+            explanation=row.explanation,
+        )
+        for row in decided.all_station_analysis
+    ]
+    return m.RecommendationView(
+        mode=asked.mode,
+        vehicle=_vehicle(asked, round((100 - asked.battery_percent) * old.BATTERY_KWH * 10)),
+        sentence=decided.system_message,
+        cp_id=decided.recommended_station,
+        legacy=rows,
+        left_out=found.left_out,
+        located=found.located,
+        currency=state.site.tariff.currency,
+    )
+
+
+def _told(best: en.Option | None, excluded: Sequence[en.Excluded], far_km: dict[str, float], *, located: bool) -> str:
+    where = "" if located else " Distances do not count: nobody said where the vehicle or the charge points are."
+    if best is None:
+        counts = {reason: sum(1 for one in excluded if one.reason is reason) for reason in en.Refusal}
+        said = ", ".join(f"{count} {reason.value.replace('_', ' ')}" for reason, count in counts.items() if count)
+        return f"No charge point can serve this vehicle now: {said or 'there is none'}.{where}"
+    wait = "free now" if best.queue_s == 0 else f"free in about {math.ceil(best.queue_s / 60)} min"
+    way = f", {far_km[best.station_id]:.1f} km away" if located else ""
+    return f"{best.station_id} suits best: {wait}{way}, {best.power_w / 1_000:g} kW as it looks now.{where}"
+
+
+def _vehicle(asked: m.Recommend, need_wh: int) -> m.VehicleView:
+    return m.VehicleView(
+        battery_percent=asked.battery_percent,
+        capacity_wh=asked.capacity_wh,
+        target_percent=asked.target_percent,
+        need_wh=need_wh,
+        max_w=asked.max_w,
+        range_m=int(_range_km(asked) * 1_000),
+        plug=asked.plug,
+    )
+
+
+def _need_wh(asked: m.Recommend) -> int:
+    return math.ceil((asked.target_percent - asked.battery_percent) / 100 * asked.capacity_wh)
+
+
+def _range_km(asked: m.Recommend) -> float:
+    return asked.battery_percent / 100 * asked.capacity_wh / asked.consumption_wh_per_km
+
+
+def _weights(figures: en.Figures) -> m.Weights:
+    cost, time, carbon, queue = (min(1.0, max(0.0, round(figure, 6))) for figure in figures)
+    return m.Weights(cost=cost, time=time, carbon=carbon, queue=queue)
+
+
+def _given(weights: m.Weights) -> en.Weights:
+    return en.Weights(cost=weights.cost, time=weights.time, carbon=weights.carbon, queue=weights.queue)
+
+
+def _sum(weights: m.Weights) -> float:
+    return weights.cost + weights.time + weights.carbon + weights.queue
+
+
+def _whole(figure: float) -> int:
+    """To the nearest whole unit."""
+    return round(figure)
+
+
+def _refused(re: m.RequestId, reason: RefusalReason, subject: str = "") -> m.Refused:
+    return m.Refused(re=re, reason=reason.value, sentence=sentence(reason, subject))
