@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Callable
 from functools import singledispatch
+from typing import Any
 
 import msgspec
 
@@ -46,6 +48,9 @@ FENCE_GAP = 100_000
 FAILURES_KEPT = 8
 
 
+_RULES: dict[type[e.Event], Callable[[Any, State, Stamp], None]] = {}
+
+
 def evolve(state: State, event: e.Event, stamp: Stamp) -> None:
     """Apply one event."""
     if isinstance(event, e.CentralStarted):
@@ -54,7 +59,12 @@ def evolve(state: State, event: e.Event, stamp: Stamp) -> None:
             state.last_fence = Fence(state.last_fence + FENCE_GAP)
         _carry_leases_over(state, stamp.clock_ms - state.last_clock_ms)
     state.last_clock_ms = max(state.last_clock_ms, stamp.clock_ms)
-    apply(event, state, stamp)
+    kind = type(event)
+    rule = _RULES.get(kind)
+    if rule is None:
+        # ``singledispatch`` looks through weak references each time; a start asks it a million times.
+        rule = _RULES[kind] = apply.dispatch(kind)
+    rule(event, state, stamp)
 
 
 @singledispatch
