@@ -191,11 +191,14 @@ class _Reader:
 
     def record(self) -> Record:
         """The whole record here; does not move. Raises BadRecord."""
-        if len(self._buffer) - self._place < AHEAD_BYTES:
-            self._fill(HEADER_SIZE)
-            self._fill(needed(self._buffer, self._place))
-        elif (size := needed(self._buffer, self._place)) > AHEAD_BYTES:
-            self._fill(size)
+        if len(self._buffer) - self._place >= AHEAD_BYTES:
+            # Nearly always all of it is here.
+            try:
+                return decode(self._buffer, self._place)
+            except BadRecord:
+                pass  # more of the file has to be read, or it is really bad
+        self._fill(HEADER_SIZE)
+        self._fill(needed(self._buffer, self._place))
         return decode(self._buffer, self._place)
 
     def only_zeros(self) -> bool:

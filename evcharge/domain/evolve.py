@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Callable
 from functools import singledispatch
+from typing import Any
 
 import msgspec
 
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import INCIDENT_WINDOW_MS, outbox_was_lost
 from evcharge.domain.health import remember
-from evcharge.domain.routing import outdate
 from evcharge.domain.state import (
     RUNNING,
     ChargePoint,
@@ -58,6 +59,9 @@ FENCE_GAP = 100_000
 FAILURES_KEPT = 8
 
 
+_RULES: dict[type[e.Event], Callable[[Any, State, Stamp], None]] = {}
+
+
 def evolve(state: State, event: e.Event, stamp: Stamp) -> None:
     """Apply one event."""
     if isinstance(event, e.CentralStarted):
@@ -68,7 +72,12 @@ def evolve(state: State, event: e.Event, stamp: Stamp) -> None:
     state.last_clock_ms = max(state.last_clock_ms, stamp.clock_ms)
     if state.spots is not None:
         outdate(event, state)
-    apply(event, state, stamp)
+    kind = type(event)
+    rule = _RULES.get(kind)
+    if rule is None:
+        # ``singledispatch`` looks through weak references each time; a start asks it a million times.
+        rule = _RULES[kind] = apply.dispatch(kind)
+    rule(event, state, stamp)
 
 
 @singledispatch
