@@ -15,6 +15,7 @@ import msgspec
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import INCIDENT_WINDOW_MS, outbox_was_lost
 from evcharge.domain.health import remember
+from evcharge.domain.routing import outdate
 from evcharge.domain.state import (
     RUNNING,
     ChargePoint,
