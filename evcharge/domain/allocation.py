@@ -103,7 +103,9 @@ class _Round:
         issued = self._shared() if self._members else []
         for session in free:
             if _steerable(self._state, session) and (limit_w := self._unlimited(session)) is not None:
-                point = en.SetPoint(session.max_w, en.Limit.RATING)
+                # What is not raised to its rating was lowered a moment ago, and is raised when that is over.
+                steady = en.SetPoint(limit_w, en.Limit.STEADY, wanted_w=session.max_w)
+                point = steady if limit_w < session.max_w else en.SetPoint(limit_w, en.Limit.RATING)
                 reason, basis = self._basis(session, limit_w, point)
                 command_id = CommandId(self._state.last_command + 1 + len(issued))
                 issued.append(self._issue(session, limit_w, command_id, reason, basis))

@@ -60,9 +60,20 @@ def _plainly_open(state: State, one: Waiting) -> bool:
 
 
 def _well(state: State, charge_point: ChargePoint) -> bool:
-    up = charge_point.engine.state is LinkState.UP and shown_state(state, charge_point) is not Shown.DISCONNECTED
     fed = all(state.nodes[node_id].health is Health.UP for node_id in _feeds(state, charge_point))
-    return up and fed and not charge_point.holds
+    return fed and _in_order(state, charge_point)
+
+
+def _in_order(state: State, charge_point: ChargePoint) -> bool:
+    up = charge_point.engine.state is LinkState.UP and shown_state(state, charge_point) is not Shown.DISCONNECTED
+    return up and not charge_point.holds
+
+
+def _can_charge(state: State, charge_point: ChargePoint) -> bool:
+    """In order and fed, if only from a backup or from a node on trial."""
+    feeds = [node_id for node_id in (charge_point.node_id, charge_point.leaving_id) if node_id is not None]
+    alive = all(state.nodes[each].health is not Health.LOST for node_id in feeds for each in above(state, node_id))
+    return alive and _in_order(state, charge_point)
 
 
 def _feeds(state: State, charge_point: ChargePoint) -> set[NodeId]:
@@ -113,7 +124,7 @@ def check_order(before: dict[SessionId, Rank], state: State, events: list[e.Even
     offered = {event.waiting_id for event in events if isinstance(event, e.ChargeOffered)}
     for waiting_id in offered:
         one = state.waiting[waiting_id]
-        assert _well(state, state.charge_points[one.cp_id]), f"{waiting_id} is offered what cannot charge"
+        assert _can_charge(state, state.charge_points[one.cp_id]), f"{waiting_id} is offered what cannot charge"
         if any(reservation.cp_id == one.cp_id for reservation in state.reservations.values()):
             # Whose departure fits before a reservation may go first there.
             continue
