@@ -7,12 +7,14 @@ What happened to a charge point marks it stale; it is looked at again when someb
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import RequestCharge
-from evcharge.domain.headroom import overfull
 from evcharge.domain.health import closed_on
+from evcharge.domain.line import Line
+from evcharge.domain.openings import Wish
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import ChargePoint, Role, Shown, Spot, Spots, State, above, feeds_of, shown_state
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId
@@ -35,11 +37,21 @@ class Nowhere(NamedTuple):
     """Those that are lost, or the one that is full last."""
 
 
-def route(state: State, command: RequestCharge) -> Routed | Nowhere:
-    """The connector for a request that leaves the choice to Central. Ties go to the lower id."""
+def route(state: State, command: RequestCharge, line: Line) -> Routed | Nowhere:
+    """The connector for a request that leaves the choice to Central, beside what those in ``line`` have who come
+    before. Ties go to the lower id.
+    """
     if command.node_id is not None and command.node_id not in state.nodes:
         return Nowhere(RefusalReason.UNKNOWN_SUBSTATION)
     spots = spots_of(state)
+    wish = Wish(command.driver_id, ConnectorNo(0), command.depart_by_ms)
+
+    def is_open(spot: Spot) -> bool:
+        place = (spot.cp_id, spot.connector)
+        if place in line.taken or line.bookings.against(place, wish) is not None:
+            return False
+        return spot.cp_id not in state.away or closed_on(state, feeds_of(state, spot.cp_id)) is None
+
     closed: list[NodeId] = []
     ranked: list[tuple[float, NodeId, Spot]] = []
     for node_id, free in spots.free.items():
@@ -50,13 +62,17 @@ def route(state: State, command: RequestCharge) -> Routed | Nowhere:
         if shut is not None:
             closed.append(shut)
             continue
-        spot = pick(free, command.power_w)
-        ranked.append((max(_utilisation(state, each, spot.min_w) for each in way), node_id, spot))
+        spot = next(filter(is_open, by_preference(free, command.power_w)), None)
+        if spot is not None:
+            used = max(_utilisation(state, each, spot.min_w + line.claimed_w.get(each, 0)) for each in way)
+            ranked.append((used, node_id, spot))
     ranked.sort()
     for _, node_id, spot in ranked:
         # Where the preferred one does not fit, the one that needs least may.
-        for each in (spot, spots.frugal[node_id][0][1]):
-            if overfull(state, feeds_of(state, each.cp_id), each.min_w, {}) is None:
+        least = next(filter(is_open, (each for _, each in spots.frugal[node_id])))
+        for each in (spot, least):
+            feeds = feeds_of(state, each.cp_id)
+            if line.bookings.short_of(feeds, each.min_w, command.depart_by_ms, line.claimed_w) is None:
                 return Routed(each.cp_id, each.connector)
     if ranked:
         return Nowhere(RefusalReason.NO_CAPACITY, (ranked[0][1],))
@@ -72,13 +88,17 @@ def _utilisation(state: State, node_id: NodeId, more_w: int) -> float:
     return (node.reserved_w + more_w) / there_w if there_w > 0 else float("inf")
 
 
-def pick(free: list[Spot], power_w: int | None) -> Spot:
-    """Of a sorted list that is not empty: the weakest that can do ``power_w``, else the strongest; of equals the first
-    by id.
+def by_preference(free: Sequence[Spot], power_w: int | None) -> Iterator[Spot]:
+    """A sorted list, best first: of those that can do ``power_w`` the weakest, then the others, the strongest first;
+    of equals the first by id.
     """
-    if power_w is None or free[-1].max_w < power_w:
-        power_w = free[-1].max_w
-    return free[bisect_left(free, power_w, key=lambda spot: spot.max_w)]
+    able = bisect_left(free, power_w, key=lambda spot: spot.max_w) if power_w is not None else len(free)
+    yield from free[able:]
+    until = able
+    while until:
+        first = bisect_left(free, free[until - 1].max_w, key=lambda spot: spot.max_w)
+        yield from free[first:until]
+        until = first
 
 
 # --- what is free -------------------------------------------------------------------------------------------------

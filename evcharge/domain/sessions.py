@@ -52,16 +52,21 @@ MAX_BEHIND_MS = 60_000
 
 def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e.Event]:
     """Authorize, with power reserved for the connector's minimum, or refuse with the reason and its figures."""
+    line = _line(state, command, stamp)
+    verdict: ConnectorNo | RefusalReason | None = None
     if command.cp_id == ANYWHERE:
-        routed = route(state, command)
-        if isinstance(routed, Nowhere):
-            return [_nowhere(state, command, routed, stamp)]
-        command = msgspec.structs.replace(command, cp_id=routed.cp_id, connector=routed.connector)
-    verdict = _judge_request(state, command, stamp)
+        verdict = _judge_wish(state, command, stamp)
+        if verdict is None:
+            routed = route(state, command, line)
+            if isinstance(routed, Nowhere):
+                return [_nowhere(state, command, routed, stamp)]
+            command = msgspec.structs.replace(command, cp_id=routed.cp_id, connector=routed.connector)
+    if verdict is None:
+        verdict = _judge_request(state, command, stamp, line)
     charge_point = state.charge_points.get(command.cp_id)
     if isinstance(verdict, RefusalReason) or charge_point is None:
         reason = verdict if isinstance(verdict, RefusalReason) else RefusalReason.UNKNOWN_CHARGE_POINT
-        short = _short_of_power(state, charge_point, command, stamp) if reason is RefusalReason.NO_CAPACITY else None
+        short = _short_of_power(state, charge_point, command, line) if reason is RefusalReason.NO_CAPACITY else None
         figures = None if short is None else state.nodes[short]
         return [
             e.ChargeRefused(
@@ -154,34 +159,37 @@ def _shortage(node_id: NodeId, node: Node) -> Basis:
 
 
 def _short_of_power(
-    state: State, charge_point: ChargePoint | None, command: RequestCharge, stamp: Stamp
+    state: State, charge_point: ChargePoint | None, command: RequestCharge, line: Line
 ) -> NodeId | None:
     """The node that has no room for one more."""
     if charge_point is None:
         return None
-    line = _line(state, command, stamp)
     wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
     choice = choose_connector(charge_point, wish, line.bookings, line.taken)
     short = None if isinstance(choice, RefusalReason) else _short(state, charge_point, choice, command, line)
     return short or charge_point.node_id
 
 
-def _judge_request(state: State, command: RequestCharge, stamp: Stamp) -> ConnectorNo | RefusalReason:
-    """The connector that will serve, or the first reason against it."""
-    charge_point = state.charge_points.get(command.cp_id)
-    if charge_point is None:
-        return RefusalReason.UNKNOWN_CHARGE_POINT
+def _judge_wish(state: State, command: RequestCharge, stamp: Stamp) -> RefusalReason | None:
+    """The first reason against a request wherever it is served."""
     if command.energy_wh is not None and not 0 < command.energy_wh <= MAX_ENERGY_WH:
         return RefusalReason.ENERGY_OUT_OF_RANGE
     if command.depart_by_ms is not None and command.depart_by_ms <= stamp.at_ms:
         return RefusalReason.DEPARTURE_IN_PAST
-    reason = unable(state, charge_point)
-    if reason is not None:
-        return reason
     driver = state.drivers.get(command.driver_id)
     if driver is not None and len(driver.open_sessions) >= MAX_OPEN_SESSIONS:
         return RefusalReason.TOO_MANY_SESSIONS
-    line = _line(state, command, stamp)
+    return None
+
+
+def _judge_request(state: State, command: RequestCharge, stamp: Stamp, line: Line) -> ConnectorNo | RefusalReason:
+    """The connector that will serve, or the first reason against it."""
+    charge_point = state.charge_points.get(command.cp_id)
+    if charge_point is None:
+        return RefusalReason.UNKNOWN_CHARGE_POINT
+    reason = _judge_wish(state, command, stamp) or unable(state, charge_point)
+    if reason is not None:
+        return reason
     wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
     choice = choose_connector(charge_point, wish, line.bookings, line.taken)
     if isinstance(choice, RefusalReason):

@@ -10,7 +10,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.reasons import Obstacle
 from evcharge.domain.refusals import RefusalReason, sentence
-from evcharge.domain.routing import pick, spots_of
+from evcharge.domain.routing import by_preference, spots_of
 from evcharge.domain.state import LinkState, NodeConfig, Session, Shown, SiteConfig, Spot, State, feeds_of, shown_state
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId, SessionId
 from evcharge.units import Watts
@@ -177,7 +177,9 @@ def test_the_weakest_that_does_or_else_the_strongest(powers: list[int], wish: in
     )
     able = [spot for spot in free if wish is not None and spot.max_w >= wish]
     strongest = [spot for spot in free if spot.max_w == max(powers)]
-    assert pick(free, wish) == min(able or strongest)
+    order = list(by_preference(free, wish))
+    assert order[0] == min(able or strongest)
+    assert sorted(order) == free
 
 
 @given(config=any_site(), program=st.binary(min_size=60, max_size=300), asked=st.integers(0, 60))
