@@ -16,6 +16,10 @@ CommandId = NewType("CommandId", int)
 Fence = NewType("Fence", int)
 """Number of a channel, rising over Central's whole life; the higher one wins (SPEC §6)."""
 
+# The charge point of a request that leaves the choice to Central. No charge point is called that: ids begin with a
+# letter or digit.
+ANYWHERE = ChargePointId("*")
+
 
 def ticket_of(session_id: SessionId) -> TicketId:
     """A session's ticket id. Derived, so that a second ticket for one session cannot even be named."""

@@ -6,6 +6,7 @@ import msgspec
 
 from evcharge.domain.state import Role, Ruled, SiteConfig, StopCause
 from evcharge.energy.model import Input, Plan
+from evcharge.ids import ANYWHERE as ANYWHERE
 from evcharge.ids import (
     ChargePointId,
     CommandId,
@@ -17,10 +18,6 @@ from evcharge.ids import (
     TicketId,
 )
 from evcharge.units import Millis, WattHours, Watts
-
-# The charge point of a request that leaves the choice to Central. No charge point is called that: ids begin with a
-# letter or digit.
-ANYWHERE = ChargePointId("*")
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -152,7 +152,7 @@ def _readiness_changed(event: e.ConnectorChanged | e.HoldLifted, state: State, _
 def _dirty_if_waiting(state: State, cp_id: ChargePointId) -> list[fx.Effect]:
     """Only a session that waits for its start is touched when a charge point becomes ready."""
     waiting = any(session.status is SessionStatus.AUTHORIZED for session in open_sessions_at(state, cp_id))
-    in_line = any(one.cp_id == cp_id for one in state.waiting.values())
+    in_line = any(one.cp_id in (cp_id, c.ANYWHERE) for one in state.waiting.values())
     in_line = in_line or any(one.cp_id == cp_id for one in state.reservations.values())
     return [fx.Dirty(node_id=state.charge_points[cp_id].node_id)] if waiting or in_line else []
 
@@ -409,7 +409,9 @@ def _look_again(state: State, session_id: SessionId) -> list[fx.Effect]:
 def _passed(state: State, session_id: SessionId, stamp: Stamp) -> list[fx.Effect]:
     """A deadline of one who waits, or of a reservation: the next look at the site does what is due."""
     waiting, reservation = state.waiting.get(session_id), state.reservations.get(session_id)
-    if waiting is not None:
+    if waiting is not None and waiting.cp_id == c.ANYWHERE:
+        node_id = waiting.node_id or next(iter(roots(state)))
+    elif waiting is not None:
         node_id = state.charge_points[waiting.cp_id].node_id
     elif reservation is not None:
         node_id = state.charge_points[reservation.cp_id].node_id

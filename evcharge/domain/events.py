@@ -232,6 +232,10 @@ class ChargeQueued(Event, frozen=True):
     """How old the oldest meter value was that went into that."""
     basis: Basis | None = None
     against: tuple[Objection, ...] = ()
+    node_id: NodeId | None = None
+    """Where it waits for any charge point (``cp_id`` "*"): at this node or below it only."""
+    power_w: int | None = None
+    """The power that it prefers a connector to be able to do, when it waits for any."""
 
 
 class ChargeOffered(Event, frozen=True):

@@ -320,6 +320,8 @@ def _charge_queued(event: e.ChargeQueued, state: State, stamp: Stamp) -> None:
         depart_by_ms=event.depart_by_ms,
         since_ms=Millis(stamp.at_ms),
         turn=state.last_turn,
+        node_id=event.node_id,
+        power_w=event.power_w,
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from evcharge.domain.openings import TYPICAL_STAY_MS, Bookings, Place, Wish, choose_connector, unable
+from evcharge.domain.openings import TYPICAL_STAY_MS, Bookings, Claims, Seeker, Wish, choose_connector, unable
 from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.routing import Nowhere, Routed, route
 from evcharge.domain.state import ChargePoint, Reservation, Session, State, Waiting, above, feeds_of
 from evcharge.energy.queueing import wait_in_queue
-from evcharge.ids import ConnectorNo, NodeId, SessionId
+from evcharge.ids import ANYWHERE, ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from evcharge.units import MS_PER_HOUR
 
 # After so long everybody has the same right, however many sessions his account has, ms: a fleet waits for its second
@@ -31,6 +32,7 @@ class Ready(NamedTuple):
     """One whose turn it is, and the connector that it gets."""
 
     who: Waiting | Reservation
+    cp_id: ChargePointId
     connector: ConnectorNo
 
 
@@ -64,13 +66,12 @@ class Line:
 
     def __init__(self, state: State, now_ms: int, without: Collection[SessionId] = ()) -> None:
         self._state, self._now_ms = state, now_ms
-        self.bookings = Bookings(state, now_ms)
+        self.claims = Claims(Bookings(state, now_ms), set(), {})
         self.order = [one for one in in_order(state, now_ms) if one.waiting_id not in without]
-        self.taken: set[Place] = set()
-        self.claimed_w: dict[NodeId, int] = {}
         self.ready: list[Ready] = []
         self.blocked: dict[SessionId, Blocked] = {}
-        for reservation in self.bookings.due:
+        self._nowhere: dict[Seeker, Nowhere] = {}
+        for reservation in self.claims.bookings.due:
             if reservation.reservation_id not in without:
                 self._place_reservation(reservation)
         for waiting in self.order:
@@ -91,12 +92,12 @@ class Line:
         elif reason is None and connector is not None:
             place = (one.cp_id, one.connector)
             # Whose vehicle stands there, nobody knows: if it is the right one, its driver asks to charge.
-            if connector.session_id is not None or connector.occupied or place in self.taken:
+            if connector.session_id is not None or connector.occupied or place in self.claims.taken:
                 reason = RefusalReason.BUSY
             elif connector.error is not None:
                 reason = RefusalReason.OUT_OF_ORDER
             if connector.session_id is None:
-                self.taken.add(place)
+                self.claims.taken.add(place)
         if reason is not None:
             self.blocked[one.reservation_id] = Blocked(reason)
             if reason is not RefusalReason.BUSY:
@@ -104,17 +105,40 @@ class Line:
         self._claim(one, charge_point, one.connector, one.min_w, one.until_ms)
 
     def _place(self, one: Waiting) -> None:
+        if one.cp_id == ANYWHERE:
+            self._place_anywhere(one)
+            return
         charge_point = self._state.charge_points[one.cp_id]
         reason = unable(self._state, charge_point)
         if reason is not None:
             self.blocked[one.waiting_id] = Blocked(reason)
             return
-        choice = choose_connector(charge_point, _wish(one), self.bookings, self.taken, unattended=True)
+        choice = choose_connector(charge_point, _wish(one), self.claims.bookings, self.claims.taken, unattended=True)
         if isinstance(choice, RefusalReason):
             self.blocked[one.waiting_id] = Blocked(choice)
             return
-        self.taken.add((one.cp_id, choice))
+        self.claims.taken.add((one.cp_id, choice))
         self._claim(one, charge_point, choice, charge_point.connectors[choice].min_w, one.depart_by_ms)
+
+    def _place_anywhere(self, one: Waiting) -> None:
+        seeker = Seeker(_wish(one), one.node_id, one.power_w)
+        if not self._state.reservations:
+            # Who asks makes no difference then: those who look for the same need one search only.
+            seeker = Seeker(Wish(DriverId(""), ConnectorNo(0), None), one.node_id, one.power_w)
+        # Later in one look there is only less: where there was no room there is none.
+        found = self._nowhere.get(seeker) or route(self._state, seeker, self.claims)
+        if isinstance(found, Routed):
+            charge_point = self._state.charge_points[found.cp_id]
+            self.claims.taken.add((found.cp_id, found.connector))
+            min_w = charge_point.connectors[found.connector].min_w
+            self._claim(one, charge_point, found.connector, min_w, one.depart_by_ms)
+            return
+        self._nowhere[seeker] = found
+        at = found.nodes[0] if found.reason is RefusalReason.NO_CAPACITY else None
+        self.blocked[one.waiting_id] = Blocked(found.reason, at)
+        if found.spot is not None:
+            # Any connector will do, so none is kept; the power of one is.
+            self._keep(feeds_of(self._state, found.spot.cp_id), found.spot.min_w)
 
     def _claim(
         self,
@@ -126,15 +150,20 @@ class Line:
     ) -> None:
         """Give it the power, or keep for it what there is."""
         who_id = who.waiting_id if isinstance(who, Waiting) else who.reservation_id
-        short = self.bookings.short_of(feeds_of(self._state, charge_point.cp_id), min_w, until, self.claimed_w)
-        for node_id in feeds_of(self._state, charge_point.cp_id):
-            self.claimed_w[node_id] = self.claimed_w.get(node_id, 0) + min_w
+        feeds = feeds_of(self._state, charge_point.cp_id)
+        short = self.claims.bookings.short_of(feeds, min_w, until, self.claims.claimed_w)
+        self._keep(feeds, min_w)
         if who_id in self.blocked:
             return
         if short is not None:
             self.blocked[who_id] = Blocked(RefusalReason.NO_CAPACITY, short)
         else:
-            self.ready.append(Ready(who, connector))
+            self.ready.append(Ready(who, charge_point.cp_id, connector))
+
+    def _keep(self, nodes: Iterable[NodeId], watts: int) -> None:
+        claimed_w = self.claims.claimed_w
+        for node_id in nodes:
+            claimed_w[node_id] = claimed_w.get(node_id, 0) + watts
 
 
 def _wish(one: Waiting) -> Wish:
@@ -149,8 +178,8 @@ class Forecast:
 
     def __init__(self, state: State, line: Line, now_ms: int) -> None:
         self._state, self._line, self._now_ms = state, line, now_ms
-        self._below: dict[NodeId, tuple[list[float], int | None]] = {}
-        self._before_at: dict[str, list[Waiting]] = {}
+        self._below: dict[NodeId | None, tuple[list[float], int | None]] = {}
+        self._before_at: dict[ChargePointId, list[Waiting]] = {}
         self._before_under: dict[NodeId, int] = {}
 
     def etas(self) -> Iterator[tuple[Waiting, Blocked | None, Eta]]:
@@ -160,29 +189,43 @@ class Forecast:
             yield one, blocked, self.of(one, blocked)
             self._before_at.setdefault(one.cp_id, []).append(one)
             if blocked is not None and blocked.node_id is not None:
-                node_id = self._state.charge_points[one.cp_id].node_id
+                anywhere = one.cp_id == ANYWHERE
+                node_id = blocked.node_id if anywhere else self._state.charge_points[one.cp_id].node_id
                 for each in above(self._state, node_id):
                     self._before_under[each] = self._before_under.get(each, 0) + 1
 
     def of(self, one: Waiting, blocked: Blocked | None) -> Eta:
         """When it is its turn, behind those that ``etas`` has passed."""
-        before = sum(
-            1
-            for other in self._before_at.get(one.cp_id, ())
-            if 0 in (one.connector, other.connector) or one.connector == other.connector
-        )
+        before = self._before(one)
         if blocked is None:
             return Eta(before + 1, self._now_ms, None)
         if blocked.node_id is not None:
             before = max(before, self._before_under.get(blocked.node_id, 0))
             remaining_s, age_ms = self._under(blocked.node_id)
         elif blocked.reason is RefusalReason.BUSY:
-            remaining_s, age_ms = self._at(one)
+            remaining_s, age_ms = self._under(one.node_id) if one.cp_id == ANYWHERE else self._at(one)
         else:
             return Eta(before + 1, None, None)
         wait_s = wait_in_queue(remaining_s, before, TYPICAL_STAY_MS / 1000)
         at_ms = None if wait_s is None else self._now_ms + round(wait_s * 1000)
         return Eta(before + 1, at_ms, age_ms)
+
+    def _before(self, one: Waiting) -> int:
+        """How many have passed that want what it wants. Who waits for any charge point comes behind all who wait at one
+        of them; one of those may be served by another one, so they do not count him.
+        """
+        if one.cp_id == ANYWHERE:
+            return sum(len(at) for cp_id, at in self._before_at.items() if self._is_below(cp_id, one.node_id))
+        return sum(
+            1
+            for other in self._before_at.get(one.cp_id, ())
+            if 0 in (one.connector, other.connector) or one.connector == other.connector
+        )
+
+    def _is_below(self, cp_id: ChargePointId, node_id: NodeId | None) -> bool:
+        if node_id is None or cp_id == ANYWHERE:
+            return True
+        return node_id in above(self._state, self._state.charge_points[cp_id].node_id)
 
     def _at(self, one: Waiting) -> tuple[list[float], int | None]:
         """What is left of those who have the connectors that it could get."""
@@ -198,13 +241,13 @@ class Forecast:
                 found.append(LINGERING_MS / 1000 if connector.left_behind else 0.0)
         return found, self._age_ms(sessions)
 
-    def _under(self, node_id: NodeId) -> tuple[list[float], int | None]:
-        """What is left of those who charge below a node."""
+    def _under(self, node_id: NodeId | None) -> tuple[list[float], int | None]:
+        """What is left of those who charge below a node; None: anywhere."""
         if node_id not in self._below:
             sessions = [
                 self._state.sessions[session_id]
                 for each, node in self._state.nodes.items()
-                if node_id in above(self._state, each)
+                if node_id is None or node_id in above(self._state, each)
                 for session_id in node.sessions
             ]
             found = [remaining_s(session, self._now_ms) for session in sessions]

@@ -47,6 +47,16 @@ class Wish(NamedTuple):
     depart_by_ms: int | None
 
 
+class Seeker(NamedTuple):
+    """Who looks for any charge point."""
+
+    wish: Wish
+    node_id: NodeId | None
+    """At this node or below it only."""
+    power_w: int | None
+    """A connector that can do this is preferred."""
+
+
 class Stay(NamedTuple):
     """So many watts from one instant until another; None: nobody knows until when."""
 
@@ -175,6 +185,14 @@ class Bookings:
         for one in self._planned:
             if node_id in feeds_of(state, one.cp_id):
                 yield Stay(one.from_ms, one.until_ms, one.min_w)
+
+
+class Claims(NamedTuple):
+    """What those have who come before: it fills while a line is looked at."""
+
+    bookings: Bookings
+    taken: set[Place]
+    claimed_w: dict[NodeId, int]
 
 
 def room_w(node: Node) -> int:

@@ -11,10 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from evcharge.domain import events as e
-from evcharge.domain.commands import RequestCharge
 from evcharge.domain.health import closed_on
-from evcharge.domain.line import Line
-from evcharge.domain.openings import Wish
+from evcharge.domain.openings import Claims, Seeker
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import ChargePoint, Role, Shown, Spot, Spots, State, above, feeds_of, shown_state
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId
@@ -35,20 +33,21 @@ class Nowhere(NamedTuple):
     reason: RefusalReason
     nodes: tuple[NodeId, ...] = ()
     """Those that are lost, or the one that is full last."""
+    spot: Spot | None = None
+    """The free connector there, for which power is missing."""
 
 
-def route(state: State, command: RequestCharge, line: Line) -> Routed | Nowhere:
-    """The connector for a request that leaves the choice to Central, beside what those in ``line`` have who come
-    before. Ties go to the lower id.
+def route(state: State, seeker: Seeker, before: Claims) -> Routed | Nowhere:
+    """The connector for somebody who leaves the choice to Central, beside what those have who come ``before``. Ties go
+    to the lower id.
     """
-    if command.node_id is not None and command.node_id not in state.nodes:
+    if seeker.node_id is not None and seeker.node_id not in state.nodes:
         return Nowhere(RefusalReason.UNKNOWN_SUBSTATION)
-    spots = spots_of(state)
-    wish = Wish(command.driver_id, ConnectorNo(0), command.depart_by_ms)
+    spots, wish = spots_of(state), seeker.wish
 
     def is_open(spot: Spot) -> bool:
         place = (spot.cp_id, spot.connector)
-        if place in line.taken or line.bookings.against(place, wish) is not None:
+        if place in before.taken or before.bookings.against(place, wish) is not None:
             return False
         return spot.cp_id not in state.away or closed_on(state, feeds_of(state, spot.cp_id)) is None
 
@@ -56,15 +55,15 @@ def route(state: State, command: RequestCharge, line: Line) -> Routed | Nowhere:
     ranked: list[tuple[float, NodeId, Spot]] = []
     for node_id, free in spots.free.items():
         way = tuple(above(state, node_id))
-        if command.node_id is not None and command.node_id not in way:
+        if seeker.node_id is not None and seeker.node_id not in way:
             continue
         shut = closed_on(state, way)
         if shut is not None:
             closed.append(shut)
             continue
-        spot = next(filter(is_open, by_preference(free, command.power_w)), None)
+        spot = next(filter(is_open, by_preference(free, seeker.power_w)), None)
         if spot is not None:
-            used = max(_utilisation(state, each, spot.min_w + line.claimed_w.get(each, 0)) for each in way)
+            used = max(_utilisation(state, each, spot.min_w + before.claimed_w.get(each, 0)) for each in way)
             ranked.append((used, node_id, spot))
     ranked.sort()
     for _, node_id, spot in ranked:
@@ -72,10 +71,10 @@ def route(state: State, command: RequestCharge, line: Line) -> Routed | Nowhere:
         least = next(filter(is_open, (each for _, each in spots.frugal[node_id])))
         for each in (spot, least):
             feeds = feeds_of(state, each.cp_id)
-            if line.bookings.short_of(feeds, each.min_w, command.depart_by_ms, line.claimed_w) is None:
+            if before.bookings.short_of(feeds, each.min_w, wish.depart_by_ms, before.claimed_w) is None:
                 return Routed(each.cp_id, each.connector)
     if ranked:
-        return Nowhere(RefusalReason.NO_CAPACITY, (ranked[0][1],))
+        return Nowhere(RefusalReason.NO_CAPACITY, (ranked[0][1],), ranked[0][2])
     if closed:
         return Nowhere(RefusalReason.SUBSTATION_LOST, tuple(sorted(set(closed))))
     return Nowhere(RefusalReason.BUSY)

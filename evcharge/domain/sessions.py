@@ -18,7 +18,7 @@ from evcharge.domain.commands import (
 )
 from evcharge.domain.line import Line
 from evcharge.domain.objections import against_charge, against_nodes
-from evcharge.domain.openings import Wish, choose_connector, unable
+from evcharge.domain.openings import Seeker, Wish, choose_connector, unable
 from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.routing import Nowhere, route
@@ -57,7 +57,8 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
     if command.cp_id == ANYWHERE:
         verdict = _judge_wish(state, command, stamp)
         if verdict is None:
-            routed = route(state, command, line)
+            wish = Wish(command.driver_id, ConnectorNo(0), command.depart_by_ms)
+            routed = route(state, Seeker(wish, command.node_id, command.power_w), line.claims)
             if isinstance(routed, Nowhere):
                 return [_nowhere(state, command, routed, stamp)]
             command = msgspec.structs.replace(command, cp_id=routed.cp_id, connector=routed.connector)
@@ -165,7 +166,7 @@ def _short_of_power(
     if charge_point is None:
         return None
     wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
-    choice = choose_connector(charge_point, wish, line.bookings, line.taken)
+    choice = choose_connector(charge_point, wish, line.claims.bookings, line.claims.taken)
     short = None if isinstance(choice, RefusalReason) else _short(state, charge_point, choice, command, line)
     return short or charge_point.node_id
 
@@ -191,7 +192,7 @@ def _judge_request(state: State, command: RequestCharge, stamp: Stamp, line: Lin
     if reason is not None:
         return reason
     wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
-    choice = choose_connector(charge_point, wish, line.bookings, line.taken)
+    choice = choose_connector(charge_point, wish, line.claims.bookings, line.claims.taken)
     if isinstance(choice, RefusalReason):
         return choice
     return choice if _short(state, charge_point, choice, command, line) is None else RefusalReason.NO_CAPACITY
@@ -208,7 +209,9 @@ def _short(
 ) -> NodeId | None:
     """The node that has no room for one more."""
     min_w = charge_point.connectors[connector].min_w
-    return line.bookings.short_of(feeds_of(state, charge_point.cp_id), min_w, command.depart_by_ms, line.claimed_w)
+    return line.claims.bookings.short_of(
+        feeds_of(state, charge_point.cp_id), min_w, command.depart_by_ms, line.claims.claimed_w
+    )
 
 
 def end_charge(state: State, command: EndCharge) -> list[e.Event]:

@@ -329,6 +329,7 @@ class Waiting(msgspec.Struct, kw_only=True):
     """The id of the session that it will become; of a second offer with a number behind it."""
     driver_id: DriverId
     cp_id: ChargePointId
+    """``ANYWHERE``: the first that is free."""
     connector: ConnectorNo
     """0: any of the charge point."""
     requested_wh: WattHours | None
@@ -336,6 +337,10 @@ class Waiting(msgspec.Struct, kw_only=True):
     since_ms: Millis
     turn: int
     """Who came first has the lower one."""
+    node_id: NodeId | None = None
+    """With ``ANYWHERE``: only at this node or below it."""
+    power_w: int | None = None
+    """With ``ANYWHERE``: a connector that can do this is preferred."""
     offers: int = 0
     missed: int = 0
     """Offers that were not taken."""

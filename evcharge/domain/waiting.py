@@ -10,6 +10,7 @@ import msgspec
 from evcharge.domain import events as e
 from evcharge.domain.commands import LeaveQueue, RequestCharge
 from evcharge.domain.line import Forecast, Line, in_order
+from evcharge.domain.openings import Place
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.reservations import delayed, opened, over
@@ -23,7 +24,7 @@ from evcharge.domain.state import (
     StopCause,
     Waiting,
 )
-from evcharge.ids import CommandId, ConnectorNo, SessionId
+from evcharge.ids import CommandId, SessionId
 from evcharge.units import Millis, WattHours
 
 # Most that wait at one site: as many as the largest charging parks have connectors. Each look at the line costs some
@@ -59,7 +60,8 @@ def request(state: State, command: RequestCharge, stamp: Stamp) -> list[e.Event]
 def own_place(state: State, command: RequestCharge) -> Waiting | None:
     """Where this driver waits already for the same connector."""
     for one in state.waiting.values():
-        if one.driver_id == command.driver_id and (one.cp_id, one.connector) == (command.cp_id, command.connector):
+        at = (one.cp_id, one.connector, one.node_id)
+        if one.driver_id == command.driver_id and at == (command.cp_id, command.connector, command.node_id):
             return one
     return None
 
@@ -86,6 +88,8 @@ def _join(state: State, command: RequestCharge, no: e.ChargeRefused, stamp: Stam
         depart_by_ms=None if command.depart_by_ms is None else Millis(command.depart_by_ms),
         since_ms=Millis(stamp.at_ms),
         turn=state.last_turn + 1,
+        node_id=command.node_id,
+        power_w=command.power_w,
     )
     eta = forecast.of(newcomer, line.place_last(newcomer))
     return e.ChargeQueued(
@@ -101,6 +105,8 @@ def _join(state: State, command: RequestCharge, no: e.ChargeRefused, stamp: Stam
         inputs_age_ms=eta.age_ms,
         basis=no.basis,
         against=no.against,
+        node_id=command.node_id,
+        power_w=command.power_w,
     )
 
 
@@ -155,13 +161,13 @@ def serve(state: State, stamp: Stamp) -> list[e.Event]:
         happened.append(ended)
     line = Line(state, now_ms, gone)
     command_id = next_command(state)
-    for who, connector in line.ready:
+    for who, cp_id, connector in line.ready:
         if isinstance(who, Waiting):
-            happened += _offer(state, who, connector, command_id, stamp)
+            happened += _offer(state, who, (cp_id, connector), command_id, stamp)
         else:
             happened += opened(state, who, command_id, stamp)
         command_id = CommandId(command_id + 1)
-    for reservation in line.bookings.due:
+    for reservation in line.claims.bookings.due:
         blocked = line.blocked.get(reservation.reservation_id)
         if blocked is not None and reservation.status is ReservationState.PLANNED:
             happened.append(delayed(reservation, blocked.reason))
@@ -182,9 +188,7 @@ def ends_ms(waiting: Waiting) -> int:
     return last_ms if waiting.depart_by_ms is None else min(last_ms, waiting.depart_by_ms)
 
 
-def _offer(
-    state: State, waiting: Waiting, connector: ConnectorNo, command_id: CommandId, stamp: Stamp
-) -> list[e.Event]:
+def _offer(state: State, waiting: Waiting, place: Place, command_id: CommandId, stamp: Stamp) -> list[e.Event]:
     # A second offer is another session: the first one may still be on its way to an end at the charge point.
     session_id = waiting.waiting_id if not waiting.offers else SessionId(f"{waiting.waiting_id}.{waiting.offers + 1}")
     until_ms = Millis(stamp.at_ms + state.site.handover_ms)
@@ -193,8 +197,8 @@ def _offer(
             state,
             session_id=session_id,
             driver_id=waiting.driver_id,
-            cp_id=waiting.cp_id,
-            connector=connector,
+            cp_id=place[0],
+            connector=place[1],
             energy_wh=waiting.requested_wh,
             depart_by_ms=waiting.depart_by_ms,
             expires_ms=until_ms,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 
 import msgspec
@@ -51,7 +52,11 @@ def all_waiting(state: State, now_ms: int) -> list[WaitingView]:
     """Everybody who waits, in the fair order; those who have an offer come first."""
     offered = [_offered(state, one) for one in state.waiting.values() if one.offer is not None]
     forecast = Forecast(state, Line(state, now_ms), now_ms)
-    return [*offered, *(_waits(one, blocked, eta) for one, blocked, eta in forecast.etas())]
+    return [*offered, *_in_line(forecast)]
+
+
+def _in_line(forecast: Forecast) -> Iterator[WaitingView]:
+    return (_waits(one, blocked, eta) for one, blocked, eta in forecast.etas())
 
 
 def waiting_of_driver(state: State, driver_id: DriverId, now_ms: int) -> list[WaitingView]:
@@ -68,7 +73,9 @@ def view_waiting(state: State, waiting_id: SessionId, now_ms: int) -> WaitingVie
         return None
     if one.offer is not None:
         return _offered(state, one)
-    return next(view for view in all_waiting(state, now_ms) if view.waiting_id == waiting_id)
+    # Only those without an offer are looked at: of several offers that end at once, the others may not know it yet.
+    forecast = Forecast(state, Line(state, now_ms), now_ms)
+    return next(view for view in _in_line(forecast) if view.waiting_id == waiting_id)
 
 
 def view_queued(state: State, event: e.ChargeQueued) -> WaitingView:
@@ -110,7 +117,7 @@ def _offered(state: State, one: Waiting) -> WaitingView:
     return WaitingView(
         waiting_id=one.waiting_id,
         state="OFFERED",
-        cp_id=one.cp_id,
+        cp_id=session.cp_id,
         connector=session.connector,
         driver_id=one.driver_id,
         since_ms=one.since_ms,

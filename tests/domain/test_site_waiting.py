@@ -86,5 +86,5 @@ def test_the_days_are_of_every_kind() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_an_ordinary_day_has_them_too(seed: int) -> None:
     site = Site()
-    run(site, random.Random(seed).randbytes(900))
+    run(site, random.Random(seed).randbytes(2_400))
     assert site.state.last_turn > 0

@@ -355,8 +355,12 @@ class Site(Domain):
         self.pump()
 
     def heal(self) -> None:
-        """Everybody comes back, every vehicle leaves, every report arrives."""
+        """Everybody comes back, nobody waits any longer, every vehicle leaves, every report arrives."""
         self.reconnect()
+        for waiting in list(self.state.waiting.values()):
+            self.command(c.LeaveQueue(driver_id=waiting.driver_id, waiting_id=waiting.waiting_id))
+        for one in list(self.state.reservations.values()):
+            self.command(c.CancelReservation(driver_id=one.driver_id, reservation_id=one.reservation_id))
         for cp in self.cps.values():
             for connector in cp.connectors.values():
                 cp.unplug(connector, self.at_ms)

@@ -256,6 +256,7 @@ def _anywhere(site: Site, _cp_id: ChargePointId, how: int) -> None:
             depart_by_ms=None,
             node_id=_node(site, how) if how % 3 == 0 else None,
             power_w=(None, 2_000, 50_000)[how % 3],
+            wait=how % 4 > 1,
         )
     )
 
@@ -330,7 +331,7 @@ STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
     *([_plan] * 2),
     *([_node_lost] * 4),
     *([_node_back] * 4),
-    *([_anywhere] * 3),
+    *([_anywhere] * 5),
     *([_disk] * 2),
     *([_restart_engine] * 2),
     *([_restart_central] * 2),

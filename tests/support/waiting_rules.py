@@ -23,7 +23,7 @@ from evcharge.domain.state import (
     above,
     shown_state,
 )
-from evcharge.ids import ConnectorNo, NodeId, SessionId
+from evcharge.ids import ANYWHERE, ConnectorNo, NodeId, SessionId
 
 Rank = tuple[bool, int]
 
@@ -52,10 +52,17 @@ def check_served(state: State, now_ms: int) -> None:
 
 
 def _plainly_open(state: State, one: Waiting) -> bool:
-    charge_point = state.charge_points[one.cp_id]
+    if one.cp_id != ANYWHERE:
+        return _open_at(state, one, state.charge_points[one.cp_id])
+    within = [k for k in state.charge_points.values() if one.node_id is None or one.node_id in above(state, k.node_id)]
+    return any(_open_at(state, one, charge_point) for charge_point in within)
+
+
+def _open_at(state: State, one: Waiting, charge_point: ChargePoint) -> bool:
     if not _well(state, charge_point) or not _everybody_fits(state, charge_point):
         return False
-    booked = {reservation.connector for reservation in state.reservations.values() if reservation.cp_id == one.cp_id}
+    cp_id = charge_point.cp_id
+    booked = {reservation.connector for reservation in state.reservations.values() if reservation.cp_id == cp_id}
     return any(no not in booked for no, _ in _fitting(charge_point, one))
 
 
@@ -85,6 +92,9 @@ def _feeds(state: State, charge_point: ChargePoint) -> set[NodeId]:
 def _fitting(charge_point: ChargePoint, one: Waiting) -> Iterator[tuple[ConnectorNo, Connector]]:
     for no, connector in charge_point.connectors.items():
         free = connector.session_id is None and connector.error is None and not connector.left_behind
+        if one.cp_id == ANYWHERE:
+            # Who is sent somewhere finds no other vehicle there.
+            free = free and not connector.occupied
         if free and one.connector in (0, no):
             yield no, connector
 
@@ -94,7 +104,8 @@ def _everybody_fits(state: State, charge_point: ChargePoint) -> bool:
     wanted_w = 0
     for waiting in state.waiting.values():
         if waiting.offer is None:
-            wanted_w += max((k.min_w for k in state.charge_points[waiting.cp_id].connectors.values()), default=0)
+            at = [state.charge_points[waiting.cp_id]] if waiting.cp_id != ANYWHERE else state.charge_points.values()
+            wanted_w += max((k.min_w for each in at for k in each.connectors.values()), default=0)
     for reservation in state.reservations.values():
         wanted_w += reservation.min_w if reservation.status is not ReservationState.OPEN else 0
     for each in _feeds(state, charge_point):
@@ -115,7 +126,8 @@ def check_one_each(state: State) -> None:
     for one in state.waiting.values():
         if one.offer is not None:
             offered = state.sessions[one.offer]
-            assert (offered.driver_id, offered.cp_id) == (one.driver_id, one.cp_id)
+            assert offered.driver_id == one.driver_id
+            assert one.cp_id in (ANYWHERE, offered.cp_id)
             assert offered.start_ms is None
 
 
@@ -124,15 +136,27 @@ def check_order(before: dict[SessionId, Rank], state: State, events: list[e.Even
     offered = {event.waiting_id for event in events if isinstance(event, e.ChargeOffered)}
     for waiting_id in offered:
         one = state.waiting[waiting_id]
-        assert _can_charge(state, state.charge_points[one.cp_id]), f"{waiting_id} is offered what cannot charge"
-        if any(reservation.cp_id == one.cp_id for reservation in state.reservations.values()):
+        assert one.offer is not None
+        session = state.sessions[one.offer]
+        charge_point = state.charge_points[session.cp_id]
+        assert _can_charge(state, charge_point), f"{waiting_id} is offered what cannot charge"
+        if one.node_id is not None:
+            assert one.node_id in above(state, session.node_id), "sent to another part of the site"
+        if any(reservation.cp_id == session.cp_id for reservation in state.reservations.values()):
             # Whose departure fits before a reservation may go first there.
             continue
-        assert one.offer is not None
-        connector = state.sessions[one.offer].connector
         for other in state.waiting.values():
-            rival = other.cp_id == one.cp_id and other.connector in (0, connector) and other.offer is None
+            rival = other.offer is None and _would_do(state, other, session)
             assert not rival or before[waiting_id] < before[other.waiting_id], f"{waiting_id} before {other}"
+
+
+def _would_do(state: State, other: Waiting, session: Session) -> bool:
+    """Whether somebody else waits for the connector that a session got."""
+    if other.cp_id != ANYWHERE:
+        return other.cp_id == session.cp_id and other.connector in (0, session.connector)
+    connector = state.charge_points[session.cp_id].connectors[session.connector]
+    here = other.node_id is None or other.node_id in above(state, session.node_id)
+    return here and not connector.occupied and not state.away
 
 
 def check_promises(state: State, now_ms: int, events: list[e.Event], effects: list[fx.Effect], *, cut: bool) -> None:
