@@ -96,6 +96,51 @@ def test_who_finds_no_power_waits_for_that() -> None:
     scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
 
 
+def both_taken() -> Scenario:
+    """Anna charges here, Dora at the other one."""
+    scenario = taken(44_000).given(engine_up(OTHER, 5), boot(OTHER))
+    return scenario.given(request("s-9", OTHER, DORA), plug(cp_id=OTHER), started("s-9", cp_id=OTHER))
+
+
+def test_who_does_not_care_waits_for_whatever_is_free_first() -> None:
+    scenario = both_taken().when(wait("s-2", BEN, c.ANYWHERE))
+    event = queued(scenario)
+    assert (event.reason, event.place) == (RefusalReason.BUSY, 1)
+    assert event.eta_ms is not None
+    leaves(scenario)
+    scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+    assert scenario.state.sessions[SessionId("s-2")].cp_id == CP
+    (view,) = all_waiting(scenario.state, scenario.at_ms)
+    assert (view.state, view.cp_id, view.connector) == ("OFFERED", CP, 1)
+
+
+def test_who_does_not_care_comes_in_turn_with_those_who_do() -> None:
+    scenario = both_taken().given(wait("s-2", BEN), wait("s-3", CARLA, c.ANYWHERE))
+    assert [view.place for view in all_waiting(scenario.state, scenario.at_ms)] == [1, 2]
+    leaves(scenario)
+    scenario.given(SERVE)
+    assert {one.waiting_id: one.offer for one in scenario.state.waiting.values()} == {"s-2": "s-2", "s-3": None}
+    scenario.when(request("s-4", c.ANYWHERE, ANNA))
+    assert isinstance(scenario.events[0], e.ChargeRefused), "nobody overtakes"
+
+
+def test_who_does_not_care_asks_twice_and_waits_once() -> None:
+    scenario = both_taken().given(wait("s-2", BEN, c.ANYWHERE))
+    assert scenario.when(wait("s-3", BEN, c.ANYWHERE)).events == []
+    assert scenario.when(request("s-3", c.ANYWHERE, BEN, wait=True)).events == []
+    scenario.told(fx.Queued)
+
+
+def test_several_offers_that_end_at_once() -> None:
+    scenario = both_taken().given(wait("s-2", BEN, c.ANYWHERE), wait("s-3", CARLA, c.ANYWHERE))
+    leaves(scenario)
+    ended = c.ReportEnded(
+        cp_id=OTHER, session_id=SessionId("s-9"), meter_wh=WattHours(2_000), reason=StopCause.UNPLUGGED, at_ms=None
+    )
+    scenario.given(ended, plug(cp_id=OTHER, plugged=False), SERVE, c.StopChargePoints(cp_id=None))
+    assert [one.offer for one in scenario.state.waiting.values()] == [None, None]
+
+
 def test_whoever_does_not_ask_to_wait_is_refused_as_ever() -> None:
     (event,) = taken().when(request("s-2", driver_id=BEN)).events
     assert isinstance(event, e.ChargeRefused)
