@@ -14,6 +14,7 @@ import msgspec
 
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import INCIDENT_WINDOW_MS, outbox_was_lost
+from evcharge.domain.headroom import part_of, shares_of
 from evcharge.domain.health import remember
 from evcharge.domain.routing import outdate
 from evcharge.domain.state import (
@@ -38,7 +39,6 @@ from evcharge.domain.state import (
     Ticket,
     Visit,
     Waiting,
-    feeds_of,
     home_of,
 )
 from evcharge.energy.leases import Lease
@@ -130,6 +130,7 @@ def _configure(state: State, site: SiteConfig) -> None:
             # Not there (any more), but sessions may still run there. Nothing new fits into 0 W.
             node.capacity_w, node.parent = Watts(0), None
         node.reserved_w = node.wanted_w = Watts(0)
+        node.reserved_phase_w = (Watts(0), Watts(0), Watts(0))
     state.site = site
     if not site.rules:
         state.ruling = None
@@ -657,10 +658,17 @@ def _detach(state: State, session: Session) -> None:
 
 def _reserve(state: State, session: Session, sign: int) -> None:
     """Count a session at every node that feeds it, or no longer."""
-    for node_id in feeds_of(state, session.cp_id):
-        node = state.nodes[node_id]
-        node.reserved_w = Watts(node.reserved_w + sign * session.min_w)
-        node.wanted_w = Watts(node.wanted_w + sign * session.max_w)
+    for row, part in shares_of(state, session.cp_id):
+        node = state.nodes[row.node_id]
+        if row.phase is None:
+            node.reserved_w = Watts(node.reserved_w + sign * session.min_w)
+            node.wanted_w = Watts(node.wanted_w + sign * session.max_w)
+        else:
+            more_w = sign * part_of(session.min_w, part)
+            one, two, three = (
+                Watts(watts + more_w * (phase == row.phase)) for phase, watts in enumerate(node.reserved_phase_w)
+            )
+            node.reserved_phase_w = (one, two, three)
 
 
 def _forget(state: State, session: Session) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from evcharge.domain import events as e
-from evcharge.domain.headroom import Headroom, overfull
+from evcharge.domain.headroom import Headroom, overfull, shares_of
 from evcharge.domain.health import all_up, lost_on
 from evcharge.domain.state import (
     ChargePoint,
@@ -151,7 +151,7 @@ class Placing:
         state = self._state
         min_w = sum(session.min_w for session in sessions_at(state, cp_id))
         new = self._new_nodes(cp_id, goal)
-        return overfull(state, new, min_w, headroom.measured_w) is None
+        return overfull(state, shares_of(state, cp_id, new), min_w, headroom.measured_w) is None
 
     def _new_nodes(self, cp_id: ChargePointId, goal: NodeId) -> list[NodeId]:
         """Where it does not count yet."""

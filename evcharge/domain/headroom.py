@@ -8,12 +8,15 @@ There is no help from the sun or a battery in it, because nothing guarantees tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from evcharge.domain.state import Node, NodeConfig, Session, SiteConfig, State, above, feeds_of
-from evcharge.ids import NodeId, SessionId
+from evcharge.ids import ChargePointId, NodeId, SessionId
 
 PHASES = (0, 1, 2)
+# Nothing measured: what was configured counts.
+NO_METERS: Mapping[NodeId, int] = MappingProxyType({})
 
 
 class Row(NamedTuple):
@@ -34,10 +37,10 @@ class Share(NamedTuple):
     """1 of so many parts: 3 where its current is spread over three phases."""
 
 
-def shares_of(state: State, session: Session, nodes: Iterable[NodeId] | None = None) -> Iterator[Share]:
-    """The rows that a session counts in; with ``nodes``, those of them that it would count in."""
-    on = state.site.phases.get(session.cp_id, ())
-    for node_id in feeds_of(state, session.cp_id) if nodes is None else nodes:
+def shares_of(state: State, cp_id: ChargePointId, nodes: Iterable[NodeId] | None = None) -> Iterator[Share]:
+    """The rows that sessions of a charge point count in; with ``nodes``, those that they would count in there."""
+    on = state.site.phases.get(cp_id, ())
+    for node_id in feeds_of(state, cp_id) if nodes is None else nodes:
         yield Share(Row(node_id), 1)
         if state.nodes[node_id].phase_w is not None:
             for phase in on or PHASES:
@@ -65,25 +68,25 @@ class Headroom:
         self._shares: dict[SessionId, tuple[Share, ...]] = {}
         self._sharing: dict[Row, int] = {}
         for session in sessions:
-            shares = self._shares[session.session_id] = tuple(shares_of(state, session))
+            shares = self._shares[session.session_id] = tuple(shares_of(state, session.cp_id))
             for row, part in shares:
                 self._open(row)
-                self._left[row] -= _part(worst_w[session.session_id], part)
+                self._left[row] -= part_of(worst_w[session.session_id], part)
                 self._sharing[row] = self._sharing.get(row, 0) + 1
 
         self._worst_w = worst_w
 
     def _open(self, row: Row) -> None:
         if row not in self._left:
-            self._left[row] = _limit_w(self._state, row, self.measured_w)
+            self._left[row] = room_w(self._state, row, self.measured_w)
 
     def admit(self, sessions: Iterable[Session], nodes: Sequence[NodeId]) -> bool:
         """Count ``sessions`` at ``nodes`` as well, if their worst case fits into each row there."""
         more_w: dict[Row, int] = {}
         for session in sessions:
-            for row, part in shares_of(self._state, session, nodes):
+            for row, part in shares_of(self._state, session.cp_id, nodes):
                 self._open(row)
-                more_w[row] = more_w.get(row, 0) + _part(self._worst_w[session.session_id], part)
+                more_w[row] = more_w.get(row, 0) + part_of(self._worst_w[session.session_id], part)
         if any(watts > max(0, self._left[row]) for row, watts in more_w.items()):
             return False
         for row, watts in more_w.items():
@@ -101,7 +104,7 @@ class Headroom:
     def take(self, session: Session, watts: int) -> None:
         """This session's worst case rises by ``watts``."""
         for row, part in self._shares[session.session_id]:
-            self._left[row] -= _part(watts, part)
+            self._left[row] -= part_of(watts, part)
 
     def left_w(self, row: Row) -> int:
         """What is left in a row; below 0 where more is out than there is."""
@@ -112,8 +115,8 @@ class Headroom:
         return self._sharing[row]
 
 
-def _part(watts: int, part: int) -> int:
-    """Rounded up: a sum of parts may not be less than the whole."""
+def part_of(watts: int, part: int) -> int:
+    """A share of ``watts``, rounded up: a sum of parts may not be less than the whole."""
     return -(-watts // part)
 
 
@@ -125,18 +128,24 @@ def limit_of(state: State, row: Row) -> int:
     return node.phase_w[row.phase]
 
 
-def _limit_w(state: State, row: Row, measured_w: Mapping[NodeId, int]) -> int:
+def room_w(state: State, row: Row, measured_w: Mapping[NodeId, int] = NO_METERS) -> int:
     """The limit, less the base load. How that is spread over phases is not known: each has to hold all of it."""
     return limit_of(state, row) - base_w(state.nodes[row.node_id], measured_w.get(row.node_id))
 
 
-def overfull(state: State, nodes: Iterable[NodeId], more_w: int, measured_w: Mapping[NodeId, int]) -> NodeId | None:
-    """The first of ``nodes`` that cannot hold ``more_w`` beside the smallest currents of those who are there; None when
-    all can."""
-    for each in nodes:
-        node = state.nodes[each]
-        if node.reserved_w + more_w > node.capacity_w - base_w(node, measured_w.get(each)):
-            return each
+def reserved_w(state: State, row: Row) -> int:
+    """The smallest currents of those who are there, together."""
+    node = state.nodes[row.node_id]
+    return node.reserved_w if row.phase is None else node.reserved_phase_w[row.phase]
+
+
+def overfull(
+    state: State, shares: Iterable[Share], more_w: int, measured_w: Mapping[NodeId, int] = NO_METERS
+) -> Row | None:
+    """The first row that cannot hold ``more_w`` beside the smallest currents of those who are there; None: all can."""
+    for row, part in shares:
+        if reserved_w(state, row) + part_of(more_w, part) > room_w(state, row, measured_w):
+            return row
     return None
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from evcharge.domain.headroom import part_of, shares_of
 from evcharge.domain.openings import TYPICAL_STAY_MS, Bookings, Claims, Seeker, Wish, choose_connector, unable
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.routing import Nowhere, Routed, route
-from evcharge.domain.state import ChargePoint, Reservation, Session, State, Waiting, above, feeds_of
+from evcharge.domain.state import ChargePoint, Reservation, Session, State, Waiting, above
 from evcharge.energy.queueing import wait_in_queue
 from evcharge.ids import ANYWHERE, ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from evcharge.units import MS_PER_HOUR
@@ -134,11 +135,10 @@ class Line:
             self._claim(one, charge_point, found.connector, min_w, one.depart_by_ms)
             return
         self._nowhere[seeker] = found
-        at = found.nodes[0] if found.reason is RefusalReason.NO_CAPACITY else None
-        self.blocked[one.waiting_id] = Blocked(found.reason, at)
+        self.blocked[one.waiting_id] = Blocked(found.reason, None if found.full is None else found.full.node_id)
         if found.spot is not None:
             # Any connector will do, so none is kept; the power of one is.
-            self._keep(feeds_of(self._state, found.spot.cp_id), found.spot.min_w)
+            self._keep(found.spot.cp_id, found.spot.min_w)
 
     def _claim(
         self,
@@ -150,20 +150,19 @@ class Line:
     ) -> None:
         """Give it the power, or keep for it what there is."""
         who_id = who.waiting_id if isinstance(who, Waiting) else who.reservation_id
-        feeds = feeds_of(self._state, charge_point.cp_id)
-        short = self.claims.bookings.short_of(feeds, min_w, until, self.claims.claimed_w)
-        self._keep(feeds, min_w)
+        short = self.claims.bookings.short_of(charge_point.cp_id, min_w, until, self.claims.claimed_w)
+        self._keep(charge_point.cp_id, min_w)
         if who_id in self.blocked:
             return
         if short is not None:
-            self.blocked[who_id] = Blocked(RefusalReason.NO_CAPACITY, short)
+            self.blocked[who_id] = Blocked(RefusalReason.NO_CAPACITY, short.node_id)
         else:
             self.ready.append(Ready(who, charge_point.cp_id, connector))
 
-    def _keep(self, nodes: Iterable[NodeId], watts: int) -> None:
+    def _keep(self, cp_id: ChargePointId, watts: int) -> None:
         claimed_w = self.claims.claimed_w
-        for node_id in nodes:
-            claimed_w[node_id] = claimed_w.get(node_id, 0) + watts
+        for row, part in shares_of(self._state, cp_id):
+            claimed_w[row] = claimed_w.get(row, 0) + part_of(watts, part)
 
 
 def _wish(one: Waiting) -> Wish:

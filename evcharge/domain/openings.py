@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from evcharge.domain.headroom import base_w
+from evcharge.domain.headroom import Row, part_of, reserved_w, room_w, shares_of
 from evcharge.domain.health import closed_on
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import (
     ChargePoint,
     Hold,
-    Node,
     Reservation,
     ReservationState,
     Session,
@@ -62,7 +61,7 @@ class Stay(NamedTuple):
 
     from_ms: int
     until_ms: int | None
-    min_w: int
+    watts: int
 
 
 def unable(state: State, charge_point: ChargePoint) -> RefusalReason | None:
@@ -93,8 +92,8 @@ class Bookings:
         self.due: list[Reservation] = []
         """Those whose time has come and that have no connector yet; who waited longest comes first."""
         self._planned: list[Reservation] = []
-        self._sum_w: dict[NodeId, int] = {}
-        self._stays: dict[NodeId, list[Stay]] = {}
+        self._sum_w: dict[Row, int] = {}
+        self._stays: dict[Row, list[Stay]] = {}
         for one in state.reservations.values():
             if one.status is ReservationState.OPEN:
                 continue
@@ -103,8 +102,8 @@ class Bookings:
                 self.due.append(one)
                 continue
             self._planned.append(one)
-            for node_id in feeds_of(state, one.cp_id):
-                self._sum_w[node_id] = self._sum_w.get(node_id, 0) + one.min_w
+            for row, part in shares_of(state, one.cp_id):
+                self._sum_w[row] = self._sum_w.get(row, 0) + part_of(one.min_w, part)
         self.due.sort(key=lambda one: one.from_ms)
 
     def at(self, place: Place) -> list[Reservation]:
@@ -125,39 +124,39 @@ class Bookings:
         return None
 
     def short_of(
-        self, nodes: Iterable[NodeId], more_w: int, until_ms: int | None, claimed_w: Mapping[NodeId, int]
-    ) -> NodeId | None:
-        """The first of ``nodes`` that cannot hold ``more_w`` from now on beside the smallest currents
+        self, cp_id: ChargePointId, min_w: int, until_ms: int | None, claimed_w: Mapping[Row, int]
+    ) -> Row | None:
+        """The first row above a charge point that cannot hold ``min_w`` from now on beside the smallest currents
         of those who are there, of those who come before (``claimed_w``) and of the reservations until then.
         """
-        for each in nodes:
-            node = self._state.nodes[each]
-            more, limit_w = more_w + claimed_w.get(each, 0), room_w(node)
-            if node.reserved_w + more > limit_w:
-                return each
-            if node.reserved_w + more + self._sum_w.get(each, 0) <= limit_w:
+        for row, part in shares_of(self._state, cp_id):
+            more_w, limit_w = part_of(min_w, part) + claimed_w.get(row, 0), room_w(self._state, row)
+            there_w = reserved_w(self._state, row)
+            if there_w + more_w > limit_w:
+                return row
+            if there_w + more_w + self._sum_w.get(row, 0) <= limit_w:
                 continue
-            if self._peak_w(each, self._now_ms, until_ms) + more > limit_w:
-                return each
+            if self._peak_w(row, self._now_ms, until_ms) + more_w > limit_w:
+                return row
         return None
 
-    def short_later(self, node_id: NodeId, more_w: int, from_ms: int, until_ms: int) -> Objection | None:
+    def short_later(self, charge_point: ChargePoint, min_w: int, from_ms: int, until_ms: int) -> Objection | None:
         """The same for a time to come, as an objection. Who has not said when he leaves is still there."""
-        for each in above(self._state, node_id):
-            due_w = sum(
-                one.min_w for one in self.due if one.until_ms > from_ms and each in feeds_of(self._state, one.cp_id)
-            )
-            needed_w = self._peak_w(each, from_ms, until_ms) + due_w + more_w
-            limit_w = room_w(self._state.nodes[each])
+        state = self._state
+        due = [one for one in self.due if one.until_ms > from_ms]
+        for row, part in shares_of(state, charge_point.cp_id, above(state, charge_point.node_id)):
+            due_w = sum(part_of(one.min_w, its) for one in due for at, its in shares_of(state, one.cp_id) if at == row)
+            needed_w = self._peak_w(row, from_ms, until_ms) + due_w + part_of(min_w, part)
+            limit_w = room_w(state, row)
             if needed_w > limit_w:
-                return Objection(Obstacle.POWER, each, value=needed_w, limit=max(0, limit_w))
+                return Objection(Obstacle.POWER, str(row), value=needed_w, limit=max(0, limit_w))
         return None
 
-    def _peak_w(self, node_id: NodeId, from_ms: int, until_ms: int | None) -> int:
-        """The most that smallest currents come to below a node at one time, of sessions and planned reservations."""
-        stays = self._stays.get(node_id)
+    def _peak_w(self, row: Row, from_ms: int, until_ms: int | None) -> int:
+        """The most that smallest currents come to in a row at one time, of sessions and planned reservations."""
+        stays = self._stays.get(row)
         if stays is None:
-            stays = self._stays[node_id] = list(self._stays_below(node_id))
+            stays = self._stays[row] = list(self._stays_in(row))
         # The sum rises only where somebody comes, so only these instants have to be looked at.
         turns: list[tuple[int, int]] = []
         for stay in stays:
@@ -165,9 +164,9 @@ class Bookings:
                 continue
             if until_ms is not None and stay.from_ms >= until_ms:
                 continue
-            turns.append((max(stay.from_ms, from_ms), stay.min_w))
+            turns.append((max(stay.from_ms, from_ms), stay.watts))
             if stay.until_ms is not None:
-                turns.append((stay.until_ms, -stay.min_w))
+                turns.append((stay.until_ms, -stay.watts))
         peak_w = now_w = 0
         # Who leaves at an instant makes room for who comes then: a fall sorts before a rise.
         for _, change_w in sorted(turns):
@@ -175,16 +174,18 @@ class Bookings:
             peak_w = max(peak_w, now_w)
         return peak_w
 
-    def _stays_below(self, node_id: NodeId) -> Iterator[Stay]:
+    def _stays_in(self, row: Row) -> Iterator[Stay]:
         state = self._state
-        for each, node in state.nodes.items():
-            if node_id in above(state, each):
-                for session_id in node.sessions:
-                    session = state.sessions[session_id]
-                    yield Stay(0, declared_end_ms(session, self._now_ms), session.min_w)
+        for node in state.nodes.values():
+            for session_id in node.sessions:
+                session = state.sessions[session_id]
+                for at, part in shares_of(state, session.cp_id):
+                    if at == row:
+                        yield Stay(0, declared_end_ms(session, self._now_ms), part_of(session.min_w, part))
         for one in self._planned:
-            if node_id in feeds_of(state, one.cp_id):
-                yield Stay(one.from_ms, one.until_ms, one.min_w)
+            for at, part in shares_of(state, one.cp_id):
+                if at == row:
+                    yield Stay(one.from_ms, one.until_ms, part_of(one.min_w, part))
 
 
 class Claims(NamedTuple):
@@ -192,12 +193,7 @@ class Claims(NamedTuple):
 
     bookings: Bookings
     taken: set[Place]
-    claimed_w: dict[NodeId, int]
-
-
-def room_w(node: Node) -> int:
-    """What a node can carry beside its base load."""
-    return node.capacity_w - base_w(node, None)
+    claimed_w: dict[Row, int]
 
 
 def choose_connector(

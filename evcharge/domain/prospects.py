@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from evcharge.domain.headroom import PHASES, Row, base_w, limit_of, overfull
+from evcharge.domain.headroom import PHASES, Row, base_w, limit_of, overfull, shares_of
 from evcharge.domain.state import (
     ChargePoint,
     Connector,
@@ -22,7 +22,6 @@ from evcharge.domain.state import (
     Stamp,
     State,
     above,
-    feeds_of,
 )
 from evcharge.energy.ceilings import SOFT_CAP
 from evcharge.energy.model import MIN_A
@@ -95,7 +94,7 @@ class Prospects:
         # Where a connector is taken, its next vehicle has the smallest current of the one that goes.
         goes = None if connector.session_id is None else state.sessions.get(connector.session_id)
         more_w = connector.min_w if goes is None else max(0, connector.min_w - goes.min_w)
-        if overfull(state, feeds_of(state, charge_point.cp_id), more_w, {}) is not None:
+        if overfull(state, shares_of(state, charge_point.cp_id), more_w) is not None:
             return 0
         on = state.site.phases.get(charge_point.cp_id, ())
         share_w = phase_w = float(min(connector.max_w, self._most_w))
@@ -104,9 +103,6 @@ class Prospects:
             if state.nodes[node_id].phase_w is not None:
                 part = len(on) or 1
                 phase_w = min([phase_w, *(self._levels[Row(node_id, phase)].of(part) for phase in on or PHASES)])
-        if phase_w < connector.min_w:
-            # Phases have no reserve for smallest currents: it would wait for its turn.
-            return 0
         step_w = max(1, -(-connector.min_w // MIN_A))
         # The smallest currents of all fit: it gets its own whatever the others have now.
         return max(connector.min_w, int(min(share_w, phase_w) + 1e-6) // step_w * step_w)

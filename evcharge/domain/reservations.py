@@ -112,7 +112,7 @@ def _choose(
         connector = charge_point.connectors[no]
         against = _connector_taken(state, command, no, connector, now_ms)
         if against is None:
-            short = bookings.short_later(charge_point.node_id, connector.min_w, command.from_ms, command.until_ms)
+            short = bookings.short_later(charge_point, connector.min_w, command.from_ms, command.until_ms)
             if short is None:
                 return no
             against = RefusalReason.NO_CAPACITY, short

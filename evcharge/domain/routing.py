@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from evcharge.domain import events as e
+from evcharge.domain.headroom import Row
 from evcharge.domain.health import closed_on
 from evcharge.domain.openings import Claims, Seeker
 from evcharge.domain.refusals import RefusalReason
@@ -32,9 +33,11 @@ class Nowhere(NamedTuple):
 
     reason: RefusalReason
     nodes: tuple[NodeId, ...] = ()
-    """Those that are lost, or the one that is full last."""
+    """Those that are lost."""
+    full: Row | None = None
+    """What is full at the node that is used least …"""
     spot: Spot | None = None
-    """The free connector there, for which power is missing."""
+    """… and a free connector there."""
 
 
 def route(state: State, seeker: Seeker, before: Claims) -> Routed | Nowhere:
@@ -63,18 +66,20 @@ def route(state: State, seeker: Seeker, before: Claims) -> Routed | Nowhere:
             continue
         spot = next(filter(is_open, by_preference(free, seeker.power_w)), None)
         if spot is not None:
-            used = max(_utilisation(state, each, spot.min_w + before.claimed_w.get(each, 0)) for each in way)
+            used = max(_utilisation(state, each, spot.min_w + before.claimed_w.get(Row(each), 0)) for each in way)
             ranked.append((used, node_id, spot))
     ranked.sort()
+    full: Row | None = None
     for _, node_id, spot in ranked:
         # Where the preferred one does not fit, the one that needs least may.
         least = next(filter(is_open, (each for _, each in spots.frugal[node_id])))
         for each in (spot, least):
-            feeds = feeds_of(state, each.cp_id)
-            if before.bookings.short_of(feeds, each.min_w, wish.depart_by_ms, before.claimed_w) is None:
+            short = before.bookings.short_of(each.cp_id, each.min_w, wish.depart_by_ms, before.claimed_w)
+            if short is None:
                 return Routed(each.cp_id, each.connector)
+            full = full or short
     if ranked:
-        return Nowhere(RefusalReason.NO_CAPACITY, (ranked[0][1],), ranked[0][2])
+        return Nowhere(RefusalReason.NO_CAPACITY, full=full, spot=ranked[0][2])
     if closed:
         return Nowhere(RefusalReason.SUBSTATION_LOST, tuple(sorted(set(closed))))
     return Nowhere(RefusalReason.BUSY)

@@ -16,6 +16,7 @@ from evcharge.domain.commands import (
     ReportStarted,
     RequestCharge,
 )
+from evcharge.domain.headroom import Row, limit_of, reserved_w
 from evcharge.domain.line import Line
 from evcharge.domain.objections import against_charge, against_nodes
 from evcharge.domain.openings import Seeker, Wish, choose_connector, unable
@@ -26,16 +27,14 @@ from evcharge.domain.state import (
     COMPLETING,
     RUNNING,
     ChargePoint,
-    Node,
     Session,
     SessionStatus,
     Stamp,
     State,
     StopCause,
     Ticket,
-    feeds_of,
 )
-from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, NodeId, SessionId, ticket_of
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, SessionId, ticket_of
 from evcharge.units import Grams, Millis, WattHours, amount_of, average_power, co2_of
 
 # Most energy one session may ask for: 1 MWh, more than the battery of any road vehicle on sale holds.
@@ -67,8 +66,8 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
     charge_point = state.charge_points.get(command.cp_id)
     if isinstance(verdict, RefusalReason) or charge_point is None:
         reason = verdict if isinstance(verdict, RefusalReason) else RefusalReason.UNKNOWN_CHARGE_POINT
-        short = _short_of_power(state, charge_point, command, line) if reason is RefusalReason.NO_CAPACITY else None
-        figures = None if short is None else state.nodes[short]
+        short = _short_of_power(charge_point, command, line) if reason is RefusalReason.NO_CAPACITY else None
+        figures = None if short is None else state.nodes[short.node_id]
         return [
             e.ChargeRefused(
                 driver_id=command.driver_id,
@@ -79,7 +78,7 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
                 depart_by_ms=command.depart_by_ms,
                 capacity_w=None if figures is None else figures.capacity_w,
                 reserved_w=None if figures is None else figures.reserved_w,
-                basis=None if short is None or figures is None else _shortage(short, figures),
+                basis=None if short is None else _shortage(state, short),
                 against=against_charge(
                     state, command, reason, stamp, most_wh=MAX_ENERGY_WH, most_sessions=MAX_OPEN_SESSIONS
                 ),
@@ -102,8 +101,8 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
 
 def _nowhere(state: State, command: RequestCharge, nowhere: Nowhere, stamp: Stamp) -> e.ChargeRefused:
     """No charge point can serve."""
-    full = nowhere.nodes[0] if nowhere.reason is RefusalReason.NO_CAPACITY else None
-    figures = None if full is None else state.nodes[full]
+    full = nowhere.full
+    figures = None if full is None else state.nodes[full.node_id]
     against: tuple[Objection, ...] = ()
     if nowhere.reason is RefusalReason.SUBSTATION_LOST:
         against = against_nodes(state, nowhere.nodes, stamp)
@@ -119,7 +118,7 @@ def _nowhere(state: State, command: RequestCharge, nowhere: Nowhere, stamp: Stam
         depart_by_ms=command.depart_by_ms,
         capacity_w=None if figures is None else figures.capacity_w,
         reserved_w=None if figures is None else figures.reserved_w,
-        basis=None if full is None or figures is None else _shortage(full, figures),
+        basis=None if full is None else _shortage(state, full),
         against=against,
     )
 
@@ -154,21 +153,20 @@ def authorized(
     )
 
 
-def _shortage(node_id: NodeId, node: Node) -> Basis:
+def _shortage(state: State, row: Row) -> Basis:
     """What there is, and what the base load and the smallest currents of those who are there take of it."""
-    return Basis(Bound(Constraint.MINIMA, node_id, node.capacity_w, node.reserved_w + node.base_w))
+    used_w = reserved_w(state, row) + state.nodes[row.node_id].base_w
+    return Basis(Bound(Constraint.MINIMA, str(row), limit_of(state, row), used_w))
 
 
-def _short_of_power(
-    state: State, charge_point: ChargePoint | None, command: RequestCharge, line: Line
-) -> NodeId | None:
-    """The node that has no room for one more."""
+def _short_of_power(charge_point: ChargePoint | None, command: RequestCharge, line: Line) -> Row | None:
+    """The row that has no room for one more."""
     if charge_point is None:
         return None
     wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
     choice = choose_connector(charge_point, wish, line.claims.bookings, line.claims.taken)
-    short = None if isinstance(choice, RefusalReason) else _short(state, charge_point, choice, command, line)
-    return short or charge_point.node_id
+    short = None if isinstance(choice, RefusalReason) else _short(charge_point, choice, command, line)
+    return short or Row(charge_point.node_id)
 
 
 def _judge_wish(state: State, command: RequestCharge, stamp: Stamp) -> RefusalReason | None:
@@ -195,7 +193,7 @@ def _judge_request(state: State, command: RequestCharge, stamp: Stamp, line: Lin
     choice = choose_connector(charge_point, wish, line.claims.bookings, line.claims.taken)
     if isinstance(choice, RefusalReason):
         return choice
-    return choice if _short(state, charge_point, choice, command, line) is None else RefusalReason.NO_CAPACITY
+    return choice if _short(charge_point, choice, command, line) is None else RefusalReason.NO_CAPACITY
 
 
 def _line(state: State, command: RequestCharge, stamp: Stamp) -> Line:
@@ -204,14 +202,10 @@ def _line(state: State, command: RequestCharge, stamp: Stamp) -> Line:
     return Line(state, stamp.at_ms, frozenset(own))
 
 
-def _short(
-    state: State, charge_point: ChargePoint, connector: ConnectorNo, command: RequestCharge, line: Line
-) -> NodeId | None:
-    """The node that has no room for one more."""
+def _short(charge_point: ChargePoint, connector: ConnectorNo, command: RequestCharge, line: Line) -> Row | None:
+    """The row that has no room for one more."""
     min_w = charge_point.connectors[connector].min_w
-    return line.claims.bookings.short_of(
-        feeds_of(state, charge_point.cp_id), min_w, command.depart_by_ms, line.claims.claimed_w
-    )
+    return line.claims.bookings.short_of(charge_point.cp_id, min_w, command.depart_by_ms, line.claims.claimed_w)
 
 
 def end_charge(state: State, command: EndCharge) -> list[e.Event]:

@@ -470,6 +470,8 @@ class Node(msgspec.Struct):
     """Those that draw from this very node."""
     reserved_w: Watts = Watts(0)
     """Sum of the minima of the sessions at it and below it."""
+    reserved_phase_w: tuple[Watts, Watts, Watts] = (Watts(0), Watts(0), Watts(0))
+    """The same for each phase, where ``phase_w`` limits them."""
     wanted_w: Watts = Watts(0)
     """Sum of their maxima: where it fits, this node holds nobody back."""
     health: Health = Health.UP

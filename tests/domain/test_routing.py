@@ -227,3 +227,5 @@ def test_who_is_sent_somewhere_is_authorized_there(config: SiteConfig, program: 
     for node_id in feeds_of(site.state, session.cp_id):
         node = site.state.nodes[node_id]
         assert node.reserved_w <= node.capacity_w - node.base_w
+        for limit_w, there_w in zip(node.phase_w or (), node.reserved_phase_w, strict=False):
+            assert there_w <= limit_w - node.base_w

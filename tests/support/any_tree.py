@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import msgspec
 from hypothesis import strategies as st
 
@@ -11,45 +13,49 @@ from evcharge.energy.model import Policy
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.units import Watts
 
-
-def _above(nodes: dict[NodeId, NodeConfig], name: NodeId) -> list[NodeId]:
-    parent = nodes[name].parent
-    return [name] if parent is None else [name, *_above(nodes, parent)]
-
-
 SETTLE_MS = 86_400_000
 # From less than one smallest current to more than all connectors together.
 CAPACITIES = (1_000, 2_000, 4_000, 6_000, 9_000, 16_000, 40_000, 100_000)
+# Conductors of a charge point; (): nobody knows.
+WIRES: tuple[tuple[int, ...], ...] = ((), (), (0,), (1,), (0, 1, 2))
 
 
 @st.composite
 def any_site(draw: st.DrawFn, charge_points: int = 3) -> SiteConfig:
+    """What ``random_site`` makes, for a property."""
+    return random_site(draw(st.randoms(use_true_random=False)), charge_points)
+
+
+def random_site(rng: Random, charge_points: int = 3) -> SiteConfig:
     """Up to six nodes, each below an earlier one or the top of a tree of its own; charge points at any of them."""
-    count = draw(st.integers(1, 6))
-    names = [NodeId(f"n{i}") for i in range(count)]
-    capacities: dict[NodeId, Watts] = {}
+    names = [NodeId(f"n{i}") for i in range(rng.randint(1, 6))]
+    capacities = {name: Watts(rng.choice(CAPACITIES)) for name in names}
     nodes: dict[NodeId, NodeConfig] = {}
     for place, name in enumerate(names):
-        capacities[name] = Watts(draw(st.sampled_from(CAPACITIES)))
-        limits = st.sampled_from([capacities[name] // 3, capacities[name] // 2, 3_000]).map(Watts)
+        limits = [capacities[name] // 3, capacities[name] // 2, 3_000]
+        one, two, three = (Watts(rng.choice(limits)) for _ in range(3))
         nodes[name] = NodeConfig(
-            parent=draw(st.sampled_from([None, *names[:place]])),
-            base_w=Watts(draw(st.sampled_from([0, 0, 500]))),
-            phase_w=draw(st.none() | st.tuples(limits, limits, limits)),
+            parent=rng.choice([None, *names[:place]]),
+            base_w=Watts(rng.choice([0, 0, 500])),
+            phase_w=rng.choice([None, (one, two, three)]),
         )
     for name in names:
         others = [each for each in names if not {name, each} & {*_above(nodes, name)} & {*_above(nodes, each)}]
-        backups = draw(st.lists(st.sampled_from(others), unique=True, max_size=2)) if others else []
+        backups = rng.sample(others, min(len(others), rng.randint(0, 2)))
         nodes[name] = msgspec.structs.replace(nodes[name], backups=tuple(backups))
     cps = [ChargePointId(f"cp-{i}") for i in range(charge_points)]
-    wires = st.sampled_from([(), (), (0,), (1,), (0, 1, 2)])
     site = SiteConfig(
         capacities=capacities,
         nodes=nodes,
-        assignments={cp_id: draw(st.sampled_from(names)) for cp_id in cps},
-        phases={cp_id: on for cp_id in cps if (on := draw(wires))},
-        policy=draw(st.sampled_from(Policy)),
+        assignments={cp_id: rng.choice(names) for cp_id in cps},
+        phases={cp_id: on for cp_id in cps if (on := rng.choice(WIRES))},
+        policy=rng.choice([*Policy]),
         settle_ms=SETTLE_MS,
     )
     check_tree(site)
     return site
+
+
+def _above(nodes: dict[NodeId, NodeConfig], name: NodeId) -> list[NodeId]:
+    parent = nodes[name].parent
+    return [name] if parent is None else [name, *_above(nodes, parent)]

@@ -8,6 +8,7 @@ every ticket.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 
 from evcharge.audit.event_codec import decode
@@ -248,6 +249,8 @@ class Site(Domain):
             for phase, limit_w in enumerate(node.phase_w or ()):
                 self._check_row((node_id, phase), limit_w - node.base_w, below)
             assert node.reserved_w == sum(session.min_w for session in below)
+            if node.phase_w is not None:
+                assert node.reserved_phase_w == tuple(self._reserved_w(phase, below) for phase in range(3))
             # If all messages were lost from now on, this is what would flow in the end: no more than was reserved.
             assert all(grant.fallback_w <= s.min_w for s in below for grant in s.lease.grants)
             leased -= set(node.sessions)
@@ -296,6 +299,15 @@ class Site(Domain):
         allowed_w = max(limit_w, self.seen_w.get(row, counted_w))
         assert counted_w <= allowed_w + 1e-6, f"{row}: {counted_w} W at worst, {allowed_w} W allowed"
         self.seen_w[row] = counted_w
+
+    def _reserved_w(self, phase: int, sessions: list[Session]) -> int:
+        """The smallest currents on a phase, each rounded up."""
+        found = 0
+        for session in sessions:
+            on = self.config.phases.get(session.cp_id, ())
+            if phase in on or not on:
+                found += math.ceil(session.min_w / (len(on) or 1))
+        return found
 
     def _check_draw(self, connector: ModelConnector) -> None:
         drawn_w = connector.draw_w(self.clock_ms)

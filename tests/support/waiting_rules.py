@@ -112,6 +112,10 @@ def _everybody_fits(state: State, charge_point: ChargePoint) -> bool:
         node = state.nodes[each]
         if node.reserved_w + wanted_w > node.capacity_w - node.base_w:
             return False
+        # On each phase too, if all of them used the same one.
+        for limit_w, there_w in zip(node.phase_w or (), node.reserved_phase_w, strict=False):
+            if there_w + wanted_w > limit_w - node.base_w:
+                return False
     return True
 
 
