@@ -216,6 +216,8 @@ class ChargeRequest(Message, tag="charge_request", frozen=True):
     """With ``cp_id`` "*": a connector that can do this is preferred."""
     wait: bool = False
     """Where only a connector or power is missing: wait for it (SPEC §7.8)."""
+    on_the_way: bool = False
+    """The driver still has to come: connector and power are kept for 15 minutes."""
 
 
 class LeaveQueue(Message, tag="leave_queue", frozen=True):

@@ -9,6 +9,7 @@ import click
 
 from evcharge.cli.common import Failed, print_json
 from evcharge.cli.driver_options import connection_options, door_of, json_option, run
+from evcharge.cli.driver_places import place_text
 from evcharge.cli.driver_text import local_time, plain
 from evcharge.cli.driver_view import authorized_text, duration, fields_of, kw, money, show_table
 from protocol import messages as m
@@ -43,7 +44,7 @@ WEIGHTS = ("cost", "time", "carbon", "queue")
 )
 @click.option("--mode", type=click.Choice(["pareto", "legacy"]), default="pareto", help="legacy: the older formula.")
 @click.option("--results", type=click.IntRange(1, m.MAX_RESULTS), default=m.MAX_RESULTS, help="How many to rank.")
-@click.option("--accept", is_flag=True, help="Ask to charge at the best one at once.")
+@click.option("--accept", is_flag=True, help="Take the best one: kept for 15 minutes, or a place in its line.")
 @connection_options
 @json_option
 @click.pass_context
@@ -66,7 +67,8 @@ def recommend_command(
 ) -> None:
     """Where to charge: the best charge points with figures, and why the others are not among them.
 
-    Nothing is reserved unless --accept asks for it. Exit code 1 when no charge point can serve this vehicle.
+    Nothing is reserved unless --accept asks for it: then connector and power are kept for 15 minutes, the way there;
+    where they are taken, you wait in line (`queue`). Exit code 1 when no charge point can serve this vehicle.
     """
     latitude, longitude = (None, None) if position is None else _numbers(position, 2, "--at")
     given = None if weights is None else _numbers(weights, 4, "--weights")
@@ -104,11 +106,14 @@ def recommend_command(
             if found.cp_id is None:
                 raise Failed(plain(found.sentence))
             if accept:
-                session = await client.charge(found.cp_id, found.connector or 0, _energy_wh(found))
+                what = await client.charge_or_wait(
+                    found.cp_id, found.connector or 0, _energy_wh(found), on_the_way=True
+                )
+                waits = isinstance(what, m.WaitingView)
                 if as_json:
-                    print_json({"what": "authorized", **fields_of(session)})
+                    print_json({"what": "waiting" if waits else "authorized", **fields_of(what)})
                 else:
-                    click.echo(authorized_text(session))
+                    click.echo(place_text(what) if isinstance(what, m.WaitingView) else authorized_text(what))
 
     run(work())
 

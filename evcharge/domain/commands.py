@@ -267,6 +267,8 @@ class RequestCharge(Command, frozen=True):
     """With ``ANYWHERE``: a connector that can do this is preferred."""
     wait: bool = False
     """Where only a connector or power is missing, wait for it."""
+    on_the_way: bool = False
+    """The driver still has to come: connector and power are kept for him for longer (``sessions.ON_THE_WAY_MS``)."""
 
 
 class LeaveQueue(Command, frozen=True):

@@ -42,6 +42,8 @@ MAX_ENERGY_WH = 1_000_000
 # Largest register that is believed: 1 TWh, what 1 MW delivers in a century. Beyond it a meter is broken, and figures
 # made from it would leave the 64 bits of a record.
 MAX_REGISTER_WH = 10**12
+# How long connector and power are kept for a driver who is on his way, ms: what a recommended charge point is good for.
+ON_THE_WAY_MS = 900_000
 # Open sessions of one account. A fleet may charge a depot's worth of vehicles, a runaway script must not take a site.
 MAX_OPEN_SESSIONS = 100
 
@@ -93,7 +95,7 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
             connector=verdict,
             energy_wh=None if command.energy_wh is None else WattHours(command.energy_wh),
             depart_by_ms=None if command.depart_by_ms is None else Millis(command.depart_by_ms),
-            expires_ms=Millis(stamp.at_ms + state.site.authorization_ms),
+            expires_ms=Millis(stamp.at_ms + (ON_THE_WAY_MS if command.on_the_way else state.site.authorization_ms)),
             command_id=next_command(state),
         )
     ]

@@ -13,6 +13,7 @@ import msgspec
 from evcharge.domain.demand import UNKNOWN_NEED_WH
 from evcharge.domain.prospects import Prospects
 from evcharge.domain.state import ChargePoint, Connector, Session, Shown, Stamp, State, shown_state
+from evcharge.domain.waiting_views import waiting_counts
 from evcharge.energy import recommend as en
 from evcharge.energy.legacy import LegacyStation
 from evcharge.ids import ChargePointId, ConnectorNo
@@ -69,6 +70,7 @@ def find_stations(
     else:
         near = _free_first(state)
     prospects = Prospects(state, stamp)
+    waiting = waiting_counts(state)
     tariff = state.site.tariff
     stations = []
     for charge_point in near:
@@ -84,6 +86,7 @@ def find_stations(
                 distance_km=distance_km,
                 drive_s=distance_km / KM_PER_H * 3_600,
                 connectors=tuple(connectors),
+                waiting=waiting[charge_point.cp_id],
                 periods=(en.Period(tariff.price_e4 / 10_000, tariff.co2_g_per_kwh / 1_000, power_w),),
             )
         )
@@ -118,9 +121,9 @@ def _fitting(station: en.Station, plugs: frozenset[str]) -> list[en.Connector]:
 
 
 def _queue(station: en.Station, plugs: frozenset[str]) -> int:
-    """The vehicles that have all of them; 0 where one is free."""
+    """The vehicles that have all of them, and those that wait; 0 where one is free."""
     taken = [one.occupancy is not en.Occupancy.FREE for one in _fitting(station, plugs)]
-    return len(taken) if all(taken) else 0
+    return len(taken) + station.waiting if all(taken) else 0
 
 
 def remaining_s(session: Session, now_ms: int) -> float:

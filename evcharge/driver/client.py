@@ -219,11 +219,26 @@ class DriverClient:
         return self._granted(await self._request(request), cp_id)
 
     async def charge_or_wait(
-        self, cp_id: str, connector: int = 0, energy_wh: int | None = None, depart_by_ms: int | None = None
+        self,
+        cp_id: str,
+        connector: int = 0,
+        energy_wh: int | None = None,
+        depart_by_ms: int | None = None,
+        *,
+        on_the_way: bool = False,
     ) -> m.SessionView | m.WaitingView:
-        """Ask for a charge; where a connector or power is missing, the place in the line (``turn``)."""
+        """Ask for a charge; where a connector or power is missing, the place in the line (``turn``).
+
+        ``on_the_way``: the driver still has to come; what is free is kept for 15 minutes.
+        """
         request = m.ChargeRequest(
-            id=0, cp_id=cp_id, connector=connector, energy_wh=energy_wh, depart_by_ms=depart_by_ms, wait=True
+            id=0,
+            cp_id=cp_id,
+            connector=connector,
+            energy_wh=energy_wh,
+            depart_by_ms=depart_by_ms,
+            wait=True,
+            on_the_way=on_the_way,
         )
         reply = await self._request(request)
         if reply.waiting is None:

@@ -10,7 +10,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.reasons import objection_sentence
 from evcharge.domain.refusals import RefusalReason, sentence
-from evcharge.domain.sessions import MAX_ENERGY_WH, MAX_OPEN_SESSIONS
+from evcharge.domain.sessions import MAX_ENERGY_WH, MAX_OPEN_SESSIONS, ON_THE_WAY_MS
 from evcharge.domain.state import Hold
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from tests.support.scenario import (
@@ -52,6 +52,13 @@ def granted(scenario: Scenario) -> e.ChargeAuthorized:
     (event,) = scenario.events
     assert isinstance(event, e.ChargeAuthorized), event
     return event
+
+
+def test_who_is_on_the_way_finds_it_kept_for_longer() -> None:
+    scenario = Scenario().given(site(), *connected())
+    (event,) = scenario.when(msgspec.structs.replace(request(), on_the_way=True)).events
+    assert isinstance(event, e.ChargeAuthorized)
+    assert event.expires_ms == SITE_MS + ON_THE_WAY_MS
 
 
 def test_granted() -> None:

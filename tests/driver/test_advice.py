@@ -72,8 +72,10 @@ def test_accept_asks_for_the_best_one_with_what_the_vehicle_needs(central: FakeC
     assert result.exit_code == 0 and "authorized at CP-1 #1, session " in result.stdout
     (asked,) = central.got(m.ChargeRequest)
     assert (asked.cp_id, asked.connector, asked.energy_wh) == ("CP-1", 1, 26_700)
+    assert asked.on_the_way and asked.wait, "kept for the way there, or a place in the line"
     result = command("recommend", "--battery", "35", "--accept", "--json")
-    assert result.exit_code == 1 and "No: busy." in result.stderr, "it has gone meanwhile"
+    assert result.exit_code == 0
+    assert json.loads(result.stdout.splitlines()[-1])["what"] == "waiting", "somebody else has it meanwhile"
 
 
 def test_none_can_serve_is_a_failure_with_reasons(central: FakeCentral, command: Command) -> None:

@@ -188,7 +188,7 @@ SAMPLES: tuple[m.Message, ...] = (
     m.Fault(code="ENGINE_SILENT", detail="3 checks missed"),
     m.Recovery(),
     m.List(id="a", after="CP-1"),
-    m.ChargeRequest(id=3, cp_id="CP-1", connector=1, energy_wh=-5, depart_by_ms=T0_MS),
+    m.ChargeRequest(id=3, cp_id="CP-1", connector=1, energy_wh=-5, depart_by_ms=T0_MS, on_the_way=True),
     m.LeaveQueue(id=10, waiting_id="s-2"),
     m.Queue(id=11),
     m.Reserve(id=12, cp_id="CP-1", from_ms=T0_MS, until_ms=T0_MS + 3_600_000, connector=1, energy_wh=9000),

@@ -146,6 +146,7 @@ def command_from_driver(
                 node_id=None if message.substation_id is None else NodeId(message.substation_id),
                 power_w=message.power_w,
                 wait=message.wait,
+                on_the_way=message.on_the_way,
             )
         case m.LeaveQueue():
             return c.LeaveQueue(driver_id=driver_id, waiting_id=SessionId(message.waiting_id))
