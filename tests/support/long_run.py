@@ -45,8 +45,9 @@ class Sums(msgspec.Struct):
 def one(seed: int) -> Counter[str]:
     """One day; raises what the checks raise."""
     rng = Random(seed)
-    config = random_site(rng, rng.randint(1, 5))
-    site = Site(config)
+    charge_points = rng.randint(1, 5)
+    config = random_site(rng, charge_points)
+    site = Site(config, charge_points=charge_points)
     run(site, rng.randbytes(rng.randint(SHORTEST, LONGEST)))
     if rng.random() < 0.25:
         site.abandon()

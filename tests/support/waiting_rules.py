@@ -85,7 +85,8 @@ def _can_charge(state: State, charge_point: ChargePoint) -> bool:
 
 def _feeds(state: State, charge_point: ChargePoint) -> set[NodeId]:
     """All nodes that may feed it: its own, the one that stands in, and what is above them."""
-    at = [charge_point.node_id, charge_point.leaving_id, state.site.assignments.get(charge_point.cp_id)]
+    home = state.site.assignments.get(charge_point.cp_id, state.site.default_node)
+    at = [charge_point.node_id, charge_point.leaving_id, home]
     return {node_id for each in at if each in state.nodes for node_id in above(state, each)}
 
 
