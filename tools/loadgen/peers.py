@@ -16,6 +16,7 @@ from protocol.connection import Grant
 from protocol.credentials import Credential
 from tools.fleet import Fleet, Link, monotonic
 from tools.loadgen.record import GRANTED, Asked, Billed, Charge, Record
+from tools.loadgen.scenarios import ANYWHERE
 
 # Smallest and largest power by what the vehicle takes, kW → W: one phase, three phases of 16 and 32 A, direct current.
 RATINGS = {7: (1_380, 7_360), 11: (4_140, 11_040), 22: (4_140, 22_080), 50: (4_980, 50_000)}
@@ -211,7 +212,8 @@ class User(Link):
         number = len(self.record.asked) + 1
         self._asked[number] = asked
         self.record.asked.append(asked)
-        self.send(m.ChargeRequest(id=number, cp_id=cp_id))
+        power_w = wanted_w if cp_id == ANYWHERE else None
+        self.send(m.ChargeRequest(id=number, cp_id=cp_id, power_w=power_w))
         self.flush()
         return asked
 
@@ -258,9 +260,8 @@ class Operator(Link):
 
     async def report(self, substation_id: str, *, ok: bool, detail: str) -> None:
         """A substation is down, or well again."""
-        wire: Any = m
         await self._ask(
-            lambda number: wire.SubstationHealth(id=number, substation_id=substation_id, ok=ok, detail=detail)
+            lambda number: m.SubstationHealth(id=number, substation_id=substation_id, ok=ok, detail=detail)
         )
 
     async def _ask(self, message: Callable[[int], m.Message]) -> Any:

@@ -135,8 +135,10 @@ class Load:
         for outlet in self._outlets:
             if outlet.substation_id == name:
                 outlet.voltage(monotonic(), live=turn.ok)
+        asked_s = monotonic() - self._zero_s
         await self._operator.report(name, ok=turn.ok, detail="the load says so")
-        now_s = monotonic() - self._zero_s
+        # It is down once Central has heard it, and back from when it may have heard that.
+        now_s = asked_s if turn.ok else monotonic() - self._zero_s
         outages = self.record.outages
         if not turn.ok:
             outages.append(Outage(substation_id=name, from_s=now_s))
