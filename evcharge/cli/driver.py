@@ -80,7 +80,7 @@ def cli(context: click.Context, central: str | None, credentials: Path | None, c
 
     async def work() -> None:
         async with door.only(show) as client:
-            await prompt(client, show, lambda text: parse_depart(text, door.clock.site_ms()))
+            await prompt(client, show, lambda text, since=None: parse_depart(text, since or door.clock.site_ms()))
 
     run(work())
 

@@ -8,10 +8,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import click
 
+from evcharge.cli.driver_advice import show_recommendation, why_text
+from evcharge.cli.driver_places import (
+    QUEUE_HEADS,
+    RESERVATION_HEADS,
+    place_text,
+    queue_rows,
+    reservation_rows,
+    reservation_text,
+)
 from evcharge.cli.driver_text import plain
 from evcharge.cli.driver_view import (
     CHARGE_POINT_HEADS,
@@ -23,8 +33,11 @@ from evcharge.cli.driver_view import (
     ticket_rows,
 )
 from evcharge.driver.client import DriverClient, RequestFailed, RequestRefused
+from evcharge.driver.places import OFFERED
 from evcharge.driver.scripted import energy_wh
 from protocol import messages as m
+
+T = TypeVar("T")
 
 PROMPT = "evcharge> "
 # Longest line that is read, in bytes; commands have under 100.
@@ -33,13 +46,21 @@ MAX_LINE = 4096
 LEAVE = ("", "\x03")
 HELP = """\
 list                      charge points and what they can do
-charge CP [KWH] [DEPART]  charge at CP; DEPART is HH:MM or +2h; Enter leaves the view, the charge goes on
+charge CP [KWH] [DEPART]  charge at CP, at * anywhere; DEPART is HH:MM or +2h; Enter leaves the view, the charge goes on
+wait CP [KWH] [DEPART]    the same; where a connector or power is missing, you wait in line
 watch [SESSION]           back to the live view
+why [SESSION]             why it gets the power that it gets
 end [SESSION]             end a charge; without SESSION the one that runs
+queue [leave PLACE]       where you wait, and when your turn is expected
+reserve CP FROM UNTIL     a connector for later: HH:MM or +3h, until HH:MM or +90m after it
+reservations              what you have reserved
+cancel RESERVATION        give a reservation back
+recommend PERCENT         where to charge best with a battery at PERCENT; the verb of the same name can say more
 tickets                   your tickets
 help, quit"""
 
-Depart = Callable[[str], int]
+Depart = Callable[..., int]
+"""Site time, ms, of ``14:00`` or ``+2h``; a second argument is the instant to count from."""
 
 
 class Lines:
@@ -101,8 +122,15 @@ class Prompt:
         self._verbs: dict[str, Callable[..., Awaitable[None]]] = {
             "list": self._list,
             "charge": self._charge,
+            "wait": self._wait,
             "watch": self._watch,
+            "why": self._why,
             "end": self._end,
+            "queue": self._queue,
+            "reserve": self._reserve,
+            "reservations": self._reservations,
+            "cancel": self._cancel,
+            "recommend": self._recommend,
             "tickets": self._tickets,
         }
 
@@ -135,7 +163,7 @@ class Prompt:
             inspect.signature(action).bind(*words)
         except TypeError:
             # Too few or too many words for the verb.
-            self._show.say(next(line for line in HELP.splitlines() if line.startswith(verb)))
+            self._show.say(next(line for line in HELP.splitlines() if line.split()[0] == verb))
             return
         try:
             await action(*words)
@@ -151,15 +179,63 @@ class Prompt:
         show_table(TICKET_HEADS, rows, "No tickets yet.")
 
     async def _charge(self, cp_id: str, *more: str) -> None:
+        energy, depart_ms = self._wish(more)
+        await self._begin(await self._client.charge(cp_id, energy_wh=energy, depart_by_ms=depart_ms))
+
+    async def _wait(self, cp_id: str, *more: str) -> None:
+        energy, depart_ms = self._wish(more)
+        place = await self._client.charge_or_wait(cp_id, energy_wh=energy, depart_by_ms=depart_ms)
+        if isinstance(place, m.SessionView):
+            await self._begin(place)
+            return
+        self._show.say(f"{place_text(place)}. Enter leaves the view, you keep your place.")
+        turn = await self._or_a_line(self._client.turn(place.waiting_id))
+        if turn is not None and turn.session_id is not None and turn.state == OFFERED:
+            self._client.follow(turn.session_id)
+            self._sessions.append(turn.session_id)
+            await self._view(turn.session_id, self._client.newest(turn.session_id))
+
+    def _wish(self, more: Sequence[str]) -> tuple[int | None, int | None]:
         energy, depart_ms = None, None
         for word in more:
             if word.startswith("+") or ":" in word:
                 depart_ms = self._depart(word)
             else:
                 energy = energy_wh(word)
-        session = await self._client.charge(cp_id, energy_wh=energy, depart_by_ms=depart_ms)
+        return energy, depart_ms
+
+    async def _begin(self, session: m.SessionView) -> None:
         self._sessions.append(session.session_id)
         await self._view(session.session_id, session)
+
+    async def _why(self, session_id: str | None = None) -> None:
+        click.echo(why_text(await self._client.why(session_id)))
+
+    async def _queue(self, *words: str) -> None:
+        if words[:1] == ("leave",) and len(words) == 2:
+            await self._client.leave_queue(words[1])
+            self._show.say(f"You no longer wait as {plain(words[1])}.")
+            return
+        show_table(QUEUE_HEADS, queue_rows(await self._client.queue()), "You wait nowhere; 'wait CP' lets you.")
+
+    async def _reserve(self, cp_id: str, begins: str, ends: str) -> None:
+        from_ms = self._depart(begins)
+        made = await self._client.reserve(cp_id, from_ms, self._depart(ends, from_ms))
+        self._show.say(f"{reservation_text(made)}. 'cancel {plain(made.reservation_id)}' gives it back.")
+
+    async def _reservations(self) -> None:
+        rows = reservation_rows(await self._client.reservations())
+        show_table(RESERVATION_HEADS, rows, "You have no reservation.")
+
+    async def _cancel(self, reservation_id: str) -> None:
+        await self._client.cancel_reservation(reservation_id)
+        self._show.say(f"Reservation {plain(reservation_id)} is cancelled.")
+
+    async def _recommend(self, battery: str) -> None:
+        wish = m.Recommend(id=0, battery_percent=float(battery.rstrip("%")))
+        if not 0 <= wish.battery_percent < wish.target_percent:
+            raise ValueError(f"PERCENT is from 0 to below {wish.target_percent:g}: that is what it is charged to.")
+        show_recommendation(await self._client.recommend(wish))
 
     async def _watch(self, session_id: str | None = None) -> None:
         await self._view(self._chosen(session_id))
@@ -184,20 +260,24 @@ class Prompt:
         known = self._client.newest(session_id) or session
         if isinstance(self._show, LiveShow) and known is not None:
             self._show.watch(known)
-        outcome = asyncio.ensure_future(self._client.outcome(session_id))
-        line = asyncio.ensure_future(self._lines.next())
         try:
-            await asyncio.wait({outcome, line}, return_when=asyncio.FIRST_COMPLETED)
-            if outcome.done():
-                ended = outcome.result()
-                if ended.ticket is None:
-                    self._show.say(f"The session ended before it began: {plain(ended.why).replace('_', ' ')}.")
-            if line.done() and line.result() not in LEAVE:
-                # A command typed into the view leaves it and is then done.
-                self._lines.give_back(line.result())
+            ended = await self._or_a_line(self._client.outcome(session_id))
+            if ended is not None and ended.ticket is None:
+                self._show.say(f"The session ended before it began: {plain(ended.why).replace('_', ' ')}.")
         finally:
             if isinstance(self._show, LiveShow):
                 self._show.close()
+
+    async def _or_a_line(self, event: Coroutine[Any, Any, T]) -> T | None:
+        """What came of ``event``; None when a line was typed before. A command among them is done next."""
+        outcome = asyncio.ensure_future(event)
+        line = asyncio.ensure_future(self._lines.next())
+        try:
+            await asyncio.wait({outcome, line}, return_when=asyncio.FIRST_COMPLETED)
+            if line.done() and line.result() not in LEAVE:
+                self._lines.give_back(line.result())
+            return outcome.result() if outcome.done() else None
+        finally:
             for task in (outcome, line):
                 task.cancel()
             await asyncio.gather(outcome, line, return_exceptions=True)

@@ -14,8 +14,12 @@ from evcharge.driver.client import Refusal
 from protocol import messages as m
 from protocol.errors import CloseCode, RefuseCode
 from tests.driver.conftest import driver
+from tests.driver.test_advice import NONE
 from tests.driver.test_view import console
 from tests.support.fake_central import FakeCentral
+
+
+DEPART_MS = 1_800_000_000_000
 
 
 class Person:
@@ -30,7 +34,9 @@ class Person:
 
     async def __aenter__(self) -> Person:
         await self.client.__aenter__()
-        self._task = asyncio.create_task(Prompt(self.client, self.show, self.lines, lambda _text: 2**50).run())
+        self._task = asyncio.create_task(
+            Prompt(self.client, self.show, self.lines, lambda _text, _since=0: DEPART_MS).run()
+        )
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -83,7 +89,7 @@ async def test_a_view_can_be_left_and_taken_up_until_the_ticket(central: FakeCen
         assert "5.000 kWh at CP-1" in person.seen
         assert "No charge of this window runs" in person.seen
         assert "Still charging" not in person.seen
-        assert central.got(m.ChargeRequest)[0].depart_by_ms == 2**50
+        assert central.got(m.ChargeRequest)[0].depart_by_ms == DEPART_MS
 
 
 async def test_a_session_that_expires_in_the_view(central: FakeCentral) -> None:
@@ -119,6 +125,41 @@ async def test_the_end_of_input_leaves_a_view_too(central: FakeCentral) -> None:
         person.type("charge CP-1", None)
         await person.ended()
         assert "Still charging" in person.seen
+
+
+async def test_who_waits_sees_his_place_and_then_the_charge(central: FakeCentral) -> None:
+    central.sessions["s-other"] = m.SessionView(
+        session_id="s-other", state="SUPPLYING", cp_id="CP-1", connector=1, driver_id="ben"
+    )
+
+    def offer(place: m.WaitingView) -> None:
+        hold(central)
+        central.offer(place.waiting_id)
+
+    central.on_wait = offer
+    async with Person(central) as person:
+        person.type("wait CP-1 7", "quit")
+        await person.ended()
+        assert "waiting at CP-1" in person.seen
+        (asked,) = central.got(m.ChargeRequest)
+        assert (asked.wait, asked.energy_wh) == (True, 7_000)
+
+
+async def test_the_other_verbs_do_what_the_commands_do(
+    central: FakeCentral, capsys: pytest.CaptureFixture[str]
+) -> None:
+    central.recommendation = NONE
+    async with Person(central) as person:
+        person.type("reserve CP-1 14:00 +2h", "reservations", "queue", "recommend 35%", "recommend 95", "quit")
+        await person.ended()
+        (made,) = central.got(m.Reserve)
+        assert made.cp_id == "CP-1"
+        assert "gives it back" in person.seen
+        assert "below 80" in person.seen
+        shown = capsys.readouterr()
+        assert "CP-1" in shown.out and "You wait nowhere" in shown.err
+        assert "out of service" in shown.out
+        assert len(central.got(m.Recommend)) == 1
 
 
 async def test_a_revocation_ends_the_prompt(central: FakeCentral) -> None:

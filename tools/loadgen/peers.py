@@ -260,9 +260,7 @@ class Operator(Link):
 
     async def report(self, substation_id: str, *, ok: bool, detail: str) -> None:
         """A substation is down, or well again."""
-        await self._ask(
-            lambda number: m.SubstationHealth(id=number, substation_id=substation_id, ok=ok, detail=detail)
-        )
+        await self._ask(lambda number: m.SubstationHealth(id=number, substation_id=substation_id, ok=ok, detail=detail))
 
     async def _ask(self, message: Callable[[int], m.Message]) -> Any:
         self._number += 1
