@@ -154,10 +154,10 @@ async def test_the_other_verbs_do_what_the_commands_do(
         await person.ended()
         (made,) = central.got(m.Reserve)
         assert made.cp_id == "CP-1"
-        assert "gives it back" in person.seen
+        assert "'cancel r0' gives it" in person.seen
         assert "below 80" in person.seen
         shown = capsys.readouterr()
-        assert "CP-1" in shown.out and "You wait nowhere" in shown.err
+        assert "reserved" in shown.out and "You wait nowhere" in shown.err
         assert "out of service" in shown.out
         assert len(central.got(m.Recommend)) == 1
 
