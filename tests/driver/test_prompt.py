@@ -18,7 +18,6 @@ from tests.driver.test_advice import NONE
 from tests.driver.test_view import console
 from tests.support.fake_central import FakeCentral
 
-
 DEPART_MS = 1_800_000_000_000
 
 

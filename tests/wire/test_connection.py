@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -105,7 +106,7 @@ def test_every_cut_of_a_conversation() -> None:
 
 def test_longest_message_and_one_more() -> None:
     pair = Pair(Role.GATEWAY).open()
-    empty = len(m.msgspec.msgpack.encode(m.Reply(re=1, next="")))
+    empty = len(msgspec.msgpack.encode(m.Reply(re=1, next="")))
     room = max_body(65_536) - empty - 2
     longest = m.Reply(re=1, next="x" * room)
     assert pair.tell(longest) == [longest]
@@ -531,7 +532,7 @@ def test_the_whole_table_towards_central(role: Role, state: State) -> None:
             continue
         with pytest.raises(LocalProtocolError, match="not legal"):
             pair.peer.send(message, pair.now)
-        body = m.msgspec.msgpack.encode(message)
+        body = msgspec.msgpack.encode(message)
         _, error = drain(pair.central, pair.forge(pair.peer, token.APP, body), pair.now)
         assert type(error) is UnexpectedMessage, kind
         events, _ = drain(pair.peer, pair.central.data_to_send(), pair.now)
@@ -550,7 +551,7 @@ def test_the_whole_table_from_central(role: Role) -> None:
             continue
         with pytest.raises(LocalProtocolError, match="not legal"):
             pair.central.send(message, pair.now)
-        body = m.msgspec.msgpack.encode(message)
+        body = msgspec.msgpack.encode(message)
         _, error = drain(pair.peer, pair.forge(pair.central, token.APP, body), pair.now)
         assert type(error) is UnexpectedMessage, kind
         events, _ = drain(pair.central, pair.peer.data_to_send(), pair.now)
