@@ -134,7 +134,7 @@ class _Round:
         """
         steered = [session for session in self._members if _steerable(self._state, session)]
         points = self._points(steered)
-        lowering = any(self._falls(session, points.get(session.session_id)) for session in self._members)
+        lowering = any(self._worst_w[s.session_id] > points[s.session_id].watts for s in steered)
         # Who has nothing comes first into what room there is.
         steered.sort(key=lambda session: (self._current_w(session), session.session_id))
         happened: list[e.SetPointIssued] = []
@@ -235,12 +235,6 @@ class _Round:
         return under, soft
 
     # --- what is really sent --------------------------------------------------------------------------------------
-
-    def _falls(self, session: Session, point: en.SetPoint | None) -> bool:
-        """Whether its worst case will be less in a moment: it is lowered, or nobody reaches it and its lease runs out."""
-        newest = session.lease.newest
-        goal_w = point.watts if point is not None else 0 if newest is None else newest.fallback_w
-        return self._worst_w[session.session_id] > goal_w
 
     def _current_w(self, session: Session) -> int:
         """What it may draw by its newest set-point; one that ran out is worth its fallback only."""
