@@ -19,7 +19,8 @@ from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.demand import demand_of, planned_nodes, roots
 from evcharge.domain.headroom import tight_nodes
-from evcharge.domain.state import RUNNING, State, Visit
+from evcharge.domain.state import RUNNING, SessionStatus, State, Visit
+from evcharge.domain.state import Session as Charge
 from evcharge.energy.arrivals import ArrivalsPrior, Past
 from evcharge.energy.forecast import forecast
 from evcharge.energy.model import Battery, Expected, Node, Plan, Policy, Series, Session, Signals
@@ -106,7 +107,10 @@ class Planning:
 
     async def _plan(self, root: NodeId) -> None:
         question = self._question(root)
-        if not question.sessions or not self._worth(question):
+        if not question.sessions:
+            return
+        if not self._worth(question):
+            self._withdraw(question)
             return
         try:
             made = await asyncio.to_thread(answer, question, self._energy)
@@ -119,6 +123,12 @@ class Planning:
             # Where site time runs fast, plans come as fast as they can, and hold until the next one.
             life_ms = max(made.life_ms, int(LIFE_S * 1000 * self._clock.speed))
             self._execute(c.AdoptPlan(plan=msgspec.structs.replace(made, life_ms=life_ms)))
+
+    def _withdraw(self, question: Question) -> None:
+        """Where no plan is needed any more, the last one must not hold back those who came since."""
+        made, now_ms = self._state().plan, question.now_ms
+        if made is not None and made.holds(now_ms) and any(node.id in made.target_w for node in question.nodes):
+            self._execute(c.AdoptPlan(plan=Plan(made_ms=now_ms, life_ms=0, starts_ms=(), target_w={})))
 
     def _fail(self, cause: str) -> None:
         """Said once, until a plan succeeds again: the log is no place for a sentence every five minutes."""
@@ -135,7 +145,7 @@ class Planning:
         sessions = [
             demand_of(state, session, session.node_id)
             for session in state.sessions.values()
-            if session.node_id in inside and session.status in RUNNING and session.stop is None
+            if session.node_id in inside and _draws(session)
         ]
         energy = self._energy
         co2 = state.site.tariff.co2_g_per_kwh / 1000
@@ -180,6 +190,12 @@ class Planning:
             max_discharge_w=round(entry.discharge_kw * 1000),
             min_soc_wh=round(entry.capacity_kwh * entry.least_percent * 10),
         )
+
+
+def _draws(session: Charge) -> bool:
+    """Whether it is supplied, or a start is on its way: whoever began before a plan is in it."""
+    started = session.status is SessionStatus.AUTHORIZED and session.start_valid_ms is not None
+    return session.stop is None and (started or session.status in RUNNING)
 
 
 def answer(question: Question, energy: EnergyEntry) -> Plan | None:

@@ -16,7 +16,7 @@ UNKNOWN_NEED_WH = 12_000
 
 def demand_of(state: State, session: Session, node_id: NodeId, current_w: int = 0) -> en.Session:
     """What a session wants at a node; ``current_w`` is what it may draw now."""
-    needed_wh = session.requested_wh
+    needed_wh, begun_ms = session.requested_wh, session.start_ms
     return en.Session(
         id=session.session_id,
         connector=session.session_id,
@@ -31,6 +31,7 @@ def demand_of(state: State, session: Session, node_id: NodeId, current_w: int = 
         last_w=current_w,
         last_ms=None if waits(session, current_w) else session.limit_ms,
         turned_ms=session.turned_ms,
+        new=begun_ms is None or (state.plan is not None and begun_ms >= state.plan.made_ms),
     )
 
 

@@ -39,10 +39,11 @@ from evcharge.domain.state import (
     Ticket,
     Visit,
     Waiting,
+    above,
     home_of,
 )
 from evcharge.energy.leases import Lease
-from evcharge.ids import ChargePointId, CommandId, DriverId, Fence, SessionId
+from evcharge.ids import ChargePointId, CommandId, DriverId, Fence, NodeId, SessionId
 from evcharge.units import Millis, MinorUnits, WattHours, Watts
 
 # Tickets of one driver that `tickets` can show from memory; older ones are in the log. 100 pages of paper are enough.
@@ -554,8 +555,19 @@ def _ticket_delivered(event: e.TicketDelivered, state: State, _stamp: Stamp) -> 
 
 
 @apply.register
-def _capacity_changed(event: e.CapacityChanged, state: State, _stamp: Stamp) -> None:
-    state.nodes[event.substation_id].capacity_w = event.capacity_w
+def _capacity_changed(event: e.CapacityChanged, state: State, stamp: Stamp) -> None:
+    node, plan = state.nodes[event.substation_id], state.plan
+    if plan is not None and event.capacity_w > node.capacity_w:
+        targets = (
+            plan.target_at(node_id, stamp.at_ms)
+            for node_id in plan.target_w
+            if node_id in state.nodes and event.substation_id in above(state, NodeId(node_id))
+        )
+        known_w = [target_w for target_w in targets if target_w is not None]
+        if known_w and sum(known_w) >= node.capacity_w - node.base_w:
+            # Made to fit the smaller limit; until there is a new one the allocator shares what there is.
+            state.plan = None
+    node.capacity_w = event.capacity_w
 
 
 # --- health of nodes ----------------------------------------------------------------------------------------------

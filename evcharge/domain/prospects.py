@@ -86,7 +86,7 @@ class Prospects:
                 below.setdefault(parent, []).extend(here)
 
     def watts(self, charge_point: ChargePoint, connector: Connector) -> int:
-        """What one more vehicle would get there, in whole amperes; 0 when no smallest current is left for it."""
+        """What one more vehicle would get there: its rating, or whole amperes; 0 when no smallest current is left."""
         state = self._state
         # Where a node is not in the configuration any more, nothing new fits.
         if charge_point.node_id not in state.nodes or self._most_w < connector.min_w:
@@ -97,12 +97,16 @@ class Prospects:
         if overfull(state, shares_of(state, charge_point.cp_id), more_w) is not None:
             return 0
         on = state.site.phases.get(charge_point.cp_id, ())
-        share_w = phase_w = float(min(connector.max_w, self._most_w))
+        most_w = float(min(connector.max_w, self._most_w))
+        share_w = phase_w = most_w
         for node_id in above(state, charge_point.node_id):
             share_w = min(share_w, self._levels[Row(node_id)].of(1))
             if state.nodes[node_id].phase_w is not None:
                 part = len(on) or 1
                 phase_w = min([phase_w, *(self._levels[Row(node_id, phase)].of(part) for phase in on or PHASES)])
+        if min(share_w, phase_w) >= most_w:
+            # Whom nothing holds back gets its rating, whole amperes or not.
+            return int(most_w)
         step_w = max(1, -(-connector.min_w // MIN_A))
         # The smallest currents of all fit: it gets its own whatever the others have now.
         return max(connector.min_w, int(min(share_w, phase_w) + 1e-6) // step_w * step_w)

@@ -84,24 +84,31 @@ def in_order(paths: Paths, highs: Floats, order: Ints) -> Grants:
     return Grants(watts, by)
 
 
-def with_targets(site: Site, cars: Cars, targets: Mapping[str, int], now_ms: int) -> Paths:
+def with_targets(site: Site, cars: Cars, targets: Mapping[str, int], now_ms: int, *, whole: bool) -> Paths:
     """The paths, and one row for each node with a target: over the sessions that draw from this very node.
 
     Whoever would be late by waiting is not held back by a plan: it comes first, and the target is for the others. What
-    whole amperes and forecasts lose is made good that way while there is still time.
+    whole amperes and forecasts lose is made good that way while there is still time. A target is a mean over minutes:
+    one that is less than the smallest current is that current for a part of them, or who is nearly full would never be.
+    Who is new takes of what nobody has: the next plan comes soon, and may keep it waiting.
     """
     paths, bottoms, _ = site
     if not targets:
         return paths
     urgent = cars.laxity(now_ms) < URGENT_LAXITY
     first_w = np.bincount(bottoms, np.where(urgent, cars.usable_w(STEP_MS), 0.0), minlength=len(paths.caps))
-    used = np.unique(bottoms[~urgent]).tolist()
-    left_w = {
-        row: max(0.0, float(targets[paths.names[row]]) - float(first_w[row]))
-        for row in used
-        if paths.names[row] in targets
-    }
-    return paths.targeted(bottoms, left_w, {row: f"{paths.names[row]}/plan" for row in left_w}, ~urgent)
+    held = ~urgent & ~cars.new
+    used = np.unique(bottoms[held]).tolist()
+    left_w = {}
+    for row in used:
+        if paths.names[row] in targets:
+            left = max(0.0, float(targets[paths.names[row]]) - float(first_w[row]))
+            if whole and left > 0.0:
+                left = max(left, float(cars.min_w[held & (bottoms == row)].min()))
+            # All that the node has is no target: it is the node that keeps each from more.
+            if left < paths.caps[row]:
+                left_w[row] = left
+    return paths.targeted(bottoms, left_w, {row: f"{paths.names[row]}/plan" for row in left_w}, held)
 
 
 def reasons(cars: Cars, paths: Paths, highs: Floats, grants: Grants, usable_w: Floats) -> Reasons:
@@ -127,7 +134,8 @@ def whole_reasons(cars: Cars, paths: Paths, tops: Floats, grants: Grants, watts:
         for i, row, is_shared, has in zip(
             less.tolist(), rows[less].tolist(), shared.tolist(), (watts[less] > 0).tolist(), strict=True
         ):
-            limits[i] = by_row[row] if is_shared else Limit.WHOLE_AMPERES if has else Limit.MINIMA
+            planned = by_row[row] is Limit.PLAN and not has
+            limits[i] = by_row[row] if is_shared or planned else Limit.WHOLE_AMPERES if has else Limit.MINIMA
     return Reasons(limits, rows)
 
 

@@ -63,6 +63,7 @@ class Cars:
         self.departure_ms = self._each(_column([each.departure_ms for each in sessions]))
         self.last_ms = self._each(_column([each.last_ms for each in sessions]))
         self.turned_ms = self._each(_column([each.turned_ms for each in sessions]))
+        self.new = np.array([each.new for each in sessions], dtype=np.bool_)
         self.ramp_w = self._each(np.minimum(np.maximum(_column([each.ramp_w for each in sessions]), 0.0), MOST_W))
         """nan: any."""
 

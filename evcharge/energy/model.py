@@ -70,6 +70,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """When that was given; None: there was none."""
     turned_ms: int | None = None
     """When it last began or ceased to be supplied; None: never supplied."""
+    new: bool = False
+    """The plan does not know it: it begins now, or began since."""
 
     @property
     def remaining_wh(self) -> int:

@@ -62,7 +62,7 @@ def dispatch(
         site.paths.caps[site.paths.names.index(tree.root)] *= SOFT_CAP
     cars = Cars(sessions)
     eased = cars.with_needs(_eased(policy, now_ms, sessions, made)) if policy is Policy.PLAN else cars
-    paths = with_targets(site, eased, targets, now_ms)
+    paths = with_targets(site, eased, targets, now_ms, whole=whole)
     limits_w = ceilings_of(sessions, ceilings)
     highs = cars.tops_w(limits_w, look_ms) if whole else cars.highs_w(limits_w, look_ms)
     grants = _share(policy, now_ms, eased, paths, highs)

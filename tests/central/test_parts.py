@@ -154,7 +154,7 @@ async def test_changes_are_gathered() -> None:
 async def test_what_is_urgent_is_shared_in_the_next_turn_once() -> None:
     """Without ``run``, which gathers, and after what is released in this turn."""
     done: list[NodeId] = []
-    alloc = Allocation(done.append, list)
+    alloc = Allocation(done.append, list, lambda node_id: node_id)
     for name in ("a", "b", "a"):
         alloc.urgent(NodeId(name))
     assert done == []

@@ -14,13 +14,13 @@ from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.state import Visit
-from evcharge.energy.model import Policy, Series, Signals
+from evcharge.energy.model import Plan, Policy, Series, Signals
 from evcharge.ids import NodeId
-from evcharge.units import MS_PER_HOUR
+from evcharge.units import MS_PER_HOUR, Watts
 from protocol import messages as m
 from tests.support.central import Site
 from tests.support.clock import ManualClock
-from tests.support.scenario import Scenario, charging, connected, site
+from tests.support.scenario import OTHER, Scenario, charging, connected, plug, reallocate, request, site, started
 from tests.support.wire_peers import until
 
 MAIN = NodeId("main")
@@ -144,6 +144,53 @@ async def test_a_site_where_nobody_charges_has_no_plan() -> None:
     rig = Rig(Scenario().given(site(9_200), *connected()))
     await rig.planning._plan(MAIN)
     assert rig.said == []
+
+
+def test_who_begins_is_not_held_back_by_a_plan_of_before_and_is_in_the_next() -> None:
+    """An authorization that waits for power runs out in a minute, the plan for cheap power takes hours."""
+    scenario = Scenario().given(site(30_000), *connected(), *charging())
+    scenario.pass_time(1_000)
+    scenario.given(e.PlanAdopted(plan=leaving(scenario, MAIN, 0)))
+    scenario.given(*connected(OTHER, 3), request("s-2", OTHER), plug(OTHER))
+    scenario.when(reallocate())
+    begins = [one.session_id for one in scenario.events if isinstance(one, e.SetPointIssued) and one.grant.limit_w]
+    assert begins == ["s-2"]
+    assert {each.id for each in Rig(scenario).question().sessions} == {"s-1", "s-2"}
+    scenario.given(started("s-2", cp_id=OTHER), reallocate())
+    newest = scenario.session("s-2").lease.newest
+    assert newest is not None and newest.limit_w == 11_040, "until there is one that knows it"
+
+
+async def test_a_plan_is_withdrawn_where_none_is_needed_any_more() -> None:
+    """Power costs the same all day, and the tree holds nobody back: nor must what was planned before that."""
+    scenario = Scenario().given(site(30_000), *connected(), *charging())
+    rig = Rig(scenario)
+    scenario.given(e.PlanAdopted(plan=leaving(scenario, MAIN, 0)))
+    scenario.pass_time(1_000)
+    rig.clock.advance(1.0)
+    await rig.planning._plan(MAIN)
+    (said,) = rig.said
+    scenario.when(said).then_kinds(e.PlanAdopted)
+    assert scenario.state.plan is not None and not scenario.state.plan.holds(scenario.at_ms)
+    scenario.given(e.PlanAdopted(plan=leaving(scenario, NodeId("elsewhere"), 0)))
+    await rig.planning._plan(MAIN)
+    assert rig.said == [said], "once; and another tree's plan is none of its business"
+
+
+def test_what_was_planned_for_a_smaller_limit_ends_with_it() -> None:
+    """A larger capacity is used at once; where the limit was not what the plan was short of, the plan goes on."""
+    scenario = Scenario().given(site(9_200), *connected(), *charging())
+    for target_w, to_w, kept in ((5_000, 20_000, True), (20_000, 9_200, True), (9_200, 20_000, False)):
+        scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(29_200 - to_w)))
+        scenario.given(e.PlanAdopted(plan=leaving(scenario, MAIN, target_w)))
+        scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(to_w)))
+        assert (scenario.state.plan is not None) is kept, target_w
+
+
+def leaving(scenario: Scenario, node_id: NodeId, target_w: int) -> Plan:
+    """A plan that gives a node so much for now."""
+    now_ms = scenario.at_ms
+    return Plan(made_ms=now_ms, starts_ms=(now_ms,), target_w={node_id: (target_w,)})
 
 
 async def test_central_plans_for_a_vehicle_that_charges(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

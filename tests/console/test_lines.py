@@ -37,7 +37,7 @@ def test_a_message_and_its_id() -> None:
     [
         ("list", "This is no JSON"),
         ("[1]", "is a JSON object"),
-        ("{}", "has no `type`. Role driver may now send charge_request, end_charge, list,"),
+        ("{}", "has no `type`. Role driver may now send cancel_reservation, charge_request, end_charge, leave_queue,"),
         ('{"type":5}', "has no `type`"),
         ('{"type":"lst"}', "There is no type `lst`; did you mean `list`?"),
         ('{"type":"qqqq"}', "There is no type `qqqq`. Role driver"),

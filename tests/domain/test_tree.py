@@ -158,6 +158,9 @@ def test_a_plan_holds_back_until_it_is_too_old() -> None:
     scenario = Scenario().given(tree(policy=Policy.PLAN), *connected(CPS[0], fence=1))
     depart_ms = scenario.at_ms + 8 * 3_600_000
     scenario.given(request("s-1", CPS[0], energy_wh=10_000, depart_by_ms=depart_ms), plug(CPS[0]))
+    shared(scenario)
+    scenario.given(started("s-1", cp_id=CPS[0]))
+    scenario.pass_time(1)
     plan = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={NORTH: (2_300,)})
     scenario.given(c.AdoptPlan(plan=plan))
     scenario.when(c.Reallocate(node_id=NORTH))

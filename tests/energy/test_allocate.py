@@ -285,6 +285,32 @@ def test_a_target_is_no_permission() -> None:
     assert dispatch(Policy.PLAN, NOW_MS, [car("a")], site(5_000), made)["a"].watts == 4_830
 
 
+def test_a_target_below_the_smallest_current_is_that_current() -> None:
+    """Else who is nearly full would never be: its plan says 60 W, a mean over five minutes."""
+    nearly = car("nearly", need_wh=5, departure_ms=NOW_MS + 3_600_000)
+    for target_w, given_w in ((60, 1_380), (0, 0)):
+        made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS,), target_w={"site": (target_w,)})
+        point = dispatch(Policy.PLAN, NOW_MS, [nearly], site(50_000), made)["nearly"]
+        assert (point.watts, point.limit) == (given_w, Limit.NEED if given_w else Limit.PLAN)
+        assert dispatch(Policy.PLAN, NOW_MS, [nearly], site(50_000), made, whole=False)["nearly"].watts == target_w
+
+
+def test_a_plan_that_gives_all_there_is_holds_nobody_back() -> None:
+    for target_w, limit in ((9_200, Limit.NODE), (8_000, Limit.PLAN)):
+        made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS,), target_w={"site": (target_w,)})
+        points = dispatch(Policy.PLAN, NOW_MS, [car("a"), car("b")], site(9_200), made)
+        assert {point.limit for point in points.values()} == {limit}
+
+
+def test_whom_the_plan_does_not_know_it_does_not_hold_back() -> None:
+    """It takes nothing of what was planned for the others, and passes no limit."""
+    made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS,), target_w={"site": (4_600,)})
+    points = dispatch(Policy.PLAN, NOW_MS, [car("a"), car("b", new=True)], site(50_000), made)
+    assert (points["a"].watts, points["b"].watts) == (4_600, 7_360)
+    points = dispatch(Policy.PLAN, NOW_MS, [car("a"), car("b", new=True)], site(9_200), made)
+    assert (points["a"].watts, points["b"].watts) == (4_600, 4_600)
+
+
 @pytest.mark.parametrize(
     ("session", "cap_w", "limit", "at"),
     [

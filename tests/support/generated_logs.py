@@ -31,12 +31,12 @@ from evcharge.domain.state import Role, Stamp, State, StopCause
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, SessionId, ticket_of
 from evcharge.units import WattHours, Watts
 from tests.support.model_site import Site
-from tests.support.model_steps import run
+from tests.support.model_steps import run, rush
 from tests.support.scenario import canonical
 
 ORIGIN = "evcharge/generated"
 # Steps of one day: some logs are short, some have more than a thousand records.
-STEPS = (15, 60, 150, 350)
+STEPS = (15, 60, 200, 600)
 # Small segments, so that a long log has several; the large ones take a whole log.
 SEGMENTS = (8_192, 1 << 20)
 
@@ -124,6 +124,9 @@ class Day(Site):
                 self.source = f"10.0.{self.rng.randrange(4)}.{self.rng.randrange(60)}"
                 self.rng.choice(STRANGE)(self, ChargePointId(f"cp-{self.rng.randrange(len(self.cps))}"))
                 self.source = ""
+        if self.rng.random() < 0.5:
+            # Half of the logs end when much is going on.
+            rush(self, self.rng.randrange(256))
         self.synced = True
         self.sync()
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evcharge.domain import commands as c
-from evcharge.domain.state import LinkState, Role, StopCause
+from evcharge.domain.state import Health, LinkState, Role, Ruled, RuleInput, StopCause
 from evcharge.energy.model import Plan
+from evcharge.energy.rules import CEILING_W, ChargingMode, Rule
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from evcharge.units import MS_PER_HOUR, WattHours, Watts
 from tests.support.model_site import Site
@@ -39,12 +40,22 @@ def _recover(site: Site, cp_id: ChargePointId, how: int) -> None:
         site.monitor_up(cp_id)
     site.command(c.ReportRecovery(cp_id=cp_id))
     site.command(c.ResumeChargePoints(cp_id=cp_id))
+    _nodes_well(site)
     connector = cp.connectors[ConnectorNo(1 + how % 2)]
     if not connector.plugged:
         _plug(site, cp_id, how)
     _request(site, cp_id, how)
     if how % 8 < 5:
         site.pump()
+        site.sample(cp_id)
+        site.pump()
+
+
+def rush(site: Site, how: int) -> None:
+    """All is well everywhere, and vehicles come to all charge points."""
+    for connector in (0, 1):
+        for cp_id in site.cps:
+            _recover(site, cp_id, how & ~1 | connector)
 
 
 def _exchange(site: Site, cp_id: ChargePointId, how: int) -> None:
@@ -244,6 +255,12 @@ def _node_back(site: Site, _cp_id: ChargePointId, how: int) -> None:
     site.command(c.ReportNode(node_id=_node(site, how), ok=True))
 
 
+def _nodes_well(site: Site) -> None:
+    for node_id, node in site.state.nodes.items():
+        if node.health is Health.LOST:
+            site.command(c.ReportNode(node_id=node_id, ok=True))
+
+
 def _anywhere(site: Site, _cp_id: ChargePointId, how: int) -> None:
     site.requests += 1
     site.command(
@@ -271,6 +288,33 @@ def _plan(site: Site, _cp_id: ChargePointId, how: int) -> None:
     target_w = (0, 1_500, 5_000, 1_000_000)[how % 4]
     plan = Plan(made_ms=site.at_ms, starts_ms=(site.at_ms,), target_w={_node(site, how): (target_w,)})
     site.command(c.AdoptPlan(plan=plan))
+
+
+def _no_plan(site: Site, _cp_id: ChargePointId, _how: int) -> None:
+    site.command(c.FailPlan(cause="test"))
+
+
+def _rule(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """What each vehicle may have: nothing, less than its smallest current on the way up, a little, or what it likes."""
+    mode, rule, ceiling_w = (
+        (ChargingMode.PAUSE, Rule.GRID_HIGH, 0),
+        (ChargingMode.SLOW, Rule.SOLAR_LOW, 1_200),
+        (ChargingMode.SLOW, Rule.SOLAR_UNKNOWN, 5_000),
+        (ChargingMode.FAST, Rule.SOLAR_HIGH_BATTERY_HIGH, 22_000),
+    )[how % 4]
+    looked_at = RuleInput(name="grid_percent", milli=how * 400, age_ms=0)
+    site.command(c.Rule(ruling=Ruled(mode, rule, ceiling_w, wanted_w=CEILING_W[mode], inputs=(looked_at,))))
+
+
+def _trial(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """Lost nodes are reported well, and then a while passes in which vehicles show what is true."""
+    _nodes_well(site)
+    site.allocate()
+    site.pump()
+    site.advance((1_000, 31_000)[how % 2])
+    for cp_id in site.cps:
+        site.sample(cp_id)
+    site.pump()
 
 
 def _broken(site: Site, cp_id: ChargePointId, _how: int) -> None:
@@ -329,8 +373,11 @@ STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
     *([_capacity] * 3),
     *([_meter] * 2),
     *([_plan] * 2),
+    _no_plan,
+    _rule,
     *([_node_lost] * 4),
     *([_node_back] * 4),
+    *([_trial] * 2),
     *([_anywhere] * 5),
     *([_disk] * 2),
     *([_restart_engine] * 2),

@@ -19,6 +19,7 @@ import msgspec
 from evcharge.audit.event_codec import UnknownKind
 from evcharge.cli.common import configure_logging
 from evcharge.demo.tally import TallyError, read_trace
+from evcharge.energy.allocate import CALM_MS
 from evcharge.sidecar.bootstrap import BootstrapError
 from tools.daemon import DaemonFailed
 from tools.drill.crash_report import MISUSED, Outcome, Progress
@@ -40,8 +41,9 @@ FIRST_S = 60.0
 # driver's request follows, and a raise waits for leases of before.
 RECOVER_S = 150.0
 # Longest time from a cut to the others' use of the power that became free, seconds beyond the lease: Central counts a
-# lease for 20 s more (``evcharge.energy.leases``).
-FREED_S = 40.0
+# lease for 20 s more (``evcharge.energy.leases``), and leases that end one after the other free power in parts: whoever
+# was raised by the first part is not raised again so soon.
+FREED_S = 40.0 + CALM_MS / 1000
 STEPS = 6
 
 
