@@ -102,15 +102,16 @@ class Planning:
     def _signature(self) -> object:
         """Changes when a plan should know of something."""
         state = self._state()
-        capacities = tuple(node.capacity_w for node in state.nodes.values())
-        return state.totals.started, state.totals.tickets, capacities, self._foretold
+        nodes = tuple((node.capacity_w, node.since_ms) for node in state.nodes.values())
+        # Targets of before say nothing any more when a node failed or a charge point moved (``Placing.knew``).
+        return state.totals.started, state.totals.tickets, nodes, tuple(state.away), self._foretold
 
     async def _plan(self, root: NodeId) -> None:
         question = self._question(root)
         if not question.sessions:
             return
         if not self._worth(question):
-            self._withdraw(question)
+            self._withdraw(root, question.now_ms)
             return
         try:
             made = await asyncio.to_thread(answer, question, self._energy)
@@ -122,13 +123,14 @@ class Planning:
         if made is not None:
             # Where site time runs fast, plans come as fast as they can, and hold until the next one.
             life_ms = max(made.life_ms, int(LIFE_S * 1000 * self._clock.speed))
-            self._execute(c.AdoptPlan(plan=msgspec.structs.replace(made, life_ms=life_ms)))
+            self._execute(c.AdoptPlan(root_id=root, plan=msgspec.structs.replace(made, life_ms=life_ms)))
 
-    def _withdraw(self, question: Question) -> None:
+    def _withdraw(self, root: NodeId, now_ms: int) -> None:
         """Where no plan is needed any more, the last one must not hold back those who came since."""
-        made, now_ms = self._state().plan, question.now_ms
-        if made is not None and made.holds(now_ms) and any(node.id in made.target_w for node in question.nodes):
-            self._execute(c.AdoptPlan(plan=Plan(made_ms=now_ms, life_ms=0, starts_ms=(), target_w={})))
+        made = self._state().plans.get(root)
+        if made is not None and made.holds(now_ms):
+            nothing = Plan(made_ms=now_ms, life_ms=0, starts_ms=(), target_w={})
+            self._execute(c.AdoptPlan(root_id=root, plan=nothing))
 
     def _fail(self, cause: str) -> None:
         """Said once, until a plan succeeds again: the log is no place for a sentence every five minutes."""

@@ -14,7 +14,7 @@ import msgspec
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import Reallocate
-from evcharge.domain.demand import demand_of, node_of, step_w, waits
+from evcharge.domain.demand import demand_of, node_of, plan_of, step_w, waits
 from evcharge.domain.failover import PROBE_MS, Placing, linked
 from evcharge.domain.headroom import Headroom, Row, limit_of, tight_nodes
 from evcharge.domain.health import tried_again
@@ -56,7 +56,8 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
     if tried:
         return tried
     placing = Placing(state, nodes, stamp)
-    tight = tight_nodes(state, command.measured_w) if placing.calm and not _held_back(state, stamp) else None
+    free_of_plans = placing.calm and not _held_back(state, trees, stamp)
+    tight = tight_nodes(state, command.measured_w) if free_of_plans else None
     members: list[Session] = []
     free: list[Session] = []
     for node_id in nodes:
@@ -68,11 +69,12 @@ def reallocate(state: State, command: Reallocate, stamp: Stamp) -> list[e.Event]
     return _Round(state, command, stamp, trees, members, placing).events(free)
 
 
-def _held_back(state: State, stamp: Stamp) -> bool:
+def _held_back(state: State, trees: Sequence[Sequence[NodeId]], stamp: Stamp) -> bool:
     """Whether rules or a plan may keep power from sessions that no limit keeps it from."""
-    plan = state.plan
-    planned = state.site.policy is Policy.PLAN and plan is not None and plan.holds(stamp.at_ms)
-    return state.site.rules or planned
+    if state.site.rules:
+        return True
+    plans = (plan_of(state, tree[0]) for tree in trees if state.site.policy is Policy.PLAN)
+    return any(plan is not None and plan.holds(stamp.at_ms) for plan in plans)
 
 
 class _Round:
@@ -94,7 +96,6 @@ class _Round:
         self._ceiling_w: dict[str, int] = {}
         self._headroom = Headroom(state, members, self._worst_w, self._measured_w)
         self._homeward = {} if placing.calm else placing.homeward(self._headroom)
-        self._plan = state.plan if placing.knew(state.plan) else None
         self._held: dict[SessionId, NodeId] = {}
         """Sessions that may have no more than their smallest current, or nothing, and the lost node that is why."""
 
@@ -169,16 +170,17 @@ class _Round:
             policy = Policy.SLLF
         points: dict[str, en.SetPoint] = {}
         for tree in self._trees:
-            there = frozenset(tree)
+            there, plan = frozenset(tree), plan_of(state, tree[0])
             sessions = [
-                demand_of(state, session, at[session.session_id], self._current_w(session))
+                demand_of(state, session, at[session.session_id], self._current_w(session), plan)
                 for session in steered
                 if at.get(session.session_id) in there
             ]
             nodes = [node_of(state, node_id, self._measured_w, kept_w.get(node_id, 0)) for node_id in tree]
             if state.site.rules:
                 sessions, nodes = self._under_rules(sessions, nodes)
-            points |= dispatch(policy, now_ms, sessions, nodes, self._plan, look_ms=LOOK_MS)
+            known = plan if self._placing.knew(plan) else None
+            points |= dispatch(policy, now_ms, sessions, nodes, known, look_ms=LOOK_MS)
         if not self._placing.calm:
             self._hold_back(steered, points)
         return points
@@ -312,8 +314,8 @@ class _Round:
         if point.watts < session.max_w and limit is not en.Limit.RATING:
             rejected.append(Rejected(session.max_w, _REASONS[limit][1]))
         inputs = [] if session.start_ms is None else [Input("meter", self._age_ms(session.meter_ms))]
-        if constraint is Constraint.PLAN and self._state.plan is not None:
-            inputs.append(Input("plan", self._age_ms(self._state.plan.made_ms)))
+        if constraint is Constraint.PLAN and (plan := plan_of(self._state, session.node_id)) is not None:
+            inputs.append(Input("plan", self._age_ms(plan.made_ms)))
         if constraint is Constraint.RULE and self._state.ruling is not None:
             inputs += [Input(each.name, each.age_ms or 0) for each in self._state.ruling.inputs]
         inputs += self._command.inputs
@@ -330,7 +332,8 @@ class _Round:
         row = self._headroom.tightest(session) if constraint is Constraint.WORST_CASE else self._row(session, point.at)
         limit_w = limit_of(self._state, row)
         if constraint is Constraint.PLAN:
-            planned_w = None if self._state.plan is None else self._state.plan.target_at(row.node_id, self._stamp.at_ms)
+            plan = plan_of(self._state, session.node_id)
+            planned_w = None if plan is None else plan.target_at(row.node_id, self._stamp.at_ms)
             limit_w = limit_w if planned_w is None else planned_w
         others_w = max(0, limit_of(self._state, row) - self._headroom.left_w(row) - worst_w)
         return Bound(constraint, str(row), limit_w, others_w, self._headroom.sharing(row))

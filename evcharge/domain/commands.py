@@ -54,8 +54,9 @@ class ServeWaiting(Command, frozen=True):
 
 
 class AdoptPlan(Command, frozen=True):
-    """The planner has a new plan."""
+    """The planner has a new plan for the tree below ``root_id``."""
 
+    root_id: NodeId
     plan: Plan
 
 

@@ -28,7 +28,7 @@ from evcharge.domain.waiting_views import (
     waiting_of_driver,
 )
 from evcharge.energy.leases import Grant
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
 
 _AGAIN = frozenset({RefusalReason.NO_CAPACITY, RefusalReason.BUSY, RefusalReason.SUBSTATION_LOST})
 
@@ -190,7 +190,7 @@ def _ruling_changed(_event: e.RulingChanged, state: State, _stamp: Stamp) -> lis
 
 @effects_of.register
 def _plan_adopted(event: e.PlanAdopted, state: State, _stamp: Stamp) -> list[fx.Effect]:
-    return [fx.Dirty(node_id=NodeId(node_id)) for node_id in event.plan.target_w if node_id in state.nodes]
+    return [fx.Dirty(node_id=event.root_id)] if event.root_id in state.nodes else []
 
 
 # --- session ------------------------------------------------------------------------------------------------------

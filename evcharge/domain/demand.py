@@ -14,8 +14,10 @@ from evcharge.ids import NodeId
 UNKNOWN_NEED_WH = 12_000
 
 
-def demand_of(state: State, session: Session, node_id: NodeId, current_w: int = 0) -> en.Session:
-    """What a session wants at a node; ``current_w`` is what it may draw now."""
+def demand_of(
+    state: State, session: Session, node_id: NodeId, current_w: int = 0, plan: en.Plan | None = None
+) -> en.Session:
+    """What a session wants at a node; ``current_w`` is what it may draw now, ``plan`` the newest one there."""
     needed_wh, begun_ms = session.requested_wh, session.start_ms
     return en.Session(
         id=session.session_id,
@@ -31,7 +33,7 @@ def demand_of(state: State, session: Session, node_id: NodeId, current_w: int = 
         last_w=current_w,
         last_ms=None if waits(session, current_w) else session.limit_ms,
         turned_ms=session.turned_ms,
-        new=begun_ms is None or (state.plan is not None and begun_ms >= state.plan.made_ms),
+        new=begun_ms is None or (plan is not None and begun_ms >= plan.made_ms),
     )
 
 
@@ -67,6 +69,11 @@ def root_of(state: State, node_id: NodeId) -> NodeId:
     """The top of the tree that a node belongs to."""
     *_, root = above(state, node_id)
     return root
+
+
+def plan_of(state: State, node_id: NodeId) -> en.Plan | None:
+    """The newest plan of the tree that a node belongs to."""
+    return state.plans.get(root_of(state, node_id))
 
 
 def roots(state: State) -> Iterator[NodeId]:

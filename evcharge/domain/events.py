@@ -495,8 +495,10 @@ class MoveCompleted(Event, frozen=True):
 
 
 class PlanAdopted(Event, frozen=True):
-    """How much each node gets over the next hours, and from how old inputs that was worked out."""
+    """How much each node of one tree gets over the next hours, and from how old inputs that was worked out."""
 
+    root_id: NodeId
+    """The top of that tree."""
     plan: Plan
 
 

@@ -133,6 +133,7 @@ def _configure(state: State, site: SiteConfig) -> None:
         node.reserved_w = node.wanted_w = Watts(0)
         node.reserved_phase_w = (Watts(0), Watts(0), Watts(0))
     state.site = site
+    state.plans = {root_id: plan for root_id, plan in state.plans.items() if root_id in state.nodes}
     if not site.rules:
         state.ruling = None
     state.away = {cp_id: None for cp_id in state.away if _is_away(state, cp_id)}
@@ -556,7 +557,9 @@ def _ticket_delivered(event: e.TicketDelivered, state: State, _stamp: Stamp) -> 
 
 @apply.register
 def _capacity_changed(event: e.CapacityChanged, state: State, stamp: Stamp) -> None:
-    node, plan = state.nodes[event.substation_id], state.plan
+    node = state.nodes[event.substation_id]
+    *_, root_id = above(state, event.substation_id)
+    plan = state.plans.get(root_id)
     if plan is not None and event.capacity_w > node.capacity_w:
         targets = (
             plan.target_at(node_id, stamp.at_ms)
@@ -566,7 +569,7 @@ def _capacity_changed(event: e.CapacityChanged, state: State, stamp: Stamp) -> N
         known_w = [target_w for target_w in targets if target_w is not None]
         if known_w and sum(known_w) >= node.capacity_w - node.base_w:
             # Made to fit the smaller limit; until there is a new one the allocator shares what there is.
-            state.plan = None
+            del state.plans[root_id]
     node.capacity_w = event.capacity_w
 
 
@@ -641,7 +644,7 @@ def _ruling_changed(event: e.RulingChanged, state: State, _stamp: Stamp) -> None
 
 @apply.register
 def _plan_adopted(event: e.PlanAdopted, state: State, _stamp: Stamp) -> None:
-    state.plan = event.plan
+    state.plans[event.root_id] = event.plan
 
 
 # --- binding a session to its connector, node and driver ------------------------------------------------------

@@ -28,6 +28,7 @@ def set_capacity(state: State, command: SetCapacity) -> list[e.Event]:
 
 def adopt_plan(state: State, command: AdoptPlan) -> list[e.Event]:
     """A newer plan; one that was overtaken while it was worked out says nothing."""
-    if state.plan is not None and command.plan.made_ms <= state.plan.made_ms:
+    before = state.plans.get(command.root_id)
+    if before is not None and command.plan.made_ms <= before.made_ms:
         return []
-    return [e.PlanAdopted(plan=command.plan)]
+    return [e.PlanAdopted(root_id=command.root_id, plan=command.plan)]

@@ -545,8 +545,8 @@ class State(msgspec.Struct):
     reservations: dict[SessionId, Reservation] = {}
     last_turn: int = 0
     """The newest ``Waiting.turn``."""
-    plan: Plan | None = None
-    """The newest that was adopted; how old it may be is the allocator's to judge."""
+    plans: dict[NodeId, Plan] = {}
+    """By the top of each tree the newest that was adopted; how old it may be is the allocator's to judge."""
     last_fence: Fence = Fence(0)
     last_command: CommandId = CommandId(0)
     last_clock_ms: int = 0

@@ -74,6 +74,14 @@ def test_a_forecast_from_outside_replaces_our_own() -> None:
     before = rig.planning._signature()
     rig.planning.foretell("price", Series(scenario.at_ms, STEP_MS, (0.1,)))
     assert rig.planning._signature() != before, "a new forecast is a reason to plan"
+
+
+def test_a_node_that_fails_is_a_reason_to_plan() -> None:
+    """Nothing that was planned before says anything any more."""
+    rig = Rig(one())
+    before = rig.planning._signature()
+    rig.scenario.given(e.NodeLost(node_id=MAIN, cause="reported"))
+    assert rig.planning._signature() != before
     made = answer(rig.question(), EnergyEntry())
     assert made is not None
     assert (made.target_at(MAIN, scenario.at_ms) or 0) > 0, "between equal prices the earlier is better"
@@ -150,7 +158,7 @@ def test_who_begins_is_not_held_back_by_a_plan_of_before_and_is_in_the_next() ->
     """An authorization that waits for power runs out in a minute, the plan for cheap power takes hours."""
     scenario = Scenario().given(site(30_000), *connected(), *charging())
     scenario.pass_time(1_000)
-    scenario.given(e.PlanAdopted(plan=leaving(scenario, MAIN, 0)))
+    scenario.given(e.PlanAdopted(root_id=MAIN, plan=leaving(scenario, MAIN, 0)))
     scenario.given(*connected(OTHER, 3), request("s-2", OTHER), plug(OTHER))
     scenario.when(reallocate())
     begins = [one.session_id for one in scenario.events if isinstance(one, e.SetPointIssued) and one.grant.limit_w]
@@ -165,14 +173,14 @@ async def test_a_plan_is_withdrawn_where_none_is_needed_any_more() -> None:
     """Power costs the same all day, and the tree holds nobody back: nor must what was planned before that."""
     scenario = Scenario().given(site(30_000), *connected(), *charging())
     rig = Rig(scenario)
-    scenario.given(e.PlanAdopted(plan=leaving(scenario, MAIN, 0)))
+    scenario.given(e.PlanAdopted(root_id=MAIN, plan=leaving(scenario, MAIN, 0)))
     scenario.pass_time(1_000)
     rig.clock.advance(1.0)
     await rig.planning._plan(MAIN)
     (said,) = rig.said
     scenario.when(said).then_kinds(e.PlanAdopted)
-    assert scenario.state.plan is not None and not scenario.state.plan.holds(scenario.at_ms)
-    scenario.given(e.PlanAdopted(plan=leaving(scenario, NodeId("elsewhere"), 0)))
+    assert not scenario.state.plans[MAIN].holds(scenario.at_ms)
+    scenario.given(e.PlanAdopted(root_id=NodeId("elsewhere"), plan=leaving(scenario, NodeId("elsewhere"), 0)))
     await rig.planning._plan(MAIN)
     assert rig.said == [said], "once; and another tree's plan is none of its business"
 
@@ -182,9 +190,9 @@ def test_what_was_planned_for_a_smaller_limit_ends_with_it() -> None:
     scenario = Scenario().given(site(9_200), *connected(), *charging())
     for target_w, to_w, kept in ((5_000, 20_000, True), (20_000, 9_200, True), (9_200, 20_000, False)):
         scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(29_200 - to_w)))
-        scenario.given(e.PlanAdopted(plan=leaving(scenario, MAIN, target_w)))
+        scenario.given(e.PlanAdopted(root_id=MAIN, plan=leaving(scenario, MAIN, target_w)))
         scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(to_w)))
-        assert (scenario.state.plan is not None) is kept, target_w
+        assert (MAIN in scenario.state.plans) is kept, target_w
 
 
 def leaving(scenario: Scenario, node_id: NodeId, target_w: int) -> Plan:
@@ -200,7 +208,7 @@ async def test_central_plans_for_a_vehicle_that_charges(site: Site, monkeypatch:
     await until(lambda: site.logged(e.PlanAdopted))
     (adopted,) = site.logged(e.PlanAdopted)[:1]
     assert set(adopted.plan.target_w) == {"site"}
-    assert site.state.plan == adopted.plan
+    assert site.state.plans == {"site": adopted.plan}
 
 
 async def test_a_base_load_is_acted_on_at_once(site: Site) -> None:

@@ -347,13 +347,13 @@ def test_a_plan_of_before_the_loss_does_not_hold() -> None:
     """South was to leave its power for later, when nobody was to be fed from it."""
     power = charging(CP)
     plan = Plan(made_ms=power.at_ms, starts_ms=(power.at_ms,), target_w={SOUTH: (0,)})
-    power.given(c.AdoptPlan(plan=plan))
+    power.given(c.AdoptPlan(root_id=SOUTH, plan=plan))
     power.pass_time(1_000)
     power.given(report(NORTH, ok=False))
     power.settle(120)
     assert (power.session().node_id, power.limit_w("s-1")) == (SOUTH, 11_040)
     newer = Plan(made_ms=power.at_ms, starts_ms=(power.at_ms,), target_w={SOUTH: (4_000,)})
-    power.given(c.AdoptPlan(plan=newer))
+    power.given(c.AdoptPlan(root_id=SOUTH, plan=newer))
     power.settle()
     assert power.limit_w("s-1") == 3_910
 

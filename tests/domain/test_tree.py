@@ -162,7 +162,7 @@ def test_a_plan_holds_back_until_it_is_too_old() -> None:
     scenario.given(started("s-1", cp_id=CPS[0]))
     scenario.pass_time(1)
     plan = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={NORTH: (2_300,)})
-    scenario.given(c.AdoptPlan(plan=plan))
+    scenario.given(c.AdoptPlan(root_id=TOP, plan=plan))
     scenario.when(c.Reallocate(node_id=NORTH))
     (event,) = scenario.events
     assert isinstance(event, e.SetPointIssued)
@@ -180,10 +180,10 @@ def test_a_plan_holds_back_until_it_is_too_old() -> None:
 def test_a_plan_that_was_overtaken_says_nothing() -> None:
     scenario = Scenario().given(tree())
     newer = Plan(made_ms=2_000, starts_ms=(2_000,), target_w={})
-    scenario.given(c.AdoptPlan(plan=newer))
+    scenario.given(c.AdoptPlan(root_id=TOP, plan=newer))
     older = Plan(made_ms=1_999, starts_ms=(1_999,), target_w={NORTH: (0,)})
-    scenario.when(c.AdoptPlan(plan=older)).then()
-    assert scenario.state.plan == newer
+    scenario.when(c.AdoptPlan(root_id=TOP, plan=older)).then()
+    assert scenario.state.plans == {TOP: newer}
 
 
 def ruling(ceiling_w: int, rule: Rule = Rule.SOLAR_LOW) -> c.Rule:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evcharge.domain import commands as c
+from evcharge.domain.demand import root_of
 from evcharge.domain.state import Health, LinkState, Role, Ruled, RuleInput, StopCause
 from evcharge.energy.model import Plan
 from evcharge.energy.rules import CEILING_W, ChargingMode, Rule
@@ -286,8 +287,9 @@ def _meter(site: Site, _cp_id: ChargePointId, how: int) -> None:
 def _plan(site: Site, _cp_id: ChargePointId, how: int) -> None:
     """A plan for one node: nothing, a little, or more than there is."""
     target_w = (0, 1_500, 5_000, 1_000_000)[how % 4]
-    plan = Plan(made_ms=site.at_ms, starts_ms=(site.at_ms,), target_w={_node(site, how): (target_w,)})
-    site.command(c.AdoptPlan(plan=plan))
+    node_id = _node(site, how)
+    plan = Plan(made_ms=site.at_ms, starts_ms=(site.at_ms,), target_w={node_id: (target_w,)})
+    site.command(c.AdoptPlan(root_id=root_of(site.state, node_id), plan=plan))
 
 
 def _no_plan(site: Site, _cp_id: ChargePointId, _how: int) -> None:

@@ -147,6 +147,8 @@ SAMPLES: tuple[e.Event, ...] = (
         inputs_age_ms=1_500,
         basis=Basis(Bound(Constraint.MINIMA, "main", 7, 8, 2)),
         against=(Objection(Obstacle.IN_USE, "cp-1/1", age_ms=9),),
+        node_id=MAIN,
+        power_w=11_000,
     ),
     e.ChargeOffered(waiting_id=S, session_id=S, until_ms=Millis(T0 + 300_000)),
     e.OfferEnded(waiting_id=S, cause=StopCause.EXPIRED, missed=1, behind=SessionId("s-2")),
@@ -230,6 +232,7 @@ SAMPLES: tuple[e.Event, ...] = (
     e.ChargePointMoved(cp_id=CP, from_id=MAIN, to_id=NodeId("zoo"), cause="main is lost"),
     e.MoveCompleted(cp_id=CP),
     e.PlanAdopted(
+        root_id=MAIN,
         plan=Plan(
             made_ms=T0,
             starts_ms=(T0, T0 + 300_000),
@@ -238,7 +241,7 @@ SAMPLES: tuple[e.Event, ...] = (
             short_wh={S: 700},
             life_ms=901_000,
             inputs=(Input("price", 7),),
-        )
+        ),
     ),
     e.PlanFailed(cause="time limit reached"),
     e.RulingChanged(
