@@ -107,12 +107,15 @@ class Headroom:
             self._left[row] -= part_of(watts, part)
 
     def left_w(self, row: Row) -> int:
-        """What is left in a row; below 0 where more is out than there is."""
+        """What is left in a row; below 0 where more is out than there is. Nobody counts yet in a row of a node that
+        somebody is to move to.
+        """
+        self._open(row)
         return self._left[row]
 
     def sharing(self, row: Row) -> int:
         """How many sessions count in a row."""
-        return self._sharing[row]
+        return self._sharing.get(row, 0)
 
 
 def part_of(watts: int, part: int) -> int:

@@ -68,20 +68,20 @@ def test_a_plan_waits_for_cheap_power() -> None:
     assert (made.target_at(MAIN, scenario.at_ms + 3 * MS_PER_HOUR) or 0) > 0
 
 
-def test_a_forecast_from_outside_replaces_our_own() -> None:
-    scenario = one()
-    rig = Rig(scenario, dear_now(scenario))
-    before = rig.planning._signature()
-    rig.planning.foretell("price", Series(scenario.at_ms, STEP_MS, (0.1,)))
-    assert rig.planning._signature() != before, "a new forecast is a reason to plan"
-
-
 def test_a_node_that_fails_is_a_reason_to_plan() -> None:
     """Nothing that was planned before says anything any more."""
     rig = Rig(one())
     before = rig.planning._signature()
     rig.scenario.given(e.NodeLost(node_id=MAIN, cause="reported"))
     assert rig.planning._signature() != before
+
+
+def test_a_forecast_from_outside_replaces_our_own() -> None:
+    scenario = one()
+    rig = Rig(scenario, dear_now(scenario))
+    before = rig.planning._signature()
+    rig.planning.foretell("price", Series(scenario.at_ms, STEP_MS, (0.1,)))
+    assert rig.planning._signature() != before, "a new forecast is a reason to plan"
     made = answer(rig.question(), EnergyEntry())
     assert made is not None
     assert (made.target_at(MAIN, scenario.at_ms) or 0) > 0, "between equal prices the earlier is better"

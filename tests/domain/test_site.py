@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evcharge.domain import commands as c
 from evcharge.domain.state import RUNNING, Health, LimitReason, SessionStatus, SiteConfig
+from tests.support import long_run
 from tests.support.any_tree import any_site
 from tests.support.model_site import NORTH, SOUTH, Site
 from tests.support.model_steps import run
@@ -78,3 +80,16 @@ def test_replay_gives_the_state_byte_for_byte(program: bytes) -> None:
     site = Site()
     run(site, program)
     assert canonical(replayed(site.log)) == canonical(site.state)
+
+
+@pytest.mark.parametrize("seed", [20287])
+def test_days_that_found_something(seed: int) -> None:
+    """20287: a set-point was explained by a phase of a node that its session was only to move to."""
+    long_run.one(seed)
+
+
+@pytest.mark.tool
+def test_many_trees_and_days() -> None:
+    """A little of what ``python -m tests.support.long_run`` does for hours."""
+    for seed in range(150):
+        long_run.one(seed)
