@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 
 import msgspec
 
 from evcharge.audit.event_codec import LoggedEvent
 from evcharge.audit.lines import when
 from evcharge.domain import events as e
-from evcharge.domain.reasons import kw, objection_sentence
+from evcharge.domain.reasons import age_text, kw, objection_sentence
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import sentence as refusal_sentence
 from evcharge.domain.state import LeftCause, ReservationEnd, Role, SiteConfig, StopCause, Ticket
@@ -35,6 +36,8 @@ _STOPPED = {
 }
 
 
+# The kind of a step that may come many times in a row, and how many of these are told.
+_REFUSED, _TOLD = e.ChargeRefused.__name__, 2
 _LEFT = {
     LeftCause.SERVED: "it charges",
     LeftCause.LEFT: "its driver left",
@@ -73,7 +76,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Inquiry:
-    """Collects what is about one session, or one charge point."""
+    """Collects what is about one session, one charge point, or one driver."""
 
     def __init__(self, subject: str) -> None:
         self.subject = subject
@@ -97,18 +100,25 @@ class Inquiry:
         event, at_ms = logged.event, logged.stamp.at_ms
         if isinstance(event, e.CentralStarted):
             self._site = event.site
-        if isinstance(event, e.ChargeAuthorized) and self.subject in (event.session_id, event.cp_id, _place(event)):
+        if isinstance(event, e.ChargeAuthorized) and self.subject in (
+            *(event.session_id, event.cp_id, event.driver_id),
+            _place(event),
+        ):
             self._at.add(event.session_id)
             self._asked_at = event.cp_id
             self._nodes = self._above(event.substation_id)
         elif isinstance(event, e.ChargePointMoved) and event.cp_id == self._asked_at:
             self._nodes = self._above(event.to_id) | self._nodes
-        if isinstance(event, e.ChargeQueued) and self.subject in (event.waiting_id, event.cp_id):
+        if isinstance(event, e.ChargeQueued) and self.subject in (event.waiting_id, event.cp_id, event.driver_id):
             self._at.add(event.waiting_id)
-        if isinstance(event, e.ReservationMade) and self.subject in (event.reservation_id, event.cp_id):
+        if isinstance(event, e.ReservationMade) and self.subject in (
+            event.reservation_id,
+            event.cp_id,
+            event.driver_id,
+        ):
             self._at.add(event.reservation_id)
         told = self._told(event)
-        if self.subject in self._at and _is_over(event, self.subject):
+        if _is_over(event, self.subject, self._at):
             # What happens at the charge point later is the next session's.
             self._asked_at = ""
         if told:
@@ -128,6 +138,8 @@ class Inquiry:
         )
         if session_id is not None:
             return session_id in self._at
+        if isinstance(event, e.ChargeRefused) and event.driver_id == self.subject:
+            return True
         cp_id = getattr(about, "cp_id", None)
         if cp_id is None and isinstance(event, e.PeerConnected | e.PeerDisconnected) and event.role is Role.ENGINE:
             cp_id = event.entity
@@ -172,7 +184,7 @@ class Inquiry:
                 return f"{event.driver_id} was authorized at {event.cp_id}/{event.connector} for {wanted}"
             case e.SetPointIssued():
                 why = event.reason.value if event.basis is None else basis_sentence(event.basis)
-                return f"set-point {kw(event.grant.limit_w)}, alone {kw(event.grant.fallback_w)}: {why}"
+                return f"set-point {kw(event.grant.limit_w)} ({kw(event.grant.fallback_w)} if Central is lost): {why}"
             case e.SetPointRejected():
                 return f"the charge point did not apply a set-point: {event.outcome} {event.detail}".rstrip()
             case e.AuthorizationExpired():
@@ -215,6 +227,22 @@ class Inquiry:
         return ""
 
 
+def lines_of(steps: Sequence[Step]) -> Iterator[str]:
+    """The steps for people. Of refusals that follow each other the first and the last are told, and how many there were
+    between: who is refused asks again.
+    """
+    for _, group in groupby(
+        steps, key=lambda step: step.told.partition(" (")[0] if step.kind == _REFUSED else step.seq
+    ):
+        told = list(group)
+        if len(told) <= _TOLD:
+            yield from (step.line for step in told)
+        else:
+            yield told[0].line
+            yield f"{'':8}  … and {len(told) - _TOLD} times more the same, until"
+            yield told[-1].line
+
+
 def _place(event: e.ChargeAuthorized) -> str:
     """The place in the line that an offered session has its id from."""
     return event.session_id.partition(".")[0]
@@ -227,7 +255,7 @@ def _at(event: e.ChargeQueued | e.QueueLeft | e.ReservationMade | e.ReservationE
 def _turn(event: e.ChargeQueued) -> str:
     if event.eta_ms is None:
         return f"place {event.place}, nobody could tell for how long"
-    age = "" if event.inputs_age_ms is None else f" from readings up to {event.inputs_age_ms / 1000:.0f} s old"
+    age = "" if event.inputs_age_ms is None else f" from readings up to {age_text(event.inputs_age_ms)} old"
     return f"place {event.place}, expected {when(event.eta_ms)}{age}"
 
 
@@ -238,11 +266,13 @@ def _missing(event: e.ChargeQueued) -> str:
     return "; ".join(said) or refusal_sentence(event.reason, event.cp_id)
 
 
-def _is_over(event: e.Event, session_id: str) -> bool:
-    """Whether the session has ended with this."""
+def _is_over(event: e.Event, subject: str, sessions: Collection[str]) -> bool:
+    """Whether what is told has ended with this: a ticket, or a session of that name that lapsed. Who waits and lets an
+    offer lapse waits on.
+    """
     if isinstance(event, e.TicketIssued):
-        return event.ticket.session_id == session_id
-    return isinstance(event, e.AuthorizationExpired) and event.session_id == session_id
+        return event.ticket.session_id in sessions
+    return isinstance(event, e.AuthorizationExpired) and event.session_id == subject
 
 
 def _ticket(ticket: Ticket) -> str:

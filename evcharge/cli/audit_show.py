@@ -20,7 +20,7 @@ from evcharge.audit.follow import Follower
 from evcharge.audit.lines import Filter, Line, about_of, fields, line_of, parse_when, when
 from evcharge.audit.record import FIRST_SEQ
 from evcharge.audit.segments import list_segments
-from evcharge.audit.why import Inquiry, Step
+from evcharge.audit.why import Inquiry, Step, lines_of
 from evcharge.cli.common import Failed
 from evcharge.domain.events import EVENTS
 from evcharge.text import escaped
@@ -158,14 +158,14 @@ def _text(line: Line) -> str:
 
 @click.command("why")
 @LOG
-@click.argument("subject", metavar="SESSION|CP")
+@click.argument("subject", metavar="SESSION|CP|DRIVER")
 @click.option("--at", "at_ms", type=_When(), default=None, help="Only what ruled at this site time, UTC.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @ARCHIVE
 def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool, archive: Path | None) -> None:
-    """Tell the decisions about a session or at a charge point: what bound, how old readings were, what was rejected.
+    """Tell the decisions about a session, at a charge point or about a driver.
 
-    The log has them as typed data; the sentences are made here.
+    What bound, how old readings were, what was rejected. The log has them as typed data; the sentences are made here.
     """
     inquiry = Inquiry(subject)
     steps: list[Step] = []
@@ -186,9 +186,11 @@ def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool,
         ruling = [step for step in before if step.limit_w is not None][-1:]
         steps = sorted({step.seq: step for step in (*ruling, *before[-1:])}.values(), key=lambda step: step.seq)
     if not steps:
-        raise Failed(f"the log has no session and no charge point {subject} that anything was decided about.")
-    for step in steps:
-        click.echo(msgspec.json.encode(step).decode() if as_json else escaped(step.line))
+        raise Failed(f"the log has no session, charge point or driver {subject} that anything was decided about.")
+    for line in (msgspec.json.encode(step).decode() for step in steps) if as_json else map(escaped, lines_of(steps)):
+        click.echo(line)
+    if not as_json:
+        click.echo("Times are UTC.", err=True)
     _check_end(follower)
 
 

@@ -12,15 +12,22 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+import msgspec
 from rich.console import Console
+from rich.text import Text
 
 from evcharge.cli.common import CONTEXT, Failed, config_option, configure_logging, print_json, run_command
 from evcharge.demo.day import Plan, Result, play
 from evcharge.demo.live import Screen
+from evcharge.demo.power import PowerError, Substations, Surroundings, site_toml, surroundings_of
 from evcharge.demo.processes import ChildFailed
+from evcharge.demo.scenario import charge_point_ids
 from evcharge.demo.sessions import Day, SessionsError, read_day, synthetic_day
 from evcharge.demo.site import Options, SiteFailed
 from evcharge.demo.tally import TallyError
+from evcharge.energy.model import Policy
+from evcharge.sim.replay import ReplayError
+from evcharge.sim.tariffs import read_tariff
 from evcharge.units import kw, kwh, money
 
 # Site seconds per wall second unless told otherwise: the synthetic day of 17 hours lasts two and a half minutes.
@@ -55,6 +62,29 @@ CAPACITY_KW = 80.0
     default=SPEED,
     help="Site seconds per second of real time.",
 )
+@click.option(
+    "--tariff",
+    "tariff_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    default=None,
+    help="What power costs the site, which the planner saves: JSON of a tariff as acnportal has them.",
+)
+@click.option(
+    "--policy",
+    type=click.Choice([each.value for each in Policy]),
+    default=Policy.PLAN.value,
+    help="How power is shared.",
+)
+@click.option("--queue", is_flag=True, help="Three of four drivers stand in line for a connector or for power.")
+@click.option(
+    "--substations",
+    type=click.IntRange(1, 16),
+    default=1,
+    help="Of the site, each the backup of the others; of several the first fails for an hour at noon.",
+)
+@click.option(
+    "--surroundings", is_flag=True, help="With a simulated building, roof and battery, reported by a gateway."
+)
 @click.option("--exit", "leave", is_flag=True, help="End when the day is over; default: stay up until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line on stdout; the rest on stderr.")
 @click.option(
@@ -74,6 +104,11 @@ def cli(
     day: datetime | None,
     capacity_kw: float,
     speed: float,
+    tariff_file: Path | None,
+    policy: str,
+    queue: bool,
+    substations: int,
+    surroundings: bool,
     leave: bool,
     as_json: bool,
     data_dir: Path | None,
@@ -96,19 +131,24 @@ def cli(
     if not math.isfinite(capacity_kw) or not math.isfinite(speed):
         raise click.UsageError("--capacity-kw and --speed have to be numbers.")
     wanted = _day(sessions_file, None if day is None else day.date(), charge_points, count, seed)
-    options = Options(capacity_kw=capacity_kw, port=port, sidecar_port=sidecar_port, processes=processes)
+    around = surroundings_of(capacity_kw, wanted.utc_offset_s, seed) if surroundings else None
+    options = Options(capacity_kw=capacity_kw, port=port, sidecar_port=sidecar_port, processes=processes, policy=policy)
+    several = Substations(count=substations, capacity_kw=capacity_kw) if substations > 1 else None
+    options = _with_power(options, wanted, tariff_file, around, several)
     console = Console(stderr=as_json, highlight=False)
     with ExitStack() as stack:
         directory = _directory(data_dir, stack)
         plan = Plan(day=wanted, directory=directory, speed=speed, exit=leave, options=options)
+        plan = msgspec.structs.replace(plan, queue=queue, around=around, substations=several)
         try:
             result = asyncio.run(_play(plan, console))
         except (ChildFailed, SiteFailed, TallyError) as error:
             raise Failed(_sentence(error, kept=data_dir is not None)) from error
     if as_json:
-        print_json(result.outcome)
+        # A log that is gone explains nothing.
+        print_json(result.outcome if data_dir is not None else msgspec.structs.replace(result.outcome, why=()))
     else:
-        _show(console, result, options.currency)
+        _show(console, result, options.currency, kept=data_dir is not None)
     problems = result.outcome.problems()
     if leave and not result.finished:
         problems.insert(0, "stopped before the day was over.")
@@ -137,6 +177,30 @@ def _day(file: Path | None, wanted: date | None, charge_points: int, count: int,
         raise click.UsageError(str(error)) from error
 
 
+def _with_power(
+    options: Options, day: Day, tariff: Path | None, around: Surroundings | None, substations: Substations | None
+) -> Options:
+    """With a site file where prices, surroundings or several substations are given."""
+    if tariff is None and around is None and substations is None:
+        return options
+    names = charge_point_ids(day.stations)
+    try:
+        toml = site_toml(
+            capacity_kw=options.capacity_kw,
+            price_per_kwh=options.price_per_kwh,
+            currency=options.currency,
+            day=date.fromisoformat(day.date),
+            utc_offset_s=day.utc_offset_s,
+            tariff=None if tariff is None else read_tariff(tariff),
+            around=around,
+            substations=substations,
+            charge_points=[names[station] for station in day.stations],
+        )
+    except (ReplayError, PowerError) as error:
+        raise click.UsageError(str(error)) from error
+    return msgspec.structs.replace(options, site_toml=toml)
+
+
 def _directory(wanted: Path | None, stack: ExitStack) -> Path:
     """The directory of this run; a temporary one goes with the stack."""
     if wanted is None:
@@ -156,7 +220,7 @@ def _sentence(error: Exception, *, kept: bool) -> str:
     return str(error) if kept else f"{error}\n(--data-dir DIR keeps all logs.)"
 
 
-def _show(console: Console, result: Result, currency: str) -> None:
+def _show(console: Console, result: Result, currency: str, *, kept: bool) -> None:
     outcome = result.outcome
     console.print(
         f"{outcome.sessions} sessions: {outcome.authorized} authorized, {outcome.refused} refused, "
@@ -165,6 +229,16 @@ def _show(console: Console, result: Result, currency: str) -> None:
         f"{money(outcome.amount_minor, currency)}; the meters say {kwh(outcome.energy_wh_meters)}.\n"
         f"Peak {kw(outcome.peak_w)} of {kw(outcome.capacity_w)}. {outcome.wall_s:.0f} s of real time."
     )
+    if outcome.plans:
+        console.print(f"{outcome.plans} plans were made.")
+    if outcome.waited:
+        console.print(f"{outcome.waited} waited in line, {outcome.served} of them charged.")
+    if outcome.why:
+        console.print("Why was power limited, and why was somebody refused? The log tells:")
+        for command in outcome.why:
+            console.print(Text(f"  {command}"), soft_wrap=True)
+        if not kept:
+            console.print("(It was temporary; --data-dir DIR keeps it.)")
 
 
 def main() -> NoReturn:

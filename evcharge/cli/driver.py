@@ -312,7 +312,7 @@ def tickets_command(context: click.Context, /, as_json: bool, **options: Any) ->
     "--sessions",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     default=None,
-    help="Instead of FILE: JSON lines {session, cp_id, connector, arrive_ms, depart_ms, energy_wh} in site time.",
+    help="Instead of FILE: JSON lines {session, cp_id, connector, arrive_ms, depart_ms, energy_wh, wait} in site time.",
 )
 @click.option("--pause", type=click.FloatRange(0, 86_400), default=PAUSE_S, help="Seconds between two requests.")
 @click.option("--fault-rate", type=click.FloatRange(0, 1), default=0.0, help="Probability of a fault per request.")

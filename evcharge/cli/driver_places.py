@@ -10,20 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from evcharge.cli.driver_text import local_time, plain
-from evcharge.driver.places import OFFERED
+from evcharge.driver.places import OFFERED, WAITS_FOR
 from protocol.messages import ReservationView, WaitingView
 
 QUEUE_HEADS = ("charge point", "", "place", "expected", "waits for", "id")
 RESERVATION_HEADS = ("charge point", "", "from", "until", "state", "id")
 
-# What one waits for, for people; codes of ``refused``.
-WAITS_FOR = {
-    "busy": "a free connector",
-    "no_capacity": "power",
-    "reserved": "the end of a reservation",
-    "disconnected": "the charge point to come back",
-    "out_of_order": "the connector to be repaired",
-}
 # Why a place is over.
 LEFT_BECAUSE = {
     "served": "you are served",

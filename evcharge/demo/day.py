@@ -5,17 +5,29 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from evcharge.demo.live import Screen, ask, take_snapshot
+from evcharge.demo.power import Substations, Surroundings, health_of, readings
 from evcharge.demo.processes import ChildFailed, Crew
 from evcharge.demo.scenario import Scenario, make_scenario
 from evcharge.demo.sessions import Day
 from evcharge.demo.site import HOST, WATCHER, Options, Site, SiteFailed
-from evcharge.demo.tally import Outcome, TallyError, authorized_at_least, count_tickets, peak_w, sum_asked, sum_meters
+from evcharge.demo.story import Story
+from evcharge.demo.tally import (
+    Outcome,
+    TallyError,
+    any_open,
+    authorized_at_least,
+    count_tickets,
+    peak_w,
+    sum_asked,
+    sum_meters,
+)
 from evcharge.net.client import ChannelInfo, Client, RequestFailed, RequestRefused
 from evcharge.net.clock import SiteClockFile, SystemClock
 from evcharge.units import watts_of_kw
@@ -31,6 +43,8 @@ SETTLE_S = 90.0
 DEATH_S = 1.0
 # Wall seconds between two looks whether something has come true.
 LOOK_S = 0.2
+# Wall seconds between two reports of the sensors: Central takes one that is silent for 10 at its worst.
+REPORT_S = 1.0
 # Bytes of a boot id. SPEC §4, AUTH field 4
 BOOT_ID_BYTES = 16
 
@@ -51,6 +65,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     exit: bool
     """End when the day is over; else stay up until told to stop."""
     options: Options
+    queue: bool = False
+    """Drivers stand in line where a connector or power is missing."""
+    substations: Substations | None = None
+    """More than one: their gateway reports how they are."""
+    around: Surroundings | None = None
+    """What else draws and feeds at the site, reported by its gateway."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +98,7 @@ async def play(plan: Plan, screen: Screen, stop: asyncio.Event) -> Result:
 
     Raises ChildFailed, SiteFailed or TallyError; nothing that was started is left running.
     """
-    scenario = make_scenario(plan.day)
+    scenario = make_scenario(plan.day, queue=plan.queue)
     logs = plan.directory / "logs"
     logs.mkdir(mode=0o700)
     async with Crew(logs) as crew:
@@ -101,6 +121,8 @@ class _Play:
         self._screen = screen
         self._stop = stop
         self._clock = SystemClock(site.clock_file)
+        self._story: Story | None = None
+        self._loads_w: dict[str, int] = {}
         self._started_s = self._clock.monotonic()
 
     async def run(self) -> Result:
@@ -112,6 +134,7 @@ class _Play:
             await self._guard(self._site.open())
         except Stopped:
             raise SiteFailed("stopped before the site was ready.") from None
+        self._story = Story(Path(self._site.log_folder))
         client = self._client()
         channel = asyncio.create_task(client.run(), name="the demo's own channel")
         try:
@@ -156,7 +179,7 @@ class _Play:
             site_ms=self._scenario.start_ms, speed=plan.speed, start_monotonic=self._clock.monotonic()
         )
         running.write(site.clock_file)
-        await _first(self._show(client), self._settled(client))
+        await _first(self._show(client), self._settled(client), self._report(client))
 
     async def _settled(self, client: Client) -> None:
         """Every driver has had its day and Central has no open session."""
@@ -168,12 +191,44 @@ class _Play:
         """Keep the site up for others until told to stop."""
         self._screen.say("The day is over. The site stays up for whoever joins; Ctrl-C ends it.")
         self._screen.hint = "the day is over; Ctrl-C ends it"
-        await self._show(client)
+        for command in self._look().commands():
+            self._screen.say(f"  {command}")
+        await _first(self._show(client), self._report(client))
+
+    async def _report(self, client: Client) -> None:
+        """The sensors around the chargers, for as long as somebody listens."""
+        plan, day = self._plan, self._plan.day
+        around = None if plan.around is None else plan.around.start(self._scenario.start_ms, day.utc_offset_s)
+        several = plan.substations
+        there = [] if several is None else several.start(date.fromisoformat(day.date), day.utc_offset_s)
+        while around is not None or there:
+            at_ms = self._clock.site_ms()
+            for reading in () if around is None else readings(around, at_ms):
+                client.send(reading)
+            for substation in there:
+                load_w = self._loads_w.get(substation.spec.substation_id, 0)
+                try:
+                    await client.request(health_of(substation, at_ms, load_w))
+                except (RequestFailed, RequestRefused) as error:
+                    self._screen.say(f"Central did not take the report of a substation: {error}")
+            await asyncio.sleep(REPORT_S)
+        await asyncio.Event().wait()
+
+    def _look(self) -> Story:
+        """The story so far. Raises SiteFailed when Central's log cannot be read."""
+        assert self._story is not None
+        try:
+            self._story.look()
+        except OSError as error:
+            raise SiteFailed(f"cannot read Central's log: {error.strerror}.") from error
+        return self._story
 
     async def _show(self, client: Client) -> None:
         while True:
             try:
-                self._screen.show(await take_snapshot(client, self._clock.site_ms()))
+                snapshot = await take_snapshot(client, self._clock.site_ms(), self._look())
+                self._loads_w = {each.substation_id: each.load_w for each in snapshot.substations}
+                self._screen.show(snapshot)
             except (RequestFailed, RequestRefused) as error:
                 self._screen.say(f"Central does not answer: {error}")
             await asyncio.sleep(self._screen.every_s)
@@ -188,7 +243,7 @@ class _Play:
         return ready >= set(self._scenario.charge_points)
 
     async def _none_open(self, client: Client) -> bool:
-        return not any(page.sessions for page in await ask(client, "sessions"))
+        return not any_open(row for page in await ask(client, "sessions") for row in page.sessions or ())
 
     async def _until(self, fact: Callable[[], Awaitable[bool]], limit_s: float, sentence: str) -> None:
         """Look until it is so. Raises SiteFailed with the sentence when that takes too long."""
@@ -249,8 +304,11 @@ class _Play:
             ours,
         )
         authorized, expired = totals.authorized, totals.expired
-        if not ours.issuperset(points):
+        guests = not ours.issuperset(points)
+        if guests:
             self._screen.say("Others joined; what happened at their charge points is not counted.")
+        if guests or self._plan.queue:
+            # Who waits may be offered a connector twice, which Central counts as two sessions.
             authorized, expired = authorized_at_least(asked, counted.started), asked.expired
         return Outcome(
             sessions=authorized + asked.refused,
@@ -265,6 +323,10 @@ class _Play:
             peak_w=peak_w(self._site.traces),
             capacity_w=watts_of_kw(self._plan.options.capacity_kw),
             wall_s=round(wall_s, 1),
+            plans=self._look().plans,
+            waited=self._look().waited if self._plan.queue else None,
+            served=self._look().served if self._plan.queue else None,
+            why=self._look().commands(),
         )
 
 

@@ -18,6 +18,8 @@ from evcharge.demo.sessions import Day
 
 # The site wakes up this long before the first car, in site time.
 LEAD_MS = 5 * 60_000
+# With a queue one driver in so many does not stand in line: it asks again and again, as people do who know of none.
+IMPATIENT = 4
 # Names that the demo itself needs.
 SPARE_CHARGE_POINT = "SPARE-CP"
 SPARE_DRIVER = "spare-driver"
@@ -37,7 +39,7 @@ class ScriptLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     vehicle: dict[str, Any] | None = None
 
 
-class DriverSession(msgspec.Struct, frozen=True, kw_only=True):
+class DriverSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One charge that a driver wants; instants in site time."""
 
     session: str
@@ -47,6 +49,8 @@ class DriverSession(msgspec.Struct, frozen=True, kw_only=True):
     arrive_ms: int
     depart_ms: int
     energy_wh: int
+    wait: bool = False
+    """Stands in line."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,10 +64,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[DriverSession, ...]
 
 
-def make_scenario(day: Day) -> Scenario:
+def make_scenario(day: Day, *, queue: bool = False) -> Scenario:
     """Turn the stays of a day into a script and requests, both by time.
 
-    A car leaves before the next one comes when both happen in the same millisecond.
+    A car leaves before the next one comes when both happen in the same millisecond. With ``queue`` drivers stand in
+    line from when they come, but for one in ``IMPATIENT``.
     """
     names = charge_point_ids(day.stations)
     width = max(3, len(str(len(day.stays))))
@@ -74,19 +79,22 @@ def make_scenario(day: Day) -> Scenario:
             ScriptLine(at_ms=stay.arrival_ms, cp_id=cp_id, connector=1, do="plug", vehicle={"need_wh": stay.energy_wh})
         )
         script.append(ScriptLine(at_ms=stay.departure_ms, cp_id=cp_id, connector=1, do="unplug"))
+        waits = queue and number % IMPATIENT != 0
         sessions.append(
             DriverSession(
                 session=f"driver-{number:0{width}d}",
                 cp_id=cp_id,
                 connector=1,
-                arrive_ms=stay.arrival_ms,
+                # Who stands in line does so from when it comes, not only from when its bay is free.
+                arrive_ms=stay.arrival_ms - stay.waited_ms if waits else stay.arrival_ms,
                 depart_ms=stay.departure_ms,
                 energy_wh=stay.energy_wh,
+                wait=waits,
             )
         )
     script.sort(key=lambda line: (line.at_ms, line.do == "plug", line.cp_id))
     return Scenario(
-        start_ms=day.stays[0].arrival_ms - LEAD_MS,
+        start_ms=min(session.arrive_ms for session in sessions) - LEAD_MS,
         end_ms=max(stay.departure_ms for stay in day.stays),
         charge_points=tuple(names[station] for station in day.stations),
         drivers=tuple(session.session for session in sessions),

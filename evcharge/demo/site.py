@@ -9,6 +9,7 @@ loopback only. Everything is kept in one directory::
     credentials/         one folder per process, one file per peer, 0600
     charge-points-N/     meters and outboxes;  script-N.jsonl, trace-N.jsonl beside it
     drivers-N.jsonl      what the drivers ask for
+    site.toml            prices and surroundings, if the demo has any
     logs/                stderr of every process
     clock.json           the site clock that all of them follow
     demo.json            how to join: addresses and spare credentials
@@ -58,6 +59,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Of each kind: charge points, monitors, drivers."""
     price_per_kwh: float = 0.30
     currency: str = "EUR"
+    policy: str = "plan"
+    site_toml: str = ""
+    """The site file; empty: none, the capacity says it all."""
 
 
 class Site:
@@ -94,6 +98,9 @@ class Site:
         sidecar_port = free_port(self._options.sidecar_port)
         self.sidecar_url = f"http://{HOST}:{sidecar_port}"
         await self._open_registry(sidecar_port)
+        site_file = self.directory / "site.toml"
+        if self._options.site_toml:
+            site_file.write_text(self._options.site_toml, encoding="utf-8")
         self._central = await self._spawn(
             "central",
             "central",
@@ -103,7 +110,12 @@ class Site:
                 *("--host", HOST),
                 *("--port", str(self.port)),
                 *("--registry", self.sidecar_url),
-                *("--capacity-kw", f"{self._options.capacity_kw:g}"),
+                *(
+                    ("--site", str(site_file))
+                    if self._options.site_toml
+                    else ("--capacity-kw", f"{self._options.capacity_kw:g}")
+                ),
+                *("--policy", self._options.policy),
                 *("--price-per-kwh", f"{self._options.price_per_kwh:g}"),
                 *("--currency", self._options.currency),
                 # At the end all peers have left before Central is told to stop: nobody is to hear of a drain.

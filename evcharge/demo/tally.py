@@ -19,6 +19,8 @@ from protocol.messages import SessionView, TicketView, TotalsView
 
 # States of a session that has started and has no ticket yet, as Central names them.
 RUNNING = frozenset({"SUPPLYING", "PAUSED", "OFFLINE"})
+# Those, and the one before them. One that lapsed may be listed for a day, until its charge point has said so too.
+OPEN = RUNNING | {"AUTHORIZED"}
 
 
 class TallyError(ValueError):
@@ -59,8 +61,10 @@ def authorized_at_least(asked: Asked, started: int) -> int:
     return max(asked.authorized, started)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The demo's final object, in the order it is printed; energies in Wh, money in minor units."""
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The demo's final object, in the order it is printed; energies in Wh, money in minor units. What has a default is
+    printed where there is something to say.
+    """
 
     sessions: int
     authorized: int
@@ -74,6 +78,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     peak_w: int
     capacity_w: int
     wall_s: float
+    plans: int = 0
+    """How many plans ruled, one after the other."""
+    waited: int | None = None
+    """Drivers who stood in line; None: there was none to stand in."""
+    served: int | None = None
+    """Those of them who charged."""
+    why: tuple[str, ...] = ()
+    """Commands that explain a session that was held back, and a refusal, if there were any."""
 
     def problems(self) -> list[str]:
         """What must be true and is not, a sentence each; empty: all is well."""
@@ -160,6 +172,11 @@ def sum_asked(outputs: Iterable[tuple[str, Iterable[Mapping[str, Any]]]], *, fin
         elif finished:
             raise TallyError(f"{name} ended without its summary; see its log.")
     return total
+
+
+def any_open(sessions: Iterable[SessionView]) -> bool:
+    """Whether a ticket is still to come of any of these, or may be."""
+    return any(session.state in OPEN for session in sessions)
 
 
 def count_tickets(

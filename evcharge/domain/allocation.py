@@ -255,7 +255,17 @@ class _Round:
                 # Others are on their way down: wait for them and raise once, not twice.
                 return None
             possible_w = _whole_amperes(session, possible_w)
-        return None if possible_w < session.min_w or possible_w <= current_w else possible_w
+        if possible_w < session.min_w or possible_w <= current_w:
+            return 0 if self._begins_paused(session) else None
+        return possible_w
+
+    def _begins_paused(self, session: Session) -> bool:
+        """A vehicle that is there and gets nothing yet: half-way to the lapse of its authorization the session begins
+        at 0 W. Who only waits until others have come down begins with what it gets, and is told once.
+        """
+        if session.status is not SessionStatus.AUTHORIZED or session.lease.newest is not None:
+            return False
+        return self._stamp.at_ms >= (session.authorized_ms + session.expires_ms) // 2
 
     def _share_w(self, session: Session, point: en.SetPoint) -> int:
         """The allocator's watts, to the connector's own smallest and largest power where these are no whole amperes."""

@@ -140,7 +140,7 @@ def objection_sentence(against: Objection) -> str:
                 f"{at} would have to carry {kw(against.value or 0)} by smallest currents alone, "
                 f"and has {kw(against.limit or 0)} for that"
             )
-    return said if against.age_ms is None else f"{said}, for {_age(against.age_ms)}"
+    return said if against.age_ms is None else f"{said}, for {age_text(against.age_ms)}"
 
 
 def sentence(basis: Basis) -> str:
@@ -169,9 +169,11 @@ def sentence(basis: Basis) -> str:
         case Constraint.NODE_LOST:
             said = f"{node} is lost or on trial: no more than {limit} until a backup feeds it or the node is well again"
         case Constraint.MINIMA:
-            said = f"{node} has {limit}, {kw(bound.others_w)} of it taken: the smallest current does not fit"
+            # What is left may be more than one needs: who comes first keeps it, or is about to get it.
+            taken = f"{node} has {limit}, {kw(bound.others_w)} of it taken"
+            said = f"{taken}; what is left is kept for others who come first, or is too little to charge with"
     if basis.inputs:
-        said += "; " + ", ".join(f"{one.name} {_age(one.age_ms)} old" for one in basis.inputs)
+        said += "; " + ", ".join(f"{one.name} {age_text(one.age_ms)} old" for one in basis.inputs)
     if basis.rejected:
         said += "; " + ", ".join(
             f"not {kw(one.limit_w)}, because of the {_WORDS[one.constraint]}" for one in basis.rejected
@@ -187,7 +189,7 @@ _WORDS = {
     Constraint.STEADY: "time since the last raise",
     Constraint.RAMP: "ramp",
     Constraint.WORST_CASE: "worst case of others",
-    Constraint.MINIMA: "smallest currents of others",
+    Constraint.MINIMA: "turn of others",
     Constraint.RATING: "connector's rating",
     Constraint.NODE_LOST: "loss of the node",
 }
@@ -202,5 +204,12 @@ def _clock(at_ms: int | None) -> str:
     return "?" if at_ms is None else f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _age(age_ms: int) -> str:
-    return f"{age_ms} ms" if age_ms < 1_000 else f"{age_ms / 1000:.0f} s"
+def age_text(age_ms: int) -> str:
+    """How old something is, as coarse as it matters: 20 ms, 90 s, 7 min, 4 h 49 min."""
+    if age_ms < 1_000:
+        return f"{age_ms} ms"
+    seconds = round(age_ms / 1_000)
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

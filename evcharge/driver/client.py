@@ -243,7 +243,7 @@ class DriverClient:
         reply = await self._request(request)
         if reply.waiting is None:
             return self._granted(reply, cp_id)
-        self._places.take(reply.waiting)
+        self._places.answer(reply.waiting)
         return reply.waiting
 
     def _granted(self, reply: m.Reply, cp_id: str) -> m.SessionView:

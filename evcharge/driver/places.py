@@ -14,6 +14,14 @@ WAITING, OFFERED, LEFT = "WAITING", "OFFERED", "LEFT"
 SERVED = "served"
 # Why a place is over of which Central tells nothing any more: the news was lost with the link.
 GONE = "gone"
+# What one waits for, for people; codes of ``refused``.
+WAITS_FOR = {
+    "busy": "a free connector",
+    "no_capacity": "power",
+    "reserved": "the end of a reservation",
+    "disconnected": "the charge point to come back",
+    "out_of_order": "the connector to be repaired",
+}
 
 
 class Places:
@@ -30,6 +38,12 @@ class Places:
             view = msgspec.structs.replace(view, session_id=known.session_id)
         remember(self._newest, view.waiting_id, view)
         self._ring()
+
+    def answer(self, view: WaitingView) -> None:
+        """The answer to a request. An offer or an end that came right behind it was handled first, and stays."""
+        known = self._newest.get(view.waiting_id)
+        if known is None or known.state == WAITING or view.state != WAITING:
+            self.take(view)
 
     def compare(self, waiting_id: str, rows: list[WaitingView]) -> None:
         """Central's list of all own places: one that is missing there is over."""

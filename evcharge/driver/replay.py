@@ -1,7 +1,7 @@
 """Sessions of a file played in site time: each car asks when it arrives, all at once where they overlap.
 
 A car that is refused because of something that passes (the bay is still taken, no capacity, a charge point
-that is not connected yet) asks again until it has to leave.
+that is not connected yet) asks again until it has to leave. One that waits stands in line for it instead.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from evcharge.driver.auto import NO_ANSWER, Collector, Say, Sleep
 from evcharge.driver.client import DriverClient, RequestFailed, RequestRefused
 from evcharge.driver.following import Outcome
+from evcharge.driver.places import GONE
 from evcharge.driver.scripted import Stay, Summary
 from evcharge.net.clock import Clock
+from protocol.messages import WaitingView
 
 # Wall seconds between two requests of one waiting car.
 RETRY_S = 0.25
@@ -42,6 +44,18 @@ PASSING = frozenset(
 )
 # The reason of a car whose time was over before Central gave an answer.
 DEPARTED = "departed"
+
+
+# Why a place is over that may be asked for again: it was lost with the link, or the charge point did not take it.
+REJECTED = "rejected"
+
+
+class _Left(Exception):
+    """The place in the line is over without a session."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class SessionsRun:
@@ -93,8 +107,20 @@ class SessionsRun:
         if session_id is None:
             return
         self._summary.authorized += 1
-        self._sessions.add(session_id)
-        self._settled(stay, await client.outcome(session_id))
+        while True:
+            self._sessions.add(session_id)
+            outcome = await client.outcome(session_id)
+            if outcome.ticket is not None or not stay.wait or self._clock.site_ms() >= stay.depart_ms:
+                break
+            # An offer that ended before the vehicle was there: it keeps its place, and has another turn.
+            try:
+                again = await self._granted(client, stay, look_first=False)
+            except (RequestRefused, RequestFailed, _Left):
+                break
+            if again == session_id:
+                break
+            session_id = again
+        self._settled(stay, outcome)
 
     async def _ask(self, client: DriverClient, stay: Stay) -> str | None:
         """Ask until there is a session, a lasting refusal or the departure."""
@@ -102,7 +128,12 @@ class SessionsRun:
         self._say("request", label=stay.session, cp_id=stay.cp_id, energy_wh=stay.energy_wh)
         while self._clock.site_ms() < stay.depart_ms:
             try:
-                session_id = await self._request(client, stay, look_first=doubtful)
+                session_id = await self._granted(client, stay, look_first=doubtful)
+            except _Left as left:
+                reason, sentence = left.reason, "It waited, and its turn did not come."
+                if left.reason not in (GONE, REJECTED):
+                    break
+                doubtful = True
             except RequestRefused as refusal:
                 reason, sentence = refusal.reason, refusal.sentence
                 if reason not in PASSING:
@@ -120,15 +151,28 @@ class SessionsRun:
         self._say("refused", label=stay.session, reason=reason, sentence=sentence)
         return None
 
-    async def _request(self, client: DriverClient, stay: Stay, *, look_first: bool) -> str:
+    async def _granted(self, client: DriverClient, stay: Stay, *, look_first: bool) -> str:
+        """The session of one request, after its turn in the line if it waits. Raises _Left and as a request does."""
+        answer = await self._request(client, stay, look_first=look_first)
+        if isinstance(answer, str):
+            return answer
+        self._say("waiting", label=stay.session, waiting_id=answer.waiting_id, place=answer.place)
+        over = await client.turn(answer.waiting_id)
+        if over.session_id is None:
+            raise _Left(over.reason or GONE)
+        client.follow(over.session_id)
+        return over.session_id
+
+    async def _request(self, client: DriverClient, stay: Stay, *, look_first: bool) -> str | WaitingView:
         async with self._turnstile:
             if look_first:
                 found = await client.own_session_at(stay.cp_id, stay.connector)
                 if found is not None:
                     client.follow(found)
                     return found
-            session = await client.charge(stay.cp_id, stay.connector, stay.energy_wh, stay.depart_ms)
-            return session.session_id
+            ask = client.charge_or_wait if stay.wait else client.charge
+            answer = await ask(stay.cp_id, stay.connector, stay.energy_wh, stay.depart_ms)
+            return answer if isinstance(answer, WaitingView) else answer.session_id
 
     async def _pause(self) -> None:
         self._waiting += 1

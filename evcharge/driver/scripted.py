@@ -7,7 +7,7 @@ comment::
     CP-2
 
 A file of sessions is JSON lines ``{"session", "cp_id", "connector", "arrive_ms", "depart_ms", "energy_wh"}``
-in site time; ``session`` is a label.
+in site time; ``session`` is a label. ``"wait": true``: stands in line instead of asking again and again.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
     depart_ms: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
     energy_wh: Annotated[int, Meta(ge=1, le=MAX_COUNT)] | None = None
     connector: Annotated[int, Meta(ge=0, le=MAX_CONNECTORS)] = 0
+    wait: bool = False
+    """Stand in line where a connector or power is missing."""
 
 
 class Summary(msgspec.Struct, kw_only=True):

@@ -98,6 +98,42 @@ def building_year(
     return Yearly(series, _PLAIN_YEAR, utc_offset_ms)
 
 
+class Weather(NamedTuple):
+    """A typical year of a place; hourly means."""
+
+    sun: Yearly
+    """On a horizontal square metre, W."""
+    warmth: Yearly
+    """Of the air, °C."""
+    cover: Yearly
+    """Share of the sky that is covered, 0 to 1."""
+
+
+def weather_year(path: Path, utc_offset_ms: int = PACIFIC_STANDARD_MS) -> Weather:
+    """A typical meteorological year: ``month_day`` ("01-31") and ``hour_ending`` (1 to 24) of standard time, and sun
+    (``ghi_wh_m2``), temperature (``dry_bulb_c``) and cover (``total_sky_cover_tenths``).
+    """
+
+    def instant(text: str, row: dict[str, str]) -> int:
+        day = datetime.strptime(f"{_PLAIN_YEAR}-{text}", "%Y-%m-%d").replace(tzinfo=UTC)
+        ends = (row.get("hour_ending") or "").strip()
+        if not ends.isdecimal() or not 1 <= int(ends) <= 24:
+            raise ValueError(f"hour_ending is {ends!r}; it is 1 to 24")
+        return _ms(day) + (int(ends) - 1) * _HOUR_MS - utc_offset_ms
+
+    def year(column: str, unit: Unit, *, scale: float = 1.0, least: float, most: float) -> Yearly:
+        samples = _samples(path, "month_day", column, instant, scale=scale)
+        series = _series(path, samples, unit, Between.STEP, _HOUR_MS, least=least, most=most)
+        return Yearly(series, _PLAIN_YEAR, utc_offset_ms)
+
+    return Weather(
+        # More than the sun sends to the edge of the atmosphere, and temperatures that no place has, are a slipped unit.
+        sun=year("ghi_wh_m2", Unit.WATT_PER_M2, least=0.0, most=1_400.0),
+        warmth=year("dry_bulb_c", Unit.CELSIUS, least=-90.0, most=60.0),
+        cover=year("total_sky_cover_tenths", Unit.SHARE, scale=0.1, least=0.0, most=1.0),
+    )
+
+
 def _samples(
     path: Path,
     time_column: str,
@@ -154,7 +190,14 @@ def _sample(
 
 
 def _series(
-    path: Path, samples: list[_Sample], unit: Unit, between: Between, step_ms: int, *, least: float = -math.inf
+    path: Path,
+    samples: list[_Sample],
+    unit: Unit,
+    between: Between,
+    step_ms: int,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
 ) -> Series:
     if all(sample.value is None for sample in samples):
         raise ReplayError(f"{path} has no values, only a header.")
@@ -164,6 +207,8 @@ def _series(
     for sample in samples:
         if sample.value is not None and sample.value < least:
             raise ReplayError(f"{path}:{sample.line}: {sample.value:g} {unit} is below {least:g}.")
+        if sample.value is not None and sample.value > most:
+            raise ReplayError(f"{path}:{sample.line}: {sample.value:g} {unit} is above {most:g}.")
     return Series(
         [sample.at_ms for sample in samples],
         [sample.value for sample in samples],

@@ -17,6 +17,10 @@ class Unit(StrEnum):
     KG_PER_KWH = "kg/kWh"
     PRICE_PER_KWH = "per kWh"
     """Money of the series' currency."""
+    WATT_PER_M2 = "W/m²"
+    CELSIUS = "°C"
+    SHARE = "share"
+    """0 to 1."""
 
 
 class Between(StrEnum):

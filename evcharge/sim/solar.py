@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
@@ -48,12 +49,19 @@ class SolarSite(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("cloudiness is a number.")
 
 
+class Measured(Protocol):
+    """Sun that was measured: W on a horizontal square metre, None where nothing is known (``replay.weather_year``)."""
+
+    def at(self, at_ms: int) -> float | None: ...
+
+
 class Solar:
     """One array under its sky."""
 
-    def __init__(self, seed: int, name: str, site: SolarSite) -> None:
-        """Sites of one seed with different names have different weather."""
+    def __init__(self, seed: int, name: str, site: SolarSite, *, sun: Measured | None = None) -> None:
+        """Sites of one seed with different names have different weather. With ``sun`` the sky is not simulated."""
         self.site = site
+        self._sun = sun
         self._weather = Noise(seed, f"{name}/weather", WEATHER_MS)
         self._clouds = Noise(seed, f"{name}/clouds", CLOUD_MS)
 
@@ -72,11 +80,15 @@ class Solar:
 
     def power_w(self, at_ms: int) -> int:
         """Watts at an instant, rounded down: 0 at night, never above modules or inverter."""
+        most_w = self.site.peak_w if self.site.inverter_w is None else min(self.site.peak_w, self.site.inverter_w)
+        if self._sun is not None:
+            # What was not measured is not counted on.
+            measured = self._sun.at(at_ms) or 0.0
+            return int(min(most_w, self.site.peak_w * measured / RATED_W_M2 * self.site.performance))
         clear_w = self.clear_sky_w(at_ms)
         if clear_w == 0:
             return 0
         passed = 1 - 0.75 * self.cover(at_ms) ** 3.4
-        most_w = self.site.peak_w if self.site.inverter_w is None else min(self.site.peak_w, self.site.inverter_w)
         return int(min(most_w, clear_w * passed))
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import pytest
+
 from evcharge.audit.event_codec import decode
 from evcharge.audit.lines import about_of
-from evcharge.audit.why import _ENDED, _LEFT, Inquiry
+from evcharge.audit.why import _ENDED, _LEFT, Inquiry, Step, lines_of
 from evcharge.domain import commands as c
 from evcharge.domain.state import LeftCause, ReservationEnd, StopCause
 from evcharge.ids import SessionId
 from evcharge.units import WattHours
 from tests.domain.test_reservations import R, at, ready, reserve
-from tests.domain.test_waiting import CARLA, lapse, offered
-from tests.support.scenario import ANNA, BEN, CP, Scenario, plug, reallocate, request, started
+from tests.domain.test_waiting import CARLA, lapse, leaves, offered
+from tests.support.scenario import (
+    ANNA,
+    BEN,
+    CP,
+    OTHER,
+    Scenario,
+    charging,
+    connected,
+    engine_down,
+    plug,
+    reallocate,
+    request,
+    site,
+    started,
+)
 
 
 def told(scenario: Scenario, subject: str) -> list[str]:
@@ -30,7 +46,7 @@ def test_from_the_line_to_the_end() -> None:
     lapse(scenario, "s-2.2")
     said = told(scenario, "s-2")
     assert said[0] == (
-        "ben waits at cp-1, place 1, expected 2023-11-15 00:13:20.000 from readings up to 0 s old: "
+        "ben waits at cp-1, place 1, expected 2023-11-15 00:13:20.000 from readings up to 0 ms old: "
         "cp-1/1 is in use, for 0 ms"
     )
     assert "it was its turn: the connector is held until 2023-11-14 22:18:20.000" in said
@@ -77,3 +93,37 @@ def test_records_of_a_place_and_of_a_reservation_are_found_by_the_id_of_their_se
     assert about_of({"waiting_id": "s-2", "cause": "left"})["session_id"] == "s-2"
     assert about_of({"waiting_id": "s-2", "session_id": "s-2.2"})["session_id"] == "s-2.2"
     assert about_of({"reservation_id": "r-1"})["session_id"] == "r-1"
+
+
+def test_a_drivers_story_has_his_refusals_and_his_session() -> None:
+    scenario = Scenario().given(site(2_000), *connected(), *connected(OTHER), *charging())
+    scenario.when(request("s-2", OTHER, BEN))
+    leaves(scenario).given(request("s-3", OTHER, BEN), plug(OTHER), reallocate())
+    said = told(scenario, BEN)
+    assert said[0].startswith("ben was refused: The substation of cp-2 cannot serve one more vehicle now")
+    assert "ben was authorized at cp-2/1 for as much as it takes" in said
+    assert any(line.startswith("set-point 1.84 kW (1.38 kW if Central is lost): ") for line in said)
+    assert not [line for line in said if "anna" in line]
+
+
+def test_the_second_offer_ends_the_story_of_a_place_with_its_ticket() -> None:
+    scenario = lapse(offered(), "s-2").given(c.LeaveQueue(driver_id=CARLA, waiting_id=SessionId("s-3")))
+    scenario.given(c.ServeWaiting(), plug(), reallocate(), started("s-2.2", 2_000))
+    leaves(scenario, "s-2.2", 3_000)
+    before = told(scenario, "s-2")
+    assert before[-1].startswith("ticket t-s-2.2: ")
+    scenario.given(engine_down())
+    assert told(scenario, "s-2") == before, "what happens at the charge point later is nobody's of this place"
+
+
+@pytest.mark.parametrize(("times", "shown"), [(1, 1), (2, 2), (3, 3), (9, 3)])
+def test_of_refusals_in_a_row_the_first_and_the_last_are_told(times: int, shown: int) -> None:
+    """Figures may differ; the reason does not."""
+    refusals = [
+        Step(seq, seq * 1_000, "ChargeRefused", f"ben was refused: no power. ({seq} kW)") for seq in range(times)
+    ]
+    other = [Step(99, 99_000, "ChargeAuthorized", "ben was authorized")]
+    lines = list(lines_of([*refusals, *other]))
+    assert len(lines) == shown + 1
+    assert "(0 kW)" in lines[0] and f"({times - 1} kW)" in lines[shown - 1]
+    assert (f"and {times - 2} times more" in "".join(lines)) == (times > 2)

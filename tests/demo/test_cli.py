@@ -71,10 +71,50 @@ def test_people_get_sentences_and_a_temporary_directory_that_goes(demo: Callable
     assert len(plans[-1].day.stays) == 60
 
 
+def test_people_are_told_of_plans_of_the_line_and_whom_to_ask_about(
+    demo: Callable[..., Result], tmp_path: Path
+) -> None:
+    why = ("evcharge-audit why DIR/central/log s-1", "evcharge-audit why DIR/central/log driver-004")
+    told = msgspec.structs.replace(FIGURES, plans=34, waited=28, served=25, why=why)
+    kept = demo("--exit", "--data-dir", str(tmp_path), ends=Played(outcome=told, finished=True))
+    assert kept.stdout.splitlines()[-5:] == [
+        "34 plans were made.",
+        "28 waited in line, 25 of them charged.",
+        "Why was power limited, and why was somebody refused? The log tells:",
+        *(f"  {command}" for command in why),
+    ]
+    gone = demo("--exit", ends=Played(outcome=told, finished=True))
+    assert "--data-dir DIR keeps it" in gone.stdout
+    kept = demo("--exit", "--json", "--data-dir", str(tmp_path), ends=Played(outcome=told, finished=True))
+    assert json.loads(kept.stdout)["why"] == list(why)
+    assert "why" not in json.loads(demo("--exit", "--json", ends=Played(outcome=told, finished=True)).stdout)
+
+
+def test_a_tariff_and_surroundings_become_a_site_file(demo: Callable[..., Result], tmp_path: Path) -> None:
+    tariff = tmp_path / "tariff.json"
+    row = {"effective_start": "01-01", "effective_end": "12-31", "dow_mask": "ALL", "times": [0, 12]}
+    tariff.write_text(json.dumps({"schedule": [{**row, "tariffs": [0.1, 0.2], "demand_charge": 1}]}))
+    ends = Played(outcome=FIGURES, finished=True)
+    assert demo("--tariff", str(tariff), "--surroundings", "--queue", "--policy", "sllf", ends=ends).exit_code == 0
+    plan = plans[-1]
+    assert 'from = "12:00", until = "24:00", price_per_kwh = 0.2' in plan.options.site_toml
+    assert (plan.queue, plan.options.policy) == (True, "sllf")
+    assert plan.around is not None and plan.around.base_w == 12_000
+    assert plan.substations is None
+    assert demo("--substations", "3", ends=ends).exit_code == 0
+    assert plans[-1].substations is not None and plans[-1].substations.capacity_kw == 80
+    assert "[substations.sub-3]" in plans[-1].options.site_toml
+    assert demo(ends=ends).exit_code == 0
+    assert (plans[-1].queue, plans[-1].around, plans[-1].options.site_toml) == (False, None, "")
+    tariff.write_text("{}")
+    bad = demo("--tariff", str(tariff), ends=ends)
+    assert (bad.exit_code, "no tariff" in bad.stderr) == (2, True)
+
+
 def test_programs_get_one_object_on_stdout_and_the_rest_elsewhere(demo: Callable[..., Result], tmp_path: Path) -> None:
     result = demo("--exit", "--json", "--data-dir", str(tmp_path), ends=Played(outcome=FIGURES, finished=True))
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == msgspec.to_builtins(FIGURES)
+    assert json.loads(result.stdout) == json.loads(msgspec.json.encode(FIGURES))
     assert result.stderr.splitlines() == ["on its way"]
     assert plans[-1].directory == tmp_path
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from evcharge.demo.live import Screen, Snapshot, ask, plain_line, render, take_snapshot
+from evcharge.demo.story import Told
+from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected
+from evcharge.energy.model import Input, Plan
 from protocol.messages import (
     ChargePointView,
     ConnectorView,
@@ -16,6 +22,7 @@ from protocol.messages import (
     Reply,
     SubstationView,
     TotalsView,
+    WaitingView,
 )
 
 NOW_MS = 1_556_892_300_000  # 2019-05-03 14:05 UTC
@@ -45,6 +52,8 @@ class Central:
 
     async def request(self, message: Message, timeout_s: float = 10.0) -> Message:
         assert isinstance(message, Query)
+        if message.what == "waiting":
+            return Reply(re=1, queue=list(self._snapshot.waiting))
         if message.what == "totals":
             return Reply(re=1, totals=self._snapshot.totals)
         if message.what == "substations":
@@ -88,6 +97,111 @@ def test_the_table_shows_charging_points_first_and_no_more_than_fit(height: int,
     assert text.index(" B ") < text.index(" A ")
     for part in ("Fri 14:05", "6.6 of 80 kW", "shared", "10.5 kWh", "1 new_state", "3 authorized", "2.70", "demo"):
         assert part in text
+
+
+WAITING = (
+    WaitingView(waiting_id="w1", state="OFFERED", cp_id="A", driver_id="anna", session_id="w1"),
+    WaitingView(
+        waiting_id="w2", state="WAITING", cp_id="B", driver_id="ben", place=1, eta_ms=NOW_MS + 600_000, reason="busy"
+    ),
+    WaitingView(waiting_id="w3", state="WAITING", cp_id="C", driver_id="carla", place=2, reason="no_capacity"),
+)
+PLAN = Plan(
+    made_ms=NOW_MS - 5 * 60_000,
+    life_ms=3_600_000,
+    starts_ms=(NOW_MS - 5 * 60_000, NOW_MS, NOW_MS + 4 * 3_600_000),
+    target_w={"site": (40_000, 30_000, 20_000)},
+)
+BASIS = Basis(
+    Bound(Constraint.CAPACITY, "site", 80_000, 66_000, 2),
+    (Input("meter", 1_200),),
+    (Rejected(11_040, Constraint.CAPACITY),),
+)
+BUSY = msgspec.structs.replace(
+    SNAPSHOT, waiting=WAITING, plan=PLAN, plans=7, told={"s1": Told(limit_w=7_000, basis=BASIS)}
+)
+
+
+def shown(snapshot: Snapshot, *, width: int = 140, height: int = 40) -> str:
+    out = io.StringIO()
+    view = render(snapshot, title="demo", hint="Ctrl-C", utc_offset_s=0, width=width, height=height)
+    Console(file=out, width=width).print(view)
+    return out.getvalue()
+
+
+def test_the_screen_has_the_plan_the_queue_and_the_reasons_in_words() -> None:
+    text = shown(BUSY)
+    for part in (
+        "number 7, 5 min old, to Fri 18:05, gives 30.0 kW now",
+        "now: plugs in",
+        "expected Fri 14:15",
+        "a free connector",
+        "nobody can tell",
+        "power",
+        "site has 80 kW, 14 kW of it shared by 2",
+    ):
+        assert part in text
+    # The ages and what was rejected are for `evcharge-audit why`.
+    assert "because of" not in text
+    assert text.index("anna") < text.index("ben") < text.index("carla")
+    assert plain_line(BUSY, 0).endswith("|  3 wait  |  plan number 7, 5 min old, to Fri 18:05, gives 30.0 kW now")
+
+
+def test_a_plan_that_is_too_old_is_said_to_rule_nothing() -> None:
+    old = msgspec.structs.replace(BUSY, site_ms=PLAN.made_ms + 3_600_000)
+    assert "number 7 is 1 h 0 min old, too old: the allocator shares alone" in shown(old)
+    assert "none: the allocator shares alone" in shown(SNAPSHOT)
+    hopeful = msgspec.structs.replace(PLAN, target_w={"site": (120_000,) * 3})
+    assert "gives 80.0 kW now" in shown(msgspec.structs.replace(BUSY, plan=hopeful)), "no more than the site has"
+    empty = msgspec.structs.replace(PLAN, starts_ms=(), target_w={})
+    assert "gives 0.0 kW now" in shown(msgspec.structs.replace(BUSY, plan=empty))
+
+
+def test_a_reason_for_another_limit_is_not_shown() -> None:
+    """The log is read a moment after the wire was asked: then the code of the wire has to do."""
+    other = msgspec.structs.replace(BUSY, told={"s1": Told(limit_w=6_000, basis=BASIS)})
+    assert "site has 80 kW" not in shown(other)
+    assert "shared" in shown(other)
+
+
+def test_a_session_at_0_w_is_not_called_charging_nor_an_old_reading_power() -> None:
+    held = msgspec.structs.replace(
+        SNAPSHOT, charge_points=(point("B", "SUPPLYING", session_id="s1", power_w=6_600, limit_w=0),)
+    )
+    assert held.power_w == 0
+    assert "1 held at 0" in plain_line(held, 0) and "charging" not in plain_line(held, 0)
+    lowered = point("B", "SUPPLYING", session_id="s1", power_w=6_600, limit_w=2_000)
+    assert msgspec.structs.replace(SNAPSHOT, charge_points=(lowered,)).power_w == 2_000
+
+
+def test_several_substations_are_shown_with_what_is_wrong_with_them() -> None:
+    top = SubstationView(substation_id="site", capacity_w=90_000, worst_case_w=0, load_w=30_000, sessions=4)
+    lower = [
+        SubstationView(
+            substation_id=name,
+            capacity_w=45_000,
+            worst_case_w=0,
+            load_w=load_w,
+            sessions=2,
+            parent="site",
+            health=health,
+        )
+        for name, load_w, health in (("sub-1", 0, "LOST"), ("sub-2", 30_000, "UP"))
+    ]
+    several = msgspec.structs.replace(BUSY, substations=(top, *lower))
+    assert (several.capacity_w, several.open_sessions) == (90_000, 4), "nothing is counted twice"
+    text = shown(several)
+    assert "sub-1 lost" in text and "sub-2 30.0 of 45 kW" in text
+    assert "|  sub-1 lost  |" in plain_line(several, 0) and "sub-2" not in plain_line(several, 0)
+    assert "substations" not in shown(BUSY)
+
+
+@given(points=st.integers(0, 60), waits=st.integers(0, 40), height=st.integers(24, 60))
+def test_whatever_is_shown_fits_the_terminal(points: int, waits: int, height: int) -> None:
+    rows = tuple(point(f"CP-{number:02}", "SUPPLYING", session_id=f"s{number}", limit_w=1) for number in range(points))
+    line = tuple(msgspec.structs.replace(WAITING[1], place=number + 1) for number in range(waits))
+    text = shown(msgspec.structs.replace(BUSY, charge_points=rows, waiting=line), height=height)
+    assert len(text.splitlines()) <= height
 
 
 def test_without_a_terminal_there_are_lines() -> None:

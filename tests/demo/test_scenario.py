@@ -80,3 +80,19 @@ def test_dealing_loses_nothing_and_leaves_nobody_idle(items: list[int], hands: i
     dealt = deal(items, hands)
     assert sorted(item for hand in dealt for item in hand) == sorted(items)
     assert all(dealt) and len(dealt) == min(hands, len(items))
+
+
+def test_in_a_queue_three_of_four_wait_from_when_they_come() -> None:
+    stays = tuple(
+        Stay(station_id=f"A{number}", arrival_ms=10**7, departure_ms=2 * 10**7, energy_wh=5, waited_ms=60_000)
+        for number in range(1, 9)
+    )
+    scenario = make_scenario(day_of(*stays), queue=True)
+    assert [session.wait for session in scenario.sessions] == [True, True, True, False] * 2
+    # The car itself is plugged in when its bay is free, in the line or not.
+    assert {line.at_ms for line in scenario.script if line.do == "plug"} == {10**7}
+    asks = {session.wait: session.arrive_ms for session in scenario.sessions}
+    assert asks == {True: 10**7 - 60_000, False: 10**7}
+    assert scenario.start_ms == 10**7 - 60_000 - LEAD_MS
+    assert not any(session.wait for session in make_scenario(day_of(*stays)).sessions)
+    assert b'"wait"' not in json_lines(make_scenario(day_of(*stays)).sessions)

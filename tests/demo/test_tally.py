@@ -14,6 +14,7 @@ from evcharge.demo.tally import (
     Counted,
     Outcome,
     TallyError,
+    any_open,
     authorized_at_least,
     count_tickets,
     peak_w,
@@ -191,6 +192,22 @@ def test_each_disagreement_is_one_sentence(change: dict[str, int], says: str) ->
     problems = msgspec.structs.replace(GOOD, **change).problems()
     assert len(problems) == 1
     assert says in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("states", "still"),
+    [
+        ([], False),
+        (["EXPIRED", "COMPLETED"], False),
+        (["EXPIRED", "AUTHORIZED"], True),
+        (["SUPPLYING"], True),
+        (["PAUSED"], True),
+        (["OFFLINE"], True),
+    ],
+)
+def test_a_day_is_over_when_no_ticket_can_come_any_more(states: list[str], still: bool) -> None:
+    rows = [SessionView(session_id=f"s{number}", state=state, cp_id="A") for number, state in enumerate(states)]
+    assert any_open(rows) is still
 
 
 def test_the_object_has_the_fields_of_the_issue_in_order() -> None:

@@ -54,6 +54,11 @@ def share(scenario: Scenario) -> dict[str, int]:
     return {event.session_id: event.grant.limit_w for event in scenario.events}
 
 
+def share_events(scenario: Scenario) -> list[e.SetPointIssued]:
+    scenario.when(reallocate())
+    return [event for event in scenario.events if isinstance(event, e.SetPointIssued)]
+
+
 def limits(scenario: Scenario) -> dict[str, int]:
     """The newest limit of each session."""
     return {sid: s.lease.newest.limit_w for sid, s in scenario.state.sessions.items() if s.lease.newest is not None}
@@ -110,6 +115,39 @@ def test_lower_first_raise_after_the_acknowledgement() -> None:
     assert scenario.worst_w() == 9_200
 
 
+def test_a_vehicle_that_is_there_and_gets_nothing_begins_at_0_w_before_it_lapses() -> None:
+    """There is no power for it for longer than an authorization lasts: its session begins, waits, and goes on."""
+    scenario = one().given(request("s-2", OTHER), plug(OTHER), set_capacity(2_000))
+    for _ in range(2):
+        for session_id in share(scenario):
+            acknowledge(scenario, session_id)
+    session = scenario.session("s-2")
+    half_ms = (session.expires_ms - session.authorized_ms) // 2
+    steady(scenario, 10)
+    assert session.lease.newest is None, "it may still get something"
+    scenario.pass_time(half_ms - 10_000)
+    (issued,) = [each for each in share_events(scenario) if each.session_id == "s-2"]
+    assert (issued.grant.limit_w, issued.grant.fallback_w) == (0, 0)
+    assert issued.start_valid_ms is not None, "it starts the session"
+    assert issued.basis is not None and issued.basis.bound.node == "main"
+    acknowledge(scenario, "s-2")
+    scenario.given(started("s-2", cp_id=OTHER))
+    steady(scenario, 300)
+    scenario.when(c.PassDeadline(session_id=SessionId("s-2"))).then()
+    assert scenario.worst_w() <= 2_000
+    scenario.given(set_capacity(22_000))
+    steady(scenario, 70)
+    assert limits(scenario)["s-2"] > 0
+
+
+def test_where_no_vehicle_is_nothing_begins() -> None:
+    scenario = one().given(request("s-2", OTHER), set_capacity(2_000))
+    steady(scenario, 50)
+    assert "s-2" not in limits(scenario)
+    scenario.pass_time(20_000)
+    scenario.when(c.PassDeadline(session_id=SessionId("s-2"))).then_kinds(e.AuthorizationExpired)
+
+
 def test_an_ampere_that_is_left_over_goes_to_one_of_them() -> None:
     scenario = two(9_000)
     steady(scenario, 60)
@@ -120,7 +158,8 @@ def test_without_an_acknowledgement_the_lease_has_to_run_out() -> None:
     scenario = one().given(request("s-2", OTHER), plug(OTHER))
     assert share(scenario) == {"s-1": 4_600}
     scenario.pass_time(LEASE_MS + MARGIN_MS)
-    assert "s-2" not in share(scenario)
+    # Its vehicle is there, and half of the time to its lapse has passed: it begins, and waits at 0 W.
+    assert share(scenario) == {"s-1": 4_600, "s-2": 0}
     scenario.pass_time(1)
     assert share(scenario)["s-2"] == 4_600
     assert scenario.worst_w() <= 9_200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evcharge.domain import events as e
-from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected, kw, sentence
+from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected, age_text, kw, sentence
 from evcharge.energy.model import Input
 from tests.support.one_session import sample, supplying
 from tests.support.scenario import (
@@ -100,7 +100,8 @@ def test_a_refusal_for_want_of_power_has_its_figures() -> None:
         ),
         (
             Basis(Bound(Constraint.MINIMA, "main", 2_000, 1_380)),
-            "main has 2 kW, 1.38 kW of it taken: the smallest current does not fit",
+            "main has 2 kW, 1.38 kW of it taken; what is left is kept for others who come first, or is too little to "
+            "charge with",
         ),
     ],
 )
@@ -110,3 +111,10 @@ def test_sentences(basis: Basis, said: str) -> None:
 
 def test_kilowatts() -> None:
     assert [kw(watts) for watts in (0, 10, 1_000, 11_040, 150_000)] == ["0 kW", "0.01 kW", "1 kW", "11.04 kW", "150 kW"]
+
+
+def test_ages_are_as_coarse_as_they_matter() -> None:
+    ages = [0, 999, 1_200, 119_000, 120_000, 447_000, 7_199_000, 7_200_000, 17_386_000]
+    assert [age_text(age_ms) for age_ms in ages] == [
+        *("0 ms", "999 ms", "1 s", "119 s", "2 min", "7 min", "119 min", "2 h 0 min", "4 h 49 min")
+    ]

@@ -17,7 +17,7 @@ from protocol.credentials import Role
 from protocol.errors import CloseCode, RefuseCode
 from tests.driver.conftest import driver
 from tests.driver.test_auto import Told, deliver
-from tests.support.fake_central import FakeCentral
+from tests.support.fake_central import FakeCentral, charge_point
 from tests.support.wire import credential
 
 
@@ -46,8 +46,18 @@ class SiteClock:
         await asyncio.sleep(0)
 
 
-def stay(label: str, cp_id: str, arrive_ms: int = 1000, depart_ms: int = 9000, energy_wh: int = 500) -> Stay:
-    return Stay(session=label, cp_id=cp_id, connector=1, arrive_ms=arrive_ms, depart_ms=depart_ms, energy_wh=energy_wh)
+def stay(
+    label: str, cp_id: str, arrive_ms: int = 1000, depart_ms: int = 9000, energy_wh: int = 500, *, wait: bool = False
+) -> Stay:
+    return Stay(
+        session=label,
+        cp_id=cp_id,
+        connector=1,
+        arrive_ms=arrive_ms,
+        depart_ms=depart_ms,
+        energy_wh=energy_wh,
+        wait=wait,
+    )
 
 
 async def run(central: FakeCentral, stays: list[Stay], clock: SiteClock, told: Told | None = None) -> Summary:
@@ -195,3 +205,74 @@ async def test_a_revocation_ends_the_run(central: FakeCentral) -> None:
     with pytest.raises(ExceptionGroup) as group:
         await running
     assert group.group_contains(Refusal)
+
+
+def taken(central: FakeCentral) -> None:
+    """Somebody else charges at CP-1."""
+    central.rows = [charge_point("CP-1")]
+    central.sessions["other"] = m.SessionView(session_id="other", state="SUPPLYING", cp_id="CP-1", driver_id="eve")
+
+
+async def test_who_waits_asks_once_and_is_served_in_turn(central: FakeCentral) -> None:
+    taken(central)
+
+    def serve(place: m.WaitingView) -> None:
+        central.offer(place.waiting_id)
+        central.start(place.waiting_id)
+        central.finish(place.waiting_id, 400)
+
+    central.on_wait = serve
+    told = Told()
+    summary = await run(central, [stay("a", "CP-1", wait=True)], SiteClock(), told)
+    assert (summary.authorized, summary.started, summary.energy_wh, summary.refused) == (1, 1, 400, 0)
+    assert [request.wait for request in central.got(m.ChargeRequest)] == [True]
+    assert "waiting" in told.kinds()
+
+
+async def test_who_waits_for_what_is_free_has_it_at_once(central: FakeCentral) -> None:
+    deliver(central)
+    told = Told()
+    summary = await run(central, [stay("a", "CP-1", wait=True)], SiteClock(), told)
+    assert (summary.tickets, summary.energy_wh) == (1, 500)
+    assert "waiting" not in told.kinds()
+
+
+async def test_whose_turn_does_not_come_is_refused_with_the_reason(central: FakeCentral) -> None:
+    taken(central)
+    central.on_wait = lambda place: [central.move(place.waiting_id, state="LEFT", reason="departed")].clear()
+    summary = await run(central, [stay("a", "CP-1", wait=True)], SiteClock())
+    assert (summary.authorized, summary.refused, summary.refusals) == (0, 1, {"a": "departed"})
+    assert len(central.got(m.ChargeRequest)) == 1
+
+
+async def test_an_offer_that_lapses_before_the_vehicle_is_there_is_not_the_end(central: FakeCentral) -> None:
+    taken(central)
+
+    def second_time(place: m.WaitingView) -> None:
+        central.offer(place.waiting_id)
+        if len(central.places) == 1:
+            central.expire(place.waiting_id)
+        else:
+            central.start(place.waiting_id)
+            central.finish(place.waiting_id, 300)
+
+    central.on_wait = second_time
+    summary = await run(central, [stay("a", "CP-1", wait=True)], SiteClock())
+    assert (summary.authorized, summary.started, summary.energy_wh) == (1, 1, 300)
+    assert (summary.refused, summary.expired) == (0, 0)
+
+
+async def test_a_place_that_was_lost_with_the_link_is_asked_for_again(central: FakeCentral) -> None:
+    taken(central)
+
+    def lost_once(place: m.WaitingView) -> None:
+        if len(central.places) == 1:
+            central.move(place.waiting_id, state="LEFT", reason="gone")
+            return
+        central.offer(place.waiting_id)
+        central.start(place.waiting_id)
+        central.finish(place.waiting_id, 200)
+
+    central.on_wait = lost_once
+    summary = await run(central, [stay("a", "CP-1", wait=True)], SiteClock())
+    assert (summary.authorized, summary.started, summary.energy_wh, summary.refused) == (1, 1, 200, 0)

@@ -41,6 +41,18 @@ class TestClient:
             assert (offered.state, offered.session_id) == ("OFFERED", place.waiting_id)
             assert [view.state for view in notes.places] == ["WAITING", "OFFERED"]
 
+    async def test_an_offer_right_behind_the_answer_is_not_lost(
+        self, central: FakeCentral, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Both are there before whoever asked goes on; asking Central again would take a quarter of a minute."""
+        monkeypatch.setattr(client_module, "ASK_AGAIN_S", 1_000.0)
+        busy(central)
+        central.on_wait = lambda place: [central.offer(place.waiting_id)].clear()
+        async with driver(central) as client:
+            place = await client.charge_or_wait("CP-1")
+            assert isinstance(place, m.WaitingView)
+            assert (await client.turn(place.waiting_id)).state == "OFFERED"
+
     async def test_a_free_charge_point_is_not_waited_for(self, central: FakeCentral) -> None:
         async with driver(central) as client:
             session = await client.charge_or_wait("CP-1")

@@ -151,6 +151,42 @@ async def test_a_morning_from_request_to_ticket(tmp_path: Path, sessions: Path) 
     assert list(Path(join["log"]).iterdir())
 
 
+async def test_a_tight_day_has_plans_a_line_and_reasons(tmp_path: Path) -> None:
+    """Seven cars come at once where two have room for their smallest current, at two prices."""
+    sessions = write(tmp_path / "crowd.csv", [(name, at, 240, 1.2) for at, name in enumerate("ABCDEFG")])
+    row = {"effective_start": "01-01", "effective_end": "12-31", "dow_mask": "ALL", "demand_charge": 1}
+    tariff = tmp_path / "tariff.json"
+    tariff.write_text(json.dumps({"schedule": [{**row, "times": [0, 8, 9], "tariffs": [0.1, 0.4, 0.1]}]}))
+    directory = tmp_path / "data"
+    code, out, err = await run(
+        directory,
+        *("--sessions", str(sessions), "--tariff", str(tariff), "--queue", "--surroundings"),
+        *("--capacity-kw", "4", "--speed", "1200", "--processes", "1", "--exit", "--json"),
+    )
+    assert code == 0, err
+    day = json.loads(out.splitlines()[-1])
+    assert day["sessions"] == 7 == day["authorized"] + day["refused"]
+    assert day["energy_wh_tickets"] == day["energy_wh_meters"] > 0
+    assert day["peak_w"] <= day["capacity_w"] == 4_000
+    assert day["plans"] >= 1
+    # Of seven two begin, and of the others one does not stand in line.
+    assert 3 <= day["waited"] <= 5
+    assert 1 <= day["served"] <= day["waited"]
+    assert " wait  |" in err and "plan number" in err
+    told = []
+    for command in day["why"]:
+        words = command.split()
+        assert words[:2] == ["evcharge-audit", "why"]
+        why = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "evcharge.cli.audit", *words[1:]), stdout=asyncio.subprocess.PIPE
+        )
+        told.append((await why.communicate())[0].decode())
+        assert why.returncode == 0
+    limited, refused = told
+    assert "set-point" in limited and "ticket t-" in limited
+    assert "was refused: The substation of" in refused and "(site has 4 kW" in refused
+
+
 async def test_it_stays_up_for_others_who_join_with_the_spare_credentials(tmp_path: Path, short: Path) -> None:
     directory = tmp_path / "data"
     async with demo(directory, "--sessions", str(short), *SMALL, "--speed", "1200", "--json") as running:

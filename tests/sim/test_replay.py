@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
-from evcharge.sim.replay import ReplayError, building_year, carbon, prices, solar_year, uk_carbon
+from evcharge.sim.replay import ReplayError, building_year, carbon, prices, solar_year, uk_carbon, weather_year
 from evcharge.sim.series import Series, Unit, Yearly
+from tests.sim.data import real
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 MOER = "carbon/moer_caiso_sce_2019-05_2019-12_5min.csv"
 UK = "carbon/uk_carbon_intensity_fw48h_2023-03-15T0101Z.csv"
 ERCOT = "prices/ercot_dam_2021_hourly.csv"
 SOLAR = "solar/pv_jpl_220kwdc_30min.csv"
 OFFICE = "load/office_medium_los_angeles_hourly.csv"
+WEATHER = "weather/san_diego_brown_field_tmy3_hourly.csv"
+WEATHER_HEAD = "month_day,hour_ending,dry_bulb_c,ghi_wh_m2,total_sky_cover_tenths\n"
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 
@@ -29,14 +30,6 @@ def ms(text: str) -> int:
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "series.csv"
     path.write_text(text, encoding="utf-8")
-    return path
-
-
-def real(name: str) -> Path:
-    path = DATA / name
-    if not path.exists():
-        assert os.environ.get("CI") != "true", f"{path} is absent"
-        pytest.skip(f"../shared/data/{name} is not beside this checkout")
     return path
 
 
@@ -103,6 +96,32 @@ def test_a_building_is_stamped_at_the_end_of_its_hour(tmp_path: Path) -> None:
     year = building_year(path)
     hours = ["2020-01-01T00:00", "2020-01-01T00:59", "2020-01-01T01:00", "2020-01-01T23:30", "2020-01-02T00:30"]
     assert [year.at(ms(f"{hour}:00-08:00")) for hour in hours] == [10_000, 10_000, None, 20_000, 30_000]
+
+
+def test_weather_is_stamped_at_the_end_of_its_hour(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{WEATHER_HEAD}06-01,12,20.5,800.0,3.0\n06-01,13,21.5,900.0,10.0\n06-01,24,15,0,0\n")
+    year = weather_year(path)
+    hours = [ms(f"2031-06-01T{clock}:00-08:00") for clock in ("10:59", "11:00", "11:59", "12:00", "13:00", "23:30")]
+    assert [year.sun.at(at_ms) for at_ms in hours] == [None, 800.0, 800.0, 900.0, None, 0.0]
+    assert year.warmth.at(hours[1]) == 20.5
+    assert [year.cover.at(at_ms) for at_ms in hours[1:4]] == pytest.approx([0.3, 0.3, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("06-01,0,20,1,1", ":2: hour_ending is '0'"),
+        ("06-01,25,20,1,1", ":2: hour_ending is '25'"),
+        ("02-30,1,20,1,1", ":2: "),
+        ("06-01,1,20,1401,1", ":2: 1401 W/m² is above 1400"),
+        ("06-01,1,273,1,1", ":2: 273 °C is above 60"),
+        ("06-01,1,20,1,11", ":2: 1.1 share is above 1"),
+    ],
+)
+def test_weather_that_cannot_be_is_refused(tmp_path: Path, row: str, says: str) -> None:
+    with pytest.raises(ReplayError) as caught:
+        weather_year(write(tmp_path, f"{WEATHER_HEAD}{row}\n"))
+    assert says in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -197,3 +216,14 @@ def test_real_building() -> None:
     powers = known(year, "2019-01-01T00:00:00-08:00", 8_760, HOUR)
     assert year.at(ms("2019-01-01T13:30:00-08:00")) == pytest.approx(23_119.1392091)
     assert min(powers) > 0
+
+
+def test_real_weather() -> None:
+    year = weather_year(real(WEATHER))
+    start = "2019-01-01T00:00:00-08:00"
+    sun, warmth = known(year.sun, start, 8_760, HOUR), known(year.warmth, start, 8_760, HOUR)
+    # San Diego: 5.2 kWh on a horizontal square metre on a mean day, mild all year.
+    assert sum(sun) / 365 / 1000 == pytest.approx(5.2, abs=0.4)
+    assert 14 < fmean(warmth) < 20
+    assert set(known(year.cover, start, 8_760, HOUR)) <= {tenth * 0.1 for tenth in range(11)}
+    assert [year.sun.at(ms(f"2026-{month:02}-15T01:00:00-08:00")) for month in range(1, 13)] == [0] * 12

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evcharge.sim.solar import Solar, SolarSite, sin_elevation
@@ -101,6 +101,26 @@ def test_weather_lasts_and_differs_between_places() -> None:
     assert memory == pytest.approx(0.8 * math.exp(-1 / 6), abs=0.08)
     theirs = [other.cover(at_ms) for at_ms in hours]
     assert abs(sum((a - mean) * (b - 0.5) for a, b in zip(covers, theirs, strict=True)) / spread) < 0.25
+
+
+class Sun:
+    """So many watts on a square metre in every hour; None at night."""
+
+    def at(self, at_ms: int) -> float | None:
+        hour = at_ms % DAY // 3_600_000
+        return 100.0 * (hour - 5) if 6 <= hour < 18 else None
+
+
+@example(at_ms=12 * 3_600_000, peak_w=100_000, inverter=None)
+@example(at_ms=17 * 3_600_000, peak_w=100_000, inverter=50_000)
+@given(at_ms=st.integers(0, 4 * 10**12), peak_w=st.integers(0, 10**6), inverter=st.none() | st.integers(0, 10**6))
+def test_measured_sun_takes_the_place_of_the_sky(at_ms: int, peak_w: int, inverter: int | None) -> None:
+    site = SolarSite(latitude=0.0, longitude=0.0, peak_w=peak_w, inverter_w=inverter, performance=0.8)
+    power_w = Solar(1, "roof", site, sun=Sun()).power_w(at_ms)
+    most_w = peak_w if inverter is None else min(peak_w, inverter)
+    sun = Sun().at(at_ms) or 0.0
+    assert power_w <= most_w
+    assert power_w == int(min(most_w, peak_w * sun / 1000 * 0.8))
 
 
 @pytest.mark.parametrize(

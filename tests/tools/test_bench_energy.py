@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from evcharge.energy.model import STEP_MS, Policy
+from evcharge.sim.tariffs import read_tariff
 from tools.bench.__main__ import cli
 from tools.bench.energy import Case, Result, goals, month_before, run, site_of
 from tools.bench.energy_data import (
@@ -25,7 +26,6 @@ from tools.bench.energy_data import (
     price_series,
     read_carbon,
     read_solar,
-    read_tariff,
     read_visits,
     seasonal,
     step_of,

@@ -14,6 +14,7 @@ import msgspec
 from rich.table import Table
 
 from evcharge.energy.model import Policy
+from evcharge.sim.tariffs import read_tariff
 from tools.bench.energy_data import (
     MAX_STAY,
     STEPS_PER_DAY,
@@ -25,7 +26,6 @@ from tools.bench.energy_data import (
     price_series,
     read_carbon,
     read_solar,
-    read_tariff,
     read_visits,
 )
 from tools.bench.energy_replay import CLAIRVOYANT, UNMANAGED, Outcome, Site, clairvoyant, replay, unmanaged

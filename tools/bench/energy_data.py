@@ -7,13 +7,11 @@ departure's, as acnportal has it, so that figures compare.
 from __future__ import annotations
 
 import csv
-import json
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from statistics import fmean, variance
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from evcharge.energy.lp import Floats
 from evcharge.energy.model import STEP_MS, Expected, Series
+from evcharge.sim.tariffs import Tariff
 from evcharge.units import MS_PER_HOUR
 
 STEPS_PER_HOUR = MS_PER_HOUR // STEP_MS
@@ -53,42 +52,6 @@ class Visit(NamedTuple):
     declared_wh: int
 
 
-class Season(NamedTuple):
-    """One row of a tariff: weekdays 0 to 6 from Monday, hours at which a price begins."""
-
-    first: tuple[int, int]
-    last: tuple[int, int]
-    weekdays: frozenset[int]
-    hours: tuple[float, ...]
-    prices: tuple[float, ...]
-    demand_charge: float
-
-
-class Tariff(NamedTuple):
-    """Prices per kWh by local time."""
-
-    seasons: tuple[Season, ...]
-
-    def season(self, day: date) -> Season:
-        """The row for a day: the first that names it. Raises ValueError when none does."""
-        now = (day.month, day.day)
-        for season in self.seasons:
-            inside = (
-                season.first <= now <= season.last
-                if season.first <= season.last
-                else now >= season.first or now <= season.last
-            )
-            if inside and day.weekday() in season.weekdays:
-                return season
-        raise ValueError(f"the tariff has no prices for {day}")
-
-    def price(self, at: datetime) -> float:
-        """Money per kWh at a local time."""
-        season = self.season(at.date())
-        hour = at.hour + at.minute / 60
-        return season.prices[bisect_right(season.hours, hour) - 1]
-
-
 def step_of(at: datetime) -> int:
     """The step that an instant lies in."""
     return int(at.timestamp() * 1000) // STEP_MS
@@ -119,32 +82,6 @@ def read_visits(path: Path, first: date, last: date, zone: ZoneInfo) -> list[Vis
 def day_of(visit: Visit, zone: ZoneInfo) -> date:
     """The local day of its arrival."""
     return datetime.fromtimestamp(visit.arrival * STEP_MS / 1000, zone).date()
-
-
-def read_tariff(path: Path) -> Tariff:
-    """A tariff of acnportal's form. Raises OSError, KeyError, ValueError."""
-    masks = {"WEEKDAYS": range(5), "WEEKENDS": range(5, 7), "ALL": range(7)}
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["schedule"]
-    # A mask of all days beside one of weekends means the rest: the narrower row comes first.
-    rows.sort(key=lambda row: len(masks[row["dow_mask"]]))
-    return Tariff(
-        tuple(
-            Season(
-                _day(row["effective_start"]),
-                _day(row["effective_end"]),
-                frozenset(masks[row["dow_mask"]]),
-                tuple(row["times"]),
-                tuple(row["tariffs"]),
-                row["demand_charge"],
-            )
-            for row in rows
-        )
-    )
-
-
-def _day(text: str) -> tuple[int, int]:
-    month, _, day = text.partition("-")
-    return int(month), int(day)
 
 
 def price_series(tariff: Tariff, first: int, count: int, zone: ZoneInfo) -> tuple[float, ...]:
