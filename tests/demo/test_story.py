@@ -16,7 +16,7 @@ from evcharge.domain.state import LeftCause
 from evcharge.energy.model import Plan, Policy
 from evcharge.ids import SessionId
 from tests.domain.test_waiting import leaves, offered
-from tests.support.scenario import BEN, OTHER, Scenario, charging, connected, plug, reallocate, request, site, started
+from tests.support.scenario import BEN, MAIN, OTHER, Scenario, charging, connected, plug, reallocate, request, site, started
 
 Write = Callable[[Scenario], None]
 
@@ -94,7 +94,7 @@ def test_plans_are_counted_and_the_newest_is_kept(tmp_path: Path, write: Write) 
     scenario = Scenario().given(site(6_000, policy=Policy.PLAN), *connected())
     for gives_w in (4_000, 5_000):
         made = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={"main": (gives_w,)})
-        scenario.when(AdoptPlan(plan=made))
+        scenario.when(AdoptPlan(root_id=MAIN, plan=made))
         scenario.pass_time(1_000)
     write(scenario)
     story.look()
