@@ -14,7 +14,7 @@ import msgspec
 
 from evcharge.audit.control import KINDS
 from evcharge.domain.events import EVENTS, Event
-from evcharge.domain.state import Stamp
+from evcharge.domain.words import Stamp
 
 
 class UnknownKind(ValueError):

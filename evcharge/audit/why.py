@@ -13,7 +13,9 @@ from evcharge.domain import events as e
 from evcharge.domain.reasons import age_text, kw, objection_sentence
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import sentence as refusal_sentence
-from evcharge.domain.state import LeftCause, ReservationEnd, Role, SiteConfig, StopCause, Ticket
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.state import Ticket
+from evcharge.domain.words import LeftCause, ReservationEnd, Role, StopCause
 from evcharge.ids import NodeId
 
 _STOPPED = {

@@ -16,7 +16,8 @@ from evcharge.central.translate.incoming import ROLES
 from evcharge.central.witnesses import Witnesses
 from evcharge.domain.charge_points import outbox_was_lost, owner_of_session
 from evcharge.domain.commands import ClearDuplicate, PeerReady, PeerRejected, RaiseDuplicate
-from evcharge.domain.state import Hold, Role, State
+from evcharge.domain.state import State
+from evcharge.domain.words import Hold, Role
 from evcharge.ids import ChargePointId, Fence
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock

@@ -23,7 +23,8 @@ from evcharge.domain.digest import RULES, Digest
 from evcharge.domain.effects import Denied, Effect
 from evcharge.domain.evolve import evolve
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Stamp, State
+from evcharge.domain.state import State
+from evcharge.domain.words import Stamp
 from evcharge.net.clock import Clock
 
 # Effects waiting for the disk above which reading is paused: a tenth of a second of the log's full speed.

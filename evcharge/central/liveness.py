@@ -7,7 +7,7 @@ last heard and is set again for the moment at which that would be too long ago.
 from __future__ import annotations
 
 from evcharge.central.peers import Peer
-from evcharge.domain.state import Role
+from evcharge.domain.words import Role
 from evcharge.net.clock import Clock
 from evcharge.net.timers import TimerWheel
 from protocol.errors import CloseCode

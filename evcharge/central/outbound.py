@@ -11,9 +11,10 @@ from evcharge.central.peers import Directory, Peer
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import outgoing
 from evcharge.domain import effects as fx
-from evcharge.domain.state import Role, Session, SessionStatus
+from evcharge.domain.state import Session
 from evcharge.domain.views import SessionView, view_session
 from evcharge.domain.waiting_views import WaitingView
+from evcharge.domain.words import Role, SessionStatus
 from evcharge.ids import NodeId, SessionId
 from evcharge.net.clock import Clock
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evcharge.central.engine import Origin
-from evcharge.domain.state import Role
+from evcharge.domain.words import Role
 from evcharge.ids import Fence
 from evcharge.net.adapter import Adapter
 from protocol.messages import Message

@@ -19,8 +19,9 @@ from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.demand import demand_of, planned_nodes, roots
 from evcharge.domain.headroom import tight_nodes
-from evcharge.domain.state import RUNNING, SessionStatus, State, Visit
 from evcharge.domain.state import Session as Charge
+from evcharge.domain.state import State, Visit
+from evcharge.domain.words import RUNNING, SessionStatus
 from evcharge.energy.arrivals import ArrivalsPrior, Past
 from evcharge.energy.forecast import forecast
 from evcharge.energy.model import Battery, Expected, Node, Plan, Policy, Series, Session, Signals

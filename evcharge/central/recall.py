@@ -24,7 +24,8 @@ from evcharge.audit.threads import Threads
 from evcharge.domain.digest import RULES, fingerprint
 from evcharge.domain.events import PeerConnected, PeerDisconnected
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import Stamp, State
+from evcharge.domain.state import State
+from evcharge.domain.words import Stamp
 
 # Replayed records between two progress lines.
 PROGRESS_EVERY = 100_000

@@ -48,7 +48,9 @@ from evcharge.central.waiting_news import WaitingNews
 from evcharge.domain import commands as c
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.demand import root_of, roots
-from evcharge.domain.state import LinkState, Role, SiteConfig, State
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.state import State
+from evcharge.domain.words import LinkState, Role
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock

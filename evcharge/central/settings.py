@@ -10,7 +10,7 @@ import msgspec
 from evcharge.audit.room import BALLAST_BYTES
 from evcharge.central.limits import LimitSettings
 from evcharge.central.site_file import MAX_CAPACITY_KW, BadSite, EnergyEntry, TariffEntry, read_site_file
-from evcharge.domain.state import SiteConfig
+from evcharge.domain.site import SiteConfig
 from evcharge.domain.stations import Place
 from evcharge.energy.model import Policy
 from evcharge.ids import ChargePointId, NodeId

@@ -42,7 +42,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from evcharge.domain.headroom import BadTree, check_tree
-from evcharge.domain.state import NodeConfig, SiteConfig, Tariff
+from evcharge.domain.site import NodeConfig, SiteConfig, Tariff
 from evcharge.domain.stations import ANY_PLUG, Place
 from evcharge.energy.tariff import Period, TimeOfUse, days_of, minute_of
 from evcharge.ids import ChargePointId, NodeId

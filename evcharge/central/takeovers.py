@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
-from evcharge.domain.state import Role
+from evcharge.domain.words import Role
 
 # Takeovers within the window that are still taken for restarts: a process that is moved, or crashes and is restarted,
 # brings one or two. SPEC §6.1

@@ -9,7 +9,9 @@ from __future__ import annotations
 from zlib import crc32
 
 from evcharge.central.translate.outgoing import Live
-from evcharge.domain.state import RUNNING, State, above
+from evcharge.domain.feeds import above
+from evcharge.domain.state import State
+from evcharge.domain.words import RUNNING
 from evcharge.ids import ChargePointId, NodeId, SessionId
 
 # Longest time between two logged meter values of a session, seconds of steady time.

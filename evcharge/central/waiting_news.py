@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evcharge.central.engine import Engine
-from evcharge.domain.state import Stamp, State
+from evcharge.domain.state import State
 from evcharge.domain.waiting_views import WaitingView, all_waiting
+from evcharge.domain.words import Stamp
 
 # Shortest time between two such messages to one who waits, seconds: a telephone shows a time, it does not count down.
 TELL_S = 10.0

@@ -15,7 +15,7 @@ from evcharge.audit.files import ReadOnly
 from evcharge.audit.follow import Follower
 from evcharge.domain import events as e
 from evcharge.domain.reasons import Basis, Constraint, sentence
-from evcharge.domain.state import LeftCause
+from evcharge.domain.words import LeftCause
 from evcharge.energy.model import Plan
 
 # What holds a vehicle back although it could take more; the others say that it needs no more, or cannot have more.

@@ -16,11 +16,13 @@ from evcharge.domain import events as e
 from evcharge.domain.commands import Reallocate
 from evcharge.domain.demand import demand_of, node_of, plan_of, step_w, waits
 from evcharge.domain.failover import PROBE_MS, Placing, linked
+from evcharge.domain.feeds import above, feeds_of
 from evcharge.domain.headroom import Headroom, Row, limit_of, tight_nodes
 from evcharge.domain.health import tried_again
 from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected
-from evcharge.domain.state import Health, LimitReason, LinkState, Session, SessionStatus, Stamp, State, above, feeds_of
+from evcharge.domain.state import Session, State
 from evcharge.domain.views import may_start
+from evcharge.domain.words import Health, LimitReason, LinkState, SessionStatus, Stamp
 from evcharge.energy import model as en
 from evcharge.energy.allocate import CALM_MS
 from evcharge.energy.ceilings import SOFT_CAP, ceilings_w

@@ -11,18 +11,8 @@ from evcharge.domain import events as e
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.sessions import next_command, settle, stop_all_at, stop_session
-from evcharge.domain.state import (
-    RUNNING,
-    ChargePoint,
-    Hold,
-    LinkState,
-    Role,
-    Session,
-    SessionStatus,
-    Stamp,
-    State,
-    StopCause,
-)
+from evcharge.domain.state import ChargePoint, Session, State
+from evcharge.domain.words import RUNNING, Hold, LinkState, Role, SessionStatus, Stamp, StopCause
 from evcharge.ids import ChargePointId, CommandId
 
 # Failed authentications of one source within this time that raise an incident (features.md, "Audit record").

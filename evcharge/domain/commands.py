@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from evcharge.domain.state import Role, Ruled, SiteConfig, StopCause
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.state import Ruled
+from evcharge.domain.words import Role, StopCause
 from evcharge.energy.model import Input, Plan
 from evcharge.ids import ANYWHERE as ANYWHERE
 from evcharge.ids import (

@@ -16,7 +16,7 @@ from evcharge.domain.reasons import Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.reservations import next_look_ms
 from evcharge.domain.sessions import wake_ms
-from evcharge.domain.state import Role, Session, SessionStatus, Stamp, State, StopCause
+from evcharge.domain.state import Session, State
 from evcharge.domain.views import SessionView, view_expired, view_session
 from evcharge.domain.waiting import ends_ms, own_place
 from evcharge.domain.waiting_views import (
@@ -27,6 +27,7 @@ from evcharge.domain.waiting_views import (
     view_waiting,
     waiting_of_driver,
 )
+from evcharge.domain.words import Role, SessionStatus, Stamp, StopCause
 from evcharge.energy.leases import Grant
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
 

@@ -14,7 +14,8 @@ from evcharge.domain.allocation import reallocate
 from evcharge.domain.followed import followed
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Stamp, State
+from evcharge.domain.state import State
+from evcharge.domain.words import Stamp
 
 AnyCommand = (
     c.StartCentral

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from evcharge.domain.feeds import above
 from evcharge.domain.headroom import base_w
-from evcharge.domain.state import LimitReason, Session, State, above
+from evcharge.domain.state import Session, State
+from evcharge.domain.words import LimitReason
 from evcharge.energy import model as en
 from evcharge.ids import NodeId
 

@@ -13,7 +13,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from evcharge.domain import events as e
-from evcharge.domain.state import ChargePoint, Role, State, above, feeds_of, path_of
+from evcharge.domain.feeds import above, feeds_of, path_of
+from evcharge.domain.state import ChargePoint, State
+from evcharge.domain.words import Role
 from evcharge.ids import ChargePointId, SessionId
 
 # Number of the rules by which events become state, and of the state's shape: raised whenever a log gives another state

@@ -6,9 +6,10 @@ import msgspec
 
 from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import LimitReason, Role, StopCause, Ticket
+from evcharge.domain.state import Ticket
 from evcharge.domain.views import SessionView
 from evcharge.domain.waiting_views import ReservationView, WaitingView
+from evcharge.domain.words import LimitReason, Role, StopCause
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, Fence, NodeId, SessionId
 
 

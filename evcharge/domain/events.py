@@ -13,17 +13,9 @@ import msgspec
 from evcharge.domain.commands import ConnectorRating
 from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import (
-    Hold,
-    LeftCause,
-    LimitReason,
-    ReservationEnd,
-    Role,
-    Ruled,
-    SiteConfig,
-    StopCause,
-    Ticket,
-)
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.state import Ruled, Ticket
+from evcharge.domain.words import Hold, LeftCause, LimitReason, ReservationEnd, Role, StopCause
 from evcharge.energy.leases import Grant
 from evcharge.energy.model import Plan
 from evcharge.ids import (

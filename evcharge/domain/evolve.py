@@ -14,34 +14,25 @@ import msgspec
 
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import INCIDENT_WINDOW_MS, outbox_was_lost
+from evcharge.domain.feeds import above, home_of
 from evcharge.domain.headroom import part_of, shares_of
 from evcharge.domain.health import remember
 from evcharge.domain.routing import outdate
+from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.domain.state import (
-    RUNNING,
     ChargePoint,
     Connector,
     Driver,
-    Health,
-    Hold,
     Link,
-    LinkState,
     Node,
-    NodeConfig,
     Reservation,
-    ReservationState,
-    Role,
     Session,
-    SessionStatus,
-    SiteConfig,
-    Stamp,
     State,
     Ticket,
     Visit,
     Waiting,
-    above,
-    home_of,
 )
+from evcharge.domain.words import RUNNING, Health, Hold, LinkState, ReservationState, Role, SessionStatus, Stamp
 from evcharge.energy.leases import Lease
 from evcharge.ids import ChargePointId, CommandId, DriverId, Fence, NodeId, SessionId
 from evcharge.units import Millis, MinorUnits, WattHours, Watts

@@ -10,21 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from evcharge.domain import events as e
+from evcharge.domain.feeds import above, feeds_of, home_of, path_of
 from evcharge.domain.headroom import Headroom, overfull, shares_of
 from evcharge.domain.health import all_up, lost_on
-from evcharge.domain.state import (
-    ChargePoint,
-    Health,
-    NodeConfig,
-    Session,
-    SessionStatus,
-    Stamp,
-    State,
-    above,
-    feeds_of,
-    home_of,
-    path_of,
-)
+from evcharge.domain.site import NodeConfig
+from evcharge.domain.state import ChargePoint, Session, State
+from evcharge.domain.words import Health, SessionStatus, Stamp
 from evcharge.energy.model import Plan
 from evcharge.ids import ChargePointId, NodeId, SessionId
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from evcharge.domain import events as e
 from evcharge.domain import reservations, waiting
-from evcharge.domain.state import Hold, Role, Stamp, State
+from evcharge.domain.state import State
+from evcharge.domain.words import Hold, Role, Stamp
 
 
 def followed(state: State, events: Sequence[e.Event], stamp: Stamp) -> list[e.Event]:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from evcharge.domain.state import Node, NodeConfig, Session, SiteConfig, State, above, feeds_of
+from evcharge.domain.feeds import above, feeds_of
+from evcharge.domain.site import NodeConfig, SiteConfig
+from evcharge.domain.state import Node, Session, State
 from evcharge.ids import ChargePointId, NodeId, SessionId
 
 PHASES = (0, 1, 2)

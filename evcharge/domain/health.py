@@ -10,10 +10,12 @@ from collections.abc import Iterable, Sequence
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import ReportNode
+from evcharge.domain.feeds import above
 from evcharge.domain.headroom import sessions_below
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Failure, Health, Node, Stamp, State, StopCause, above
+from evcharge.domain.state import Failure, Node, State
+from evcharge.domain.words import Health, Stamp, StopCause
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.units import Millis
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from evcharge.domain.feeds import above
 from evcharge.domain.headroom import part_of, shares_of
 from evcharge.domain.openings import TYPICAL_STAY_MS, Bookings, Claims, Seeker, Wish, choose_connector, unable
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.routing import Nowhere, Routed, route
-from evcharge.domain.state import ChargePoint, Reservation, Session, State, Waiting, above
+from evcharge.domain.state import ChargePoint, Reservation, Session, State, Waiting
 from evcharge.energy.queueing import wait_in_queue
 from evcharge.ids import ANYWHERE, ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from evcharge.units import MS_PER_HOUR

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from evcharge.domain.commands import RequestCharge
+from evcharge.domain.feeds import feeds_of
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import ChargePoint, Health, Link, LinkState, ReservationState, Stamp, State, feeds_of
+from evcharge.domain.state import ChargePoint, Link, State
+from evcharge.domain.words import Health, LinkState, ReservationState, Stamp
 from evcharge.ids import ConnectorNo, DriverId, NodeId
 
 

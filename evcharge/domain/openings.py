@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from evcharge.domain.feeds import above, feeds_of
 from evcharge.domain.headroom import Row, part_of, reserved_w, room_w, shares_of
 from evcharge.domain.health import closed_on
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import (
-    ChargePoint,
-    Hold,
-    Reservation,
-    ReservationState,
-    Session,
-    Shown,
-    State,
-    above,
-    feeds_of,
-    shown_state,
-)
+from evcharge.domain.state import ChargePoint, Reservation, Session, State, shown_state
+from evcharge.domain.words import Hold, ReservationState, Shown
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 
 # How long somebody stays who has not said it, ms: a typical charge of 12 kWh takes two hours at the 6 kW that a

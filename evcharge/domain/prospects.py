@@ -12,17 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
+from evcharge.domain.feeds import above
 from evcharge.domain.headroom import PHASES, Row, base_w, limit_of, overfull, shares_of
-from evcharge.domain.state import (
-    ChargePoint,
-    Connector,
-    LinkState,
-    Session,
-    SessionStatus,
-    Stamp,
-    State,
-    above,
-)
+from evcharge.domain.state import ChargePoint, Connector, Session, State
+from evcharge.domain.words import LinkState, SessionStatus, Stamp
 from evcharge.energy.ceilings import SOFT_CAP
 from evcharge.energy.model import MIN_A
 from evcharge.ids import NodeId, SessionId

@@ -15,17 +15,8 @@ from evcharge.domain.openings import TYPICAL_STAY_MS, Bookings, declared_end_ms,
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.sessions import MAX_ENERGY_WH, authorized, next_command, stop_session
-from evcharge.domain.state import (
-    ChargePoint,
-    Connector,
-    Reservation,
-    ReservationEnd,
-    ReservationState,
-    Session,
-    Stamp,
-    State,
-    StopCause,
-)
+from evcharge.domain.state import ChargePoint, Connector, Reservation, Session, State
+from evcharge.domain.words import ReservationEnd, ReservationState, Stamp, StopCause
 from evcharge.ids import CommandId, ConnectorNo, SessionId
 from evcharge.units import Millis, WattHours
 

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from evcharge.domain import events as e
+from evcharge.domain.feeds import above, feeds_of
 from evcharge.domain.headroom import Row
 from evcharge.domain.health import closed_on
 from evcharge.domain.openings import Claims, Seeker
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import ChargePoint, Role, Shown, Spot, Spots, State, above, feeds_of, shown_state
+from evcharge.domain.state import ChargePoint, Spot, Spots, State, shown_state
+from evcharge.domain.words import Role, Shown
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId
 
 _OPEN = frozenset({Shown.ACTIVATED, Shown.SUPPLYING})

@@ -23,17 +23,8 @@ from evcharge.domain.openings import Seeker, Wish, choose_connector, unable
 from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.routing import Nowhere, route
-from evcharge.domain.state import (
-    COMPLETING,
-    RUNNING,
-    ChargePoint,
-    Session,
-    SessionStatus,
-    Stamp,
-    State,
-    StopCause,
-    Ticket,
-)
+from evcharge.domain.state import ChargePoint, Session, State, Ticket
+from evcharge.domain.words import COMPLETING, RUNNING, SessionStatus, Stamp, StopCause
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, SessionId, ticket_of
 from evcharge.units import Grams, Millis, WattHours, amount_of, average_power, co2_of
 

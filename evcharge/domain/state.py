@@ -5,213 +5,27 @@ Live telemetry is not here: it is neither hashed nor replayed (audit.md, "Writin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
-from evcharge.energy.leases import Lease
-from evcharge.energy.model import Plan, Policy
-from evcharge.energy.rules import ChargingMode, Fault, Rule
-from evcharge.ids import (
-    ChargePointId,
-    CommandId,
-    ConnectorNo,
-    DriverId,
-    Fence,
-    NodeId,
-    SessionId,
-    TicketId,
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.words import (
+    RUNNING,
+    Health,
+    Hold,
+    LimitReason,
+    LinkState,
+    ReservationState,
+    SessionStatus,
+    Shown,
+    StopCause,
 )
+from evcharge.energy.leases import Lease
+from evcharge.energy.model import Plan
+from evcharge.energy.rules import ChargingMode, Fault, Rule
+from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, Fence, NodeId, SessionId, TicketId
 from evcharge.units import Grams, Millis, MinorUnits, PriceE4, WattHours, Watts
-
-
-class Stamp(msgspec.Struct, frozen=True, kw_only=True):
-    """When, by whom and from where: the part that every audit record shares."""
-
-    at_ms: int
-    """Site time."""
-    clock_ms: int
-    """Steady UTC: the channel clock, on which leases run."""
-    actor: str = "central"
-    """Role and entity, as in ``driver:anna``; ``central`` for what Central does by itself."""
-    source: str = ""
-    """Network address of the actor."""
-
-
-class Role(StrEnum):
-    """Who a peer is to the domain."""
-
-    ENGINE = "engine"
-    MONITOR = "monitor"
-    DRIVER = "driver"
-    OPERATOR = "operator"
-    CONSOLE = "console"
-    """Looks at the protocol; changes nothing."""
-
-
-class Hold(StrEnum):
-    """An independent reason why a charge point may not charge; lifted by its own cause only."""
-
-    FAULT = "FAULT"
-    WEATHER = "WEATHER"
-    ADMIN = "ADMIN"
-    REVOKED = "REVOKED"
-    DUPLICATE_ID = "DUPLICATE_ID"
-    """Two processes take one credential from each other: nobody knows which of them has the vehicle."""
-
-
-class Shown(StrEnum):
-    """The state that people see; derived, never assigned."""
-
-    DISCONNECTED = "DISCONNECTED"
-    OUT_OF_ORDER = "OUT_OF_ORDER"
-    STOPPED = "STOPPED"
-    SUPPLYING = "SUPPLYING"
-    ACTIVATED = "ACTIVATED"
-
-
-class LinkState(StrEnum):
-    """One peer's link as the domain knows it."""
-
-    NEVER = "never"
-    UP = "up"
-    LOST = "lost"
-    AWAITED = "awaited"
-    """Was up when Central went down; not yet lost, not yet back."""
-
-
-class SessionStatus(StrEnum):
-    """A session's life (features.md). REQUESTED and DENIED are instants: a refusal is an event, not a session."""
-
-    AUTHORIZED = "AUTHORIZED"
-    SUPPLYING = "SUPPLYING"
-    PAUSED = "PAUSED"
-    OFFLINE = "OFFLINE"
-    EXPIRED = "EXPIRED"
-    """Lapsed without plug-in; kept only while it may have started unheard."""
-    COMPLETED = "COMPLETED"
-    INTERRUPTED = "INTERRUPTED"
-    """As the status of an open session: settled without its final meter; its contactor may still be closed."""
-
-
-RUNNING = frozenset({SessionStatus.SUPPLYING, SessionStatus.PAUSED, SessionStatus.OFFLINE})
-"""The contactor is closed, or may be."""
-
-
-class Health(StrEnum):
-    """Whether a node of the tree of limits can be drawn from."""
-
-    UP = "UP"
-    LOST = "LOST"
-    """Nothing new is admitted at it and below it; its charge points are fed from a backup, or get nothing."""
-    PROBING = "PROBING"
-    """It seems to be well again: one session at a time may show it."""
-
-
-class StopCause(StrEnum):
-    """Why a session ends. The engine echoes Central's cause; SPEC §7.4."""
-
-    TARGET_REACHED = "target_reached"
-    VEHICLE_FULL = "vehicle_full"
-    UNPLUGGED = "unplugged"
-    DRIVER_ENDED = "driver_ended"
-    STOPPED = "stopped"
-    FAULT = "fault"
-    MONITOR_LOST = "monitor_lost"
-    REVOKED = "revoked"
-    EXPIRED = "expired"
-    REJECTED = "rejected"
-    DUPLICATE_ID = "duplicate_id"
-    ENGINE_RESTART = "engine_restart"
-    ENGINE_SHUTDOWN = "engine_shutdown"
-    OUTBOX_LOST = "outbox_lost"
-    SILENT = "silent"
-    OTHER = "other"
-
-
-COMPLETING = frozenset({StopCause.TARGET_REACHED, StopCause.VEHICLE_FULL, StopCause.UNPLUGGED, StopCause.DRIVER_ENDED})
-"""Causes after which a ticket says COMPLETED; after any other, INTERRUPTED."""
-
-
-class LimitReason(StrEnum):
-    """What binds a set-point."""
-
-    SHARED = "shared"
-    """A node's capacity, shared among those who charge below it."""
-    RATING = "connector_rating"
-    """The connector's own rating; there is power to spare."""
-    NO_CAPACITY = "no_capacity"
-    """The smallest current does not fit: it waits for its turn."""
-    WAITING = "waiting_for_others"
-    """Others have to confirm less before there is more."""
-    PLAN = "plan"
-    """The plan leaves power for later, or for others."""
-    RULE = "rule"
-    """A rule of the site holds it down."""
-    NEED = "need"
-    """It needs no more to be full in time."""
-    STEADY = "steady"
-    """There is more, and it gets it soon: raises are not given too often."""
-    RAMP = "ramp"
-    """It is on its way up."""
-    NODE_LOST = "substation_lost"
-    """A node above it is lost: it waits for its backup, or for the node itself."""
-    EQUAL_SHARE = "equal_share"
-    """In logs of before there was an allocator: the capacity, shared equally."""
-
-
-class Tariff(msgspec.Struct, frozen=True):
-    """One price for the site and the carbon of its electricity."""
-
-    price_e4: PriceE4 = PriceE4(3000)
-    currency: str = "EUR"
-    co2_g_per_kwh: int = 300
-
-
-class NodeConfig(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What there is to say of a node beside its capacity; see ``Node``."""
-
-    parent: NodeId | None = None
-    base_w: Watts = Watts(0)
-    phase_w: tuple[Watts, Watts, Watts] | None = None
-    backups: tuple[NodeId, ...] = ()
-    """What feeds the charge points at it and below it while it is lost: the first that is well."""
-
-
-class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decided; in the log, so that a replay needs no settings file."""
-
-    capacities: dict[NodeId, Watts]
-    """Of every node: site, substations, feeders."""
-    assignments: dict[ChargePointId, NodeId] = {}
-    """Charge points that are not named stand at ``default_node``."""
-    nodes: dict[NodeId, NodeConfig] = {}
-    """Nodes of which more is to say than their capacity."""
-    phases: dict[ChargePointId, tuple[int, ...]] = {}
-    """The phases (0, 1, 2) that carry a charge point's current; where that is not known, each has to hold all of it."""
-    tariff: Tariff = Tariff()
-    authorization_ms: int = 60_000
-    """How long an authorization waits for a vehicle, site time."""
-    settle_ms: int = 86_400_000
-    """How long a final meter is awaited before the last known one settles the session, site time."""
-    lease_ms: int = 30_000
-    """How long a set-point holds without renewal, channel clock."""
-    start_ms: int = 10_000
-    """How long a start is valid, channel clock (SPEC §6)."""
-    handover_ms: int = 300_000
-    """How long a connector is held for whoever waited for it, site time."""
-    policy: Policy = Policy.PLAN
-    """How power is shared."""
-    rules: bool = False
-    """Whether the rule table limits every session."""
-
-    @property
-    def default_node(self) -> NodeId:
-        """Where charge points stand that are not named: the first node that has none below it."""
-        parents = {placed.parent for placed in self.nodes.values()}
-        return next(node_id for node_id in self.capacities if node_id not in parents)
 
 
 class Link(msgspec.Struct):
@@ -305,23 +119,6 @@ class Session(msgspec.Struct, kw_only=True):
         return WattHours(max(0, self.meter_wh - self.start_meter_wh))
 
 
-class LeftCause(StrEnum):
-    """Why somebody waits no longer."""
-
-    SERVED = "served"
-    LEFT = "left"
-    NO_SHOW = "no_show"
-    REJECTED = "rejected"
-    """The charge point did not take the session, twice."""
-    HELD = "held"
-    """The charge point may not charge any more."""
-    REVOKED = "revoked"
-    """The driver's credential was revoked."""
-    DEPARTED = "departed"
-    """The departure that was declared has come."""
-    TOO_LONG = "too_long"
-
-
 class Waiting(msgspec.Struct, kw_only=True):
     """One who waits for a connector, or for power at it."""
 
@@ -346,30 +143,6 @@ class Waiting(msgspec.Struct, kw_only=True):
     """Offers that were not taken."""
     offer: SessionId | None = None
     """The session that holds the connector for it now."""
-
-
-class ReservationState(StrEnum):
-    """A reservation's life; what has ended is no longer there."""
-
-    PLANNED = "PLANNED"
-    OPEN = "OPEN"
-    """Its session holds the connector."""
-    LATE = "LATE"
-    """Its time has come and the connector or the power is not there; it is the next one to get it."""
-
-
-class ReservationEnd(StrEnum):
-    """Why a reservation is no longer there."""
-
-    KEPT = "kept"
-    CANCELLED = "cancelled"
-    NO_SHOW = "no_show"
-    PASSED = "passed"
-    """Its time is over, and the connector or the power was never there."""
-    UNAVAILABLE = "unavailable"
-    """The charge point was lost, held or did not take the session."""
-    REVOKED = "revoked"
-    """The charge point's or the driver's credential was revoked."""
 
 
 class Reservation(msgspec.Struct, kw_only=True):
@@ -554,48 +327,6 @@ class State(msgspec.Struct):
     failures: dict[str, list[int]] = {}
     """Failed authentications per source, steady time; see ``evolve`` for its bounds."""
     totals: Totals = msgspec.field(default_factory=Totals)
-
-
-def above(state: State, node_id: NodeId) -> Iterator[NodeId]:
-    """The node and all that it is fed from, lowest first. The tree was checked when it was configured."""
-    at: NodeId | None = node_id
-    while at is not None:
-        yield at
-        at = state.nodes[at].parent
-
-
-def home_of(site: SiteConfig, cp_id: ChargePointId) -> NodeId:
-    """The node that a charge point stands at."""
-    return site.assignments.get(cp_id) or site.default_node
-
-
-def feeds_of(state: State, cp_id: ChargePointId) -> tuple[NodeId, ...]:
-    """All nodes that a charge point's power counts at, lowest first, each once: those of its feed and, until nothing
-    from before a move rules any more, those of its former one.
-    """
-    charge_point = state.charge_points[cp_id]
-    if cp_id not in state.away:
-        return tuple(above(state, charge_point.node_id))
-    found = dict.fromkeys(path_of(state, cp_id, charge_point.node_id))
-    if charge_point.leaving_id is not None:
-        found.update(dict.fromkeys(path_of(state, cp_id, charge_point.leaving_id)))
-    return tuple(found)
-
-
-def path_of(state: State, cp_id: ChargePointId, node_id: NodeId) -> Iterator[NodeId]:
-    """The nodes that carry a charge point's power when ``node_id`` feeds it. Where that is a backup, the charge point's
-    own feeders below the node that it stands in for are among them.
-    """
-    yield from above(state, node_id)
-    own: list[NodeId] = []
-    for each in above(state, home_of(state.site, cp_id)):
-        placed = state.site.nodes.get(each)
-        if each == node_id:
-            return
-        if placed is not None and node_id in placed.backups:
-            yield from own
-            return
-        own.append(each)
 
 
 def shown_state(state: State, charge_point: ChargePoint) -> Shown:

@@ -12,8 +12,9 @@ import msgspec
 
 from evcharge.domain.demand import UNKNOWN_NEED_WH
 from evcharge.domain.prospects import Prospects
-from evcharge.domain.state import ChargePoint, Connector, Session, Shown, Stamp, State, shown_state
+from evcharge.domain.state import ChargePoint, Connector, Session, State, shown_state
 from evcharge.domain.waiting_views import waiting_counts
+from evcharge.domain.words import Shown, Stamp
 from evcharge.energy import recommend as en
 from evcharge.energy.legacy import LegacyStation
 from evcharge.ids import ChargePointId, ConnectorNo

@@ -9,22 +9,10 @@ from itertools import islice
 import msgspec
 
 from evcharge.domain.events import AuthorizationExpired
+from evcharge.domain.feeds import above, home_of
 from evcharge.domain.headroom import sessions_below, worst_case_w
-from evcharge.domain.state import (
-    RUNNING,
-    ChargePoint,
-    Connector,
-    LinkState,
-    Session,
-    SessionStatus,
-    Shown,
-    State,
-    Ticket,
-    Totals,
-    above,
-    home_of,
-    shown_state,
-)
+from evcharge.domain.state import ChargePoint, Connector, Session, State, Ticket, Totals, shown_state
+from evcharge.domain.words import RUNNING, LinkState, SessionStatus, Shown
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
 from evcharge.units import PriceE4
 

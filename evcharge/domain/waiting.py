@@ -15,15 +15,8 @@ from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.reservations import delayed, opened, over
 from evcharge.domain.sessions import MAX_OPEN_SESSIONS, authorized, next_command, request_charge, stop_session
-from evcharge.domain.state import (
-    Driver,
-    LeftCause,
-    ReservationState,
-    Stamp,
-    State,
-    StopCause,
-    Waiting,
-)
+from evcharge.domain.state import Driver, State, Waiting
+from evcharge.domain.words import LeftCause, ReservationState, Stamp, StopCause
 from evcharge.ids import CommandId, SessionId
 from evcharge.units import Millis, WattHours
 

@@ -26,7 +26,8 @@ from evcharge.central.recall import recall
 from evcharge.cli.audit import cli
 from evcharge.domain import commands as c
 from evcharge.domain.events import TicketAdjusted, TicketIssued
-from evcharge.domain.state import NodeConfig, Stamp
+from evcharge.domain.site import NodeConfig
+from evcharge.domain.words import Stamp
 from evcharge.ids import CommandId, NodeId
 from evcharge.units import Watts
 from tests.domain.test_properties import World

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from evcharge.audit.event_codec import LoggedEvent, UnknownKind, decode, encode, kind_of
 from evcharge.domain import events as e
-from evcharge.domain.state import Stamp
+from evcharge.domain.words import Stamp
 from tests.support.samples import SAMPLES
 
 GOLDEN = Path(__file__).with_name("golden_events.json")

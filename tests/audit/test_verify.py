@@ -28,7 +28,8 @@ from evcharge.audit.verify import Verification, verify
 from evcharge.domain import events as e
 from evcharge.domain.digest import RULES, fingerprint
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import Role, Stamp, State
+from evcharge.domain.state import State
+from evcharge.domain.words import Role, Stamp
 from evcharge.ids import Fence
 from tests.audit.support import Facts, read
 

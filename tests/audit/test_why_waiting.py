@@ -8,7 +8,7 @@ from evcharge.audit.event_codec import decode
 from evcharge.audit.lines import about_of
 from evcharge.audit.why import _ENDED, _LEFT, Inquiry, Step, lines_of
 from evcharge.domain import commands as c
-from evcharge.domain.state import LeftCause, ReservationEnd, StopCause
+from evcharge.domain.words import LeftCause, ReservationEnd, StopCause
 from evcharge.ids import SessionId
 from evcharge.units import WattHours
 from tests.domain.test_reservations import R, at, ready, reserve

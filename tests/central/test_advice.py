@@ -13,8 +13,9 @@ from evcharge.central.site_file import BadSite
 from evcharge.central.translate import tables
 from evcharge.domain import events as e
 from evcharge.domain.reasons import sentence
-from evcharge.domain.state import ChargePoint, Connector, Link, LinkState
+from evcharge.domain.state import ChargePoint, Connector, Link
 from evcharge.domain.stations import MOST_STATIONS
+from evcharge.domain.words import LinkState
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId
 from evcharge.net.client import RequestRefused
 from evcharge.units import Watts

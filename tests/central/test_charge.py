@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evcharge.domain import events as e
-from evcharge.domain.state import Hold, LinkState, SessionStatus, Shown
+from evcharge.domain.words import Hold, LinkState, SessionStatus, Shown
 from evcharge.energy.allocate import CALM_MS
 from evcharge.ids import ConnectorNo, NodeId
 from evcharge.net.client import RequestRefused

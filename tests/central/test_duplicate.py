@@ -6,7 +6,7 @@ import pytest
 
 from evcharge.central.takeovers import MOST, WINDOW_S, Takeovers
 from evcharge.domain import events as e
-from evcharge.domain.state import Hold, Role, Shown, StopCause
+from evcharge.domain.words import Hold, Role, Shown, StopCause
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from protocol.credentials import Credential

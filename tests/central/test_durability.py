@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from evcharge.domain import events as e
-from evcharge.domain.state import SessionStatus
+from evcharge.domain.words import SessionStatus
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from tests.support.central import EnginePeer, Site, WirePeer, turns, until

@@ -9,7 +9,7 @@ import pytest
 
 from evcharge.central import allocation
 from evcharge.domain import events as e
-from evcharge.domain.state import Health
+from evcharge.domain.words import Health
 from evcharge.ids import NodeId
 from evcharge.net.client import RequestRefused
 from protocol import messages as m

@@ -14,7 +14,8 @@ from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import SAMPLE_PAUSE_S, SAMPLE_S, Telemetry
 from evcharge.central.translate.outgoing import mask, order_of
 from evcharge.domain import effects as fx
-from evcharge.domain.state import Node, Session, SessionStatus, State
+from evcharge.domain.state import Node, Session, State
+from evcharge.domain.words import SessionStatus
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, Fence, NodeId, SessionId
 from evcharge.units import Millis, WattHours, Watts
 from protocol import messages as m

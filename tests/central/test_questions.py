@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from evcharge.domain import events as e
-from evcharge.domain.state import ChargePoint, Connector, Driver, Session, SessionStatus, StopCause, Ticket
+from evcharge.domain.state import ChargePoint, Connector, Driver, Session, Ticket
+from evcharge.domain.words import SessionStatus, StopCause
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
 from evcharge.units import Grams, Millis, MinorUnits, PriceE4, WattHours, Watts
 from protocol import messages as m

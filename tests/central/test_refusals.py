@@ -13,7 +13,7 @@ from evcharge.central.takeovers import MOST
 from evcharge.domain import events as e
 from evcharge.domain import reservations, sessions, waiting
 from evcharge.domain.refusals import RefusalReason, sentence
-from evcharge.domain.state import Hold
+from evcharge.domain.words import Hold
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from tests.support.central import Site, until

@@ -11,7 +11,8 @@ from evcharge.audit.recovery import CorruptLog, LogInUse
 from evcharge.central.records import BrokenRecords
 from evcharge.domain import events as e
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import LinkState, SessionStatus, Shown, State
+from evcharge.domain.state import State
+from evcharge.domain.words import LinkState, SessionStatus, Shown
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from tests.support.central import Site, canonical, copy_of, turns, until

@@ -10,7 +10,7 @@ from aiohttp import web
 from evcharge.audit.record import decode
 from evcharge.central.service import REVOKED_ENGINE_S
 from evcharge.domain import events as e
-from evcharge.domain.state import Hold, Shown
+from evcharge.domain.words import Hold, Shown
 from protocol import messages as m
 from protocol.credentials import Role
 from protocol.errors import RefuseCode

@@ -12,7 +12,7 @@ from yarl import URL
 from evcharge.central.registry import BadBootstrap, RegistryAccess, read_bootstrap
 from evcharge.central.settings import Settings, energy_of, site_of
 from evcharge.central.site_file import BadSite
-from evcharge.domain.state import NodeConfig
+from evcharge.domain.site import NodeConfig
 from evcharge.ids import NodeId
 from evcharge.units import Watts
 from protocol.credentials import Role, b64url

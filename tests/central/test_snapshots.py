@@ -20,7 +20,7 @@ from evcharge.audit.snapshot import encode as encode_snapshot
 from evcharge.central.recall import Recalled, recall, remember_source
 from evcharge.central.snapshots import CannotSnapshot, Snapshots, make_snapshot
 from evcharge.domain.digest import RULES, fingerprint
-from evcharge.domain.state import Stamp
+from evcharge.domain.words import Stamp
 from tests.domain.test_properties import World
 from tests.support.central import Site, canonical, until
 from tests.support.scenario import Domain

@@ -12,8 +12,8 @@ from evcharge.central import engine as engine_module
 from evcharge.central.liveness import Liveness
 from evcharge.central.peers import Peer
 from evcharge.domain import events as e
-from evcharge.domain.state import LinkState
-from evcharge.domain.state import Role as DomainRole
+from evcharge.domain.words import LinkState
+from evcharge.domain.words import Role as DomainRole
 from evcharge.ids import Fence
 from evcharge.net.client import RequestRefused
 from evcharge.net.timers import TimerWheel

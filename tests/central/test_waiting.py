@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evcharge.domain import events as e
-from evcharge.domain.state import LeftCause, ReservationEnd
+from evcharge.domain.words import LeftCause, ReservationEnd
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from tests.support.central import EnginePeer, Site, WirePeer, turns

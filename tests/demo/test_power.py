@@ -21,7 +21,7 @@ from evcharge.demo.power import (
     site_toml,
     surroundings_of,
 )
-from evcharge.domain.state import Tariff as DriverTariff
+from evcharge.domain.site import Tariff as DriverTariff
 from evcharge.ids import NodeId
 from evcharge.sim.tariffs import Season, Tariff, read_tariff
 from tests.sim.data import real

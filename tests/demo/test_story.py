@@ -12,11 +12,23 @@ from evcharge.audit.journal import Journal
 from evcharge.central.recall import recall
 from evcharge.demo.story import Story
 from evcharge.domain.commands import AdoptPlan
-from evcharge.domain.state import LeftCause
+from evcharge.domain.words import LeftCause
 from evcharge.energy.model import Plan, Policy
 from evcharge.ids import SessionId
 from tests.domain.test_waiting import leaves, offered
-from tests.support.scenario import BEN, MAIN, OTHER, Scenario, charging, connected, plug, reallocate, request, site, started
+from tests.support.scenario import (
+    BEN,
+    MAIN,
+    OTHER,
+    Scenario,
+    charging,
+    connected,
+    plug,
+    reallocate,
+    request,
+    site,
+    started,
+)
 
 Write = Callable[[Scenario], None]
 

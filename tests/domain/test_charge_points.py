@@ -11,7 +11,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Hold, LinkState, Role, SessionStatus, Shown, StopCause
+from evcharge.domain.words import Hold, LinkState, Role, SessionStatus, Shown, StopCause
 from evcharge.ids import SessionId
 from evcharge.units import WattHours
 from tests.support.scenario import (

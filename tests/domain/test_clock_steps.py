@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
-from evcharge.domain.state import StopCause
+from evcharge.domain.words import StopCause
 from evcharge.ids import SessionId
 from evcharge.units import Millis, WattHours
 from tests.support.scenario import CP, MAX_W, OTHER, Scenario, boot, charging, connected, engine_up, reallocate, site

@@ -15,7 +15,8 @@ from evcharge.audit.event_codec import decode
 from evcharge.domain import events as e
 from evcharge.domain.digest import RULES, SECTIONS, Digest, fingerprint
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import Hold, Session, Stamp, State, Totals
+from evcharge.domain.state import Session, State, Totals
+from evcharge.domain.words import Hold, Stamp
 from evcharge.ids import ChargePointId
 from tests.domain.test_properties import PROGRAMS, Program, World
 from tests.support.one_session import supplying

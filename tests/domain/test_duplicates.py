@@ -8,7 +8,7 @@ from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import owner_of_session
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Hold, Role, SessionStatus, Shown, StopCause
+from evcharge.domain.words import Hold, Role, SessionStatus, Shown, StopCause
 from evcharge.ids import ChargePointId, SessionId
 from evcharge.units import WattHours
 from tests.support.one_session import authorized, start_sent, supplying

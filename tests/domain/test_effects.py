@@ -20,7 +20,9 @@ from evcharge.domain.evolve import (
     apply,
     evolve,
 )
-from evcharge.domain.state import Driver, Hold, NodeConfig, Role, State, StopCause
+from evcharge.domain.site import NodeConfig
+from evcharge.domain.state import Driver, State
+from evcharge.domain.words import Hold, Role, StopCause
 from evcharge.ids import CommandId, ConnectorNo, DriverId, NodeId, SessionId
 from evcharge.units import WattHours, Watts
 from tests.support.samples import SAMPLES

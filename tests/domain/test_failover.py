@@ -15,8 +15,9 @@ from evcharge.domain.headroom import BadTree, check_tree, worst_case_w
 from evcharge.domain.health import EJECTED_MS, FAILED_WITHIN_MS, FAILURES, MOST_EJECTED_MS
 from evcharge.domain.reasons import Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Health, LimitReason, NodeConfig, SiteConfig, Stamp
+from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.domain.views import view_substations
+from evcharge.domain.words import Health, LimitReason, Stamp
 from evcharge.energy.model import Plan
 from evcharge.ids import ChargePointId, CommandId, NodeId, SessionId
 from evcharge.units import Watts

@@ -8,7 +8,8 @@ from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.state import Hold, LimitReason, SiteConfig
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.words import Hold, LimitReason
 from evcharge.energy.leases import MARGIN_MS, Grant
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId, SessionId
 from evcharge.units import Watts

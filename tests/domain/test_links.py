@@ -10,7 +10,7 @@ from evcharge.domain import events as e
 from evcharge.domain.evolve import FENCE_GAP
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Hold, LinkState, Role, SessionStatus, Shown, StopCause
+from evcharge.domain.words import Hold, LinkState, Role, SessionStatus, Shown, StopCause
 from evcharge.ids import ChargePointId, ConnectorNo, SessionId
 from evcharge.units import WattHours
 from tests.support.scenario import (

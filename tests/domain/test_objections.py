@@ -7,7 +7,7 @@ import pytest
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.reasons import Objection, Obstacle, objection_sentence
-from evcharge.domain.state import Role
+from evcharge.domain.words import Role
 from evcharge.ids import ConnectorNo
 from tests.support.one_session import supplying
 from tests.support.scenario import ANNA, BEN, CP, OTHER, SITE_MS, Scenario, connected, request, site

@@ -10,7 +10,9 @@ from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand, decide
-from evcharge.domain.state import RUNNING, SessionStatus, SiteConfig, State
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.state import State
+from evcharge.domain.words import RUNNING, SessionStatus
 from evcharge.ids import ChargePointId, DriverId, NodeId, SessionId
 from evcharge.units import Watts
 from tests.support.any_command import ANY, PAUSES_MS, by_charge_point, by_driver

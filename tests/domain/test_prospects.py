@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from evcharge.domain import commands as c
 from evcharge.domain.headroom import overfull, shares_of
 from evcharge.domain.prospects import Prospects
-from evcharge.domain.state import NodeConfig, SiteConfig
+from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.energy.model import MIN_A, Policy
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from evcharge.units import Watts

@@ -11,7 +11,7 @@ from evcharge.domain import events as e
 from evcharge.domain.reasons import objection_sentence
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.sessions import MAX_ENERGY_WH, MAX_OPEN_SESSIONS, ON_THE_WAY_MS
-from evcharge.domain.state import Hold
+from evcharge.domain.words import Hold
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from tests.support.scenario import (
     ANNA,

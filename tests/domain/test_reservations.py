@@ -12,7 +12,7 @@ from evcharge.domain.openings import TYPICAL_STAY_MS
 from evcharge.domain.reasons import Objection, Obstacle, objection_sentence
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.reservations import GRACE_MS, MAX_AHEAD_MS, MAX_LENGTH_MS, MIN_LENGTH_MS
-from evcharge.domain.state import ReservationEnd, ReservationState, Role, SessionStatus, StopCause
+from evcharge.domain.words import ReservationEnd, ReservationState, Role, SessionStatus, StopCause
 from evcharge.ids import ConnectorNo, DriverId, SessionId
 from evcharge.units import MS_PER_HOUR, WattHours
 from tests.support.scenario import (

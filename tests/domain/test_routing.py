@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
+from evcharge.domain.feeds import feeds_of
 from evcharge.domain.reasons import Obstacle
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.routing import by_preference, spots_of
-from evcharge.domain.state import LinkState, NodeConfig, Session, Shown, SiteConfig, Spot, State, feeds_of, shown_state
+from evcharge.domain.site import NodeConfig, SiteConfig
+from evcharge.domain.state import Session, Spot, State, shown_state
+from evcharge.domain.words import LinkState, Shown
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId, SessionId
 from evcharge.units import Watts
 from tests.support.any_tree import any_site

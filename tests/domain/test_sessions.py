@@ -8,7 +8,8 @@ from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.sessions import MAX_REGISTER_WH
-from evcharge.domain.state import COMPLETING, Role, SessionStatus, StopCause, Ticket
+from evcharge.domain.state import Ticket
+from evcharge.domain.words import COMPLETING, Role, SessionStatus, StopCause
 from evcharge.units import Millis, WattHours, Watts
 from tests.support.one_session import (
     S1,

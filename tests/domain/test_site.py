@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evcharge.domain import commands as c
-from evcharge.domain.state import RUNNING, Health, LimitReason, SessionStatus, SiteConfig
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.words import RUNNING, Health, LimitReason, SessionStatus
 from tests.support import long_run
 from tests.support.any_tree import any_site
 from tests.support.model_site import NORTH, SOUTH, Site

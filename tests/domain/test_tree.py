@@ -8,7 +8,9 @@ from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.headroom import BadTree, check_tree
 from evcharge.domain.reasons import Bound, Constraint, Rejected
-from evcharge.domain.state import LimitReason, NodeConfig, Ruled, RuleInput, SiteConfig
+from evcharge.domain.site import NodeConfig, SiteConfig
+from evcharge.domain.state import Ruled, RuleInput
+from evcharge.domain.words import LimitReason
 from evcharge.energy.model import Input, Plan, Policy
 from evcharge.energy.rules import ChargingMode, Rule
 from evcharge.ids import ChargePointId, NodeId, SessionId

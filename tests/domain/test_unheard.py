@@ -7,7 +7,7 @@ import pytest
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
-from evcharge.domain.state import SessionStatus, StopCause
+from evcharge.domain.words import SessionStatus, StopCause
 from evcharge.ids import CommandId, SessionId
 from tests.support.one_session import (
     DAY_MS,

@@ -6,7 +6,7 @@ import pytest
 
 from evcharge.domain import commands as c
 from evcharge.domain import views
-from evcharge.domain.state import Hold, StopCause
+from evcharge.domain.words import Hold, StopCause
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
 from evcharge.units import WattHours
 from tests.support.scenario import (

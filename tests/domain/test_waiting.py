@@ -12,9 +12,9 @@ from evcharge.domain.line import LINGERING_MS, PATIENCE_MS, in_order
 from evcharge.domain.openings import TYPICAL_STAY_MS
 from evcharge.domain.reasons import Constraint, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import LeftCause, Role, SessionStatus, StopCause
 from evcharge.domain.waiting import MAX_WAIT_MS
 from evcharge.domain.waiting_views import all_waiting
+from evcharge.domain.words import LeftCause, Role, SessionStatus, StopCause
 from evcharge.ids import ConnectorNo, DriverId, SessionId
 from evcharge.units import WattHours, Watts
 from tests.support.scenario import (

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from evcharge.cli.driver_places import ENDED_BECAUSE, LEFT_BECAUSE, place_text, reservation_text
 from evcharge.cli.driver_view import LiveShow
-from evcharge.domain.state import LeftCause, ReservationEnd
+from evcharge.domain.words import LeftCause, ReservationEnd
 from evcharge.driver import client as client_module
 from evcharge.net.client import RequestRefused
 from protocol import messages as m

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from evcharge.domain import events as e
-from evcharge.domain.state import Hold, Role, SessionStatus, Shown, StopCause
+from evcharge.domain.words import Hold, Role, SessionStatus, Shown, StopCause
 from evcharge.ids import ChargePointId
 from tests.support.netns import Network, missing
 from tests.support.processes import Timeline, until

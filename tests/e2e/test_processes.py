@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evcharge.domain import events as e
-from evcharge.domain.state import Role, Shown
+from evcharge.domain.words import Role, Shown
 from tests.support.processes import Process, Timeline, until
 from tests.support.site import CP, DRIVER, OTHER_DRIVER, Loopback, Site, make_registry
 

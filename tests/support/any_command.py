@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.state import NodeConfig, Role, SiteConfig, StopCause
+from evcharge.domain.site import NodeConfig, SiteConfig
+from evcharge.domain.words import Role, StopCause
 from evcharge.ids import ChargePointId, DriverId, NodeId, ticket_of
 
 # The largest integer that the wire lets through (SPEC §7.1).

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from evcharge.domain.headroom import check_tree
-from evcharge.domain.state import NodeConfig, SiteConfig
+from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.energy.model import Policy
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.units import Watts

@@ -22,7 +22,8 @@ from evcharge.central.translate.advice import Advice
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
-from evcharge.domain.state import SiteConfig, State
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.state import State
 from evcharge.ids import ChargePointId, Fence, NodeId
 from evcharge.net.timers import TimerWheel
 from evcharge.units import Watts

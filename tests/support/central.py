@@ -20,7 +20,8 @@ from evcharge.central.service import Central
 from evcharge.central.settings import Settings
 from evcharge.domain import events as e
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import ChargePoint, Session, Shown, State, shown_state
+from evcharge.domain.state import ChargePoint, Session, State, shown_state
+from evcharge.domain.words import Shown
 from evcharge.ids import ChargePointId, SessionId
 from evcharge.net.timers import TimerWheel
 from protocol import messages as m

@@ -27,7 +27,8 @@ from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.digest import RULES, Digest, fingerprint
-from evcharge.domain.state import Role, Stamp, State, StopCause
+from evcharge.domain.state import State
+from evcharge.domain.words import Role, Stamp, StopCause
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, SessionId, ticket_of
 from evcharge.units import WattHours, Watts
 from tests.support.model_site import Site

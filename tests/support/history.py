@@ -12,7 +12,8 @@ from evcharge.audit.record import MAGIC, Record
 from evcharge.audit.replay import CleanEnd, Corrupt, End, TornTail, replay
 from evcharge.domain import events as e
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import Session, Shown, State, Ticket, shown_state
+from evcharge.domain.state import Session, State, Ticket, shown_state
+from evcharge.domain.words import Shown
 from evcharge.ids import ChargePointId, SessionId
 
 E = TypeVar("E", bound=e.Event)

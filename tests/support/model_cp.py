@@ -10,7 +10,7 @@ import msgspec
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain.decide import AnyCommand, OutboxCommand
-from evcharge.domain.state import StopCause
+from evcharge.domain.words import StopCause
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, Fence, SessionId
 from evcharge.units import MS_PER_HOUR, Millis, WattHours, Watts
 

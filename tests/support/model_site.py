@@ -17,7 +17,9 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import outbox_was_lost
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.state import RUNNING, LinkState, NodeConfig, Role, Session, SessionStatus, SiteConfig
+from evcharge.domain.site import NodeConfig, SiteConfig
+from evcharge.domain.state import Session
+from evcharge.domain.words import RUNNING, LinkState, Role, SessionStatus
 from evcharge.energy.leases import MARGIN_MS
 from evcharge.ids import ChargePointId, ConnectorNo, Fence, NodeId, SessionId, ticket_of
 from evcharge.units import WattHours, Watts

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from evcharge.domain import commands as c
 from evcharge.domain.demand import root_of
-from evcharge.domain.state import Health, LinkState, Role, Ruled, RuleInput, StopCause
+from evcharge.domain.state import Ruled, RuleInput
+from evcharge.domain.words import Health, LinkState, Role, StopCause
 from evcharge.energy.model import Plan
 from evcharge.energy.rules import CEILING_W, ChargingMode, Rule
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from evcharge.domain import commands as c
-from evcharge.domain.state import Session, StopCause, Ticket
+from evcharge.domain.state import Session, Ticket
+from evcharge.domain.words import StopCause
 from evcharge.ids import ChargePointId, CommandId, SessionId
 from evcharge.units import Millis, WattHours, Watts
 from tests.support.scenario import (

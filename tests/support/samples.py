@@ -6,21 +6,9 @@ from evcharge.domain import events as e
 from evcharge.domain.commands import ConnectorRating
 from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle, Rejected
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import (
-    Hold,
-    LeftCause,
-    LimitReason,
-    NodeConfig,
-    ReservationEnd,
-    Role,
-    Ruled,
-    RuleInput,
-    SessionStatus,
-    SiteConfig,
-    StopCause,
-    Tariff,
-    Ticket,
-)
+from evcharge.domain.site import NodeConfig, SiteConfig, Tariff
+from evcharge.domain.state import Ruled, RuleInput, Ticket
+from evcharge.domain.words import Hold, LeftCause, LimitReason, ReservationEnd, Role, SessionStatus, StopCause
 from evcharge.energy.leases import Grant
 from evcharge.energy.model import Input, Plan, Policy
 from evcharge.energy.rules import ChargingMode, Fault, Rule

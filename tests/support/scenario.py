@@ -14,17 +14,9 @@ from evcharge.domain import events as e
 from evcharge.domain.consequences import effects_of, effects_without_event
 from evcharge.domain.decide import AnyCommand, decide
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import (
-    ChargePoint,
-    Role,
-    Session,
-    Shown,
-    SiteConfig,
-    Stamp,
-    State,
-    Tariff,
-    shown_state,
-)
+from evcharge.domain.site import SiteConfig, Tariff
+from evcharge.domain.state import ChargePoint, Session, State, shown_state
+from evcharge.domain.words import Role, Shown, Stamp
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, NodeId, SessionId
 from evcharge.units import PriceE4, WattHours, Watts
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evcharge.cp.journal import Journal
-from evcharge.domain.state import LinkState, Shown
+from evcharge.domain.words import LinkState, Shown
 from tests.support.history import History
 from tests.support.processes import Process, Timeline, until
 

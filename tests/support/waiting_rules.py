@@ -6,23 +6,12 @@ from collections.abc import Iterator
 
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
+from evcharge.domain.feeds import above
 from evcharge.domain.line import PATIENCE_MS
 from evcharge.domain.openings import TYPICAL_STAY_MS
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import (
-    ChargePoint,
-    Connector,
-    Health,
-    LinkState,
-    Reservation,
-    ReservationState,
-    Session,
-    Shown,
-    State,
-    Waiting,
-    above,
-    shown_state,
-)
+from evcharge.domain.state import ChargePoint, Connector, Reservation, Session, State, Waiting, shown_state
+from evcharge.domain.words import Health, LinkState, ReservationState, Shown
 from evcharge.ids import ANYWHERE, ConnectorNo, NodeId, SessionId
 
 Rank = tuple[bool, int]

@@ -7,7 +7,7 @@ import json
 from click.testing import CliRunner
 
 from evcharge.domain import events as e
-from evcharge.domain.state import Health
+from evcharge.domain.words import Health
 from tools.bench.__main__ import cli
 from tools.bench.failover import MIN_W, NORTH, SOUTH, busy_site, lose
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from evcharge.cp.vehicle import MJ_PER_WH
 from evcharge.demo.tally import TracePoint, peak_w
-from evcharge.domain.state import StopCause
+from evcharge.domain.words import StopCause
 from tools.drill import feeder
 from tools.drill.crash_report import Outcome
 from tools.drill.feeder_power import Curve, Live, curves, kilowatts, sampled, total

@@ -13,7 +13,7 @@ import pytest
 from evcharge.audit.files import OsFiles
 from evcharge.audit.recovery import recover
 from evcharge.domain import commands as c
-from evcharge.domain.state import StopCause
+from evcharge.domain.words import StopCause
 from evcharge.ids import SessionId
 from evcharge.net.clock import SystemClock
 from evcharge.units import WattHours

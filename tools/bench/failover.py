@@ -16,7 +16,9 @@ from evcharge.domain import events as e
 from evcharge.domain.consequences import effects_of
 from evcharge.domain.decide import AnyCommand, decide
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import NodeConfig, Role, SiteConfig, Stamp, State
+from evcharge.domain.site import NodeConfig, SiteConfig
+from evcharge.domain.state import State
+from evcharge.domain.words import Role, Stamp
 from evcharge.energy.model import Policy
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, NodeId, SessionId
 from evcharge.units import Millis, WattHours, Watts

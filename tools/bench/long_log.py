@@ -11,7 +11,9 @@ from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand, decide
 from evcharge.domain.digest import RULES, Digest
 from evcharge.domain.evolve import evolve
-from evcharge.domain.state import Role, SiteConfig, Stamp, State, StopCause
+from evcharge.domain.site import SiteConfig
+from evcharge.domain.state import State
+from evcharge.domain.words import Role, Stamp, StopCause
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, NodeId, SessionId
 from evcharge.units import WattHours, Watts
 

@@ -21,7 +21,7 @@ import msgspec
 from evcharge.audit.event_codec import UnknownKind
 from evcharge.cli.common import configure_logging
 from evcharge.demo.tally import TallyError
-from evcharge.domain.state import StopCause
+from evcharge.domain.words import StopCause
 from evcharge.net.clock import SystemClock
 from evcharge.sidecar.bootstrap import BootstrapError
 from protocol.credentials import Role

@@ -20,7 +20,8 @@ from evcharge.audit.replay import CleanEnd, End, TornTail, replay
 from evcharge.domain import events as e
 from evcharge.domain.evolve import evolve
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import Role, SessionStatus, State, Ticket
+from evcharge.domain.state import State, Ticket
+from evcharge.domain.words import Role, SessionStatus
 from tools.drill.history import Ack
 
 # Refusals that Central gives without a record: it goes down, or its log is what is late or short of room.

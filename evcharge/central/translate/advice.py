@@ -9,8 +9,9 @@ from evcharge.central.decisions import Decisions
 from evcharge.domain.reasons import Basis
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import RefusalReason, sentence
-from evcharge.domain.state import Session, SessionStatus, Stamp, State
+from evcharge.domain.state import Session, State
 from evcharge.domain.stations import Found, Places, find_stations, legacy_stations
+from evcharge.domain.words import SessionStatus, Stamp
 from evcharge.energy import legacy as old
 from evcharge.energy import recommend as en
 from evcharge.ids import DriverId, SessionId

@@ -7,7 +7,7 @@ from typing import cast
 
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.state import Role, StopCause
+from evcharge.domain.words import Role, StopCause
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
 from evcharge.units import Millis, WattHours, Watts
 from protocol import messages as m

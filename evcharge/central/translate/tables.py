@@ -16,7 +16,8 @@ from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import outgoing
 from evcharge.central.translate.advice import Advice
 from evcharge.domain import views, waiting_views
-from evcharge.domain.state import Role, Stamp, State, Ticket
+from evcharge.domain.state import State, Ticket
+from evcharge.domain.words import Role, Stamp
 from evcharge.ids import DriverId
 from evcharge.net.clock import Clock
 from protocol import messages as m
