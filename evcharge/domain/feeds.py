@@ -49,3 +49,9 @@ def path_of(state: State, cp_id: ChargePointId, node_id: NodeId) -> Iterator[Nod
             yield from own
             return
         own.append(each)
+
+
+def is_away(state: State, cp_id: ChargePointId) -> bool:
+    """Whether a charge point is fed from elsewhere than where it stands, or its switch is on the way."""
+    charge_point = state.charge_points[cp_id]
+    return charge_point.node_id != home_of(state.site, cp_id) or charge_point.leaving_id is not None

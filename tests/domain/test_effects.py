@@ -10,16 +10,11 @@ import pytest
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
+from evcharge.domain.applying import apply
 from evcharge.domain.charge_points import INCIDENT_WINDOW_MS
 from evcharge.domain.consequences import effects_of, effects_without_event
-from evcharge.domain.evolve import (
-    FAILURES_KEPT,
-    SOURCES_KEPT,
-    TICKETS_KEPT,
-    UNDELIVERED_KEPT,
-    apply,
-    evolve,
-)
+from evcharge.domain.evolve import FAILURES_KEPT, SOURCES_KEPT, evolve
+from evcharge.domain.evolve_sessions import TICKETS_KEPT, UNDELIVERED_KEPT
 from evcharge.domain.site import NodeConfig
 from evcharge.domain.state import Driver, State
 from evcharge.domain.words import Hold, Role, StopCause
