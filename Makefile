@@ -5,6 +5,7 @@ VENV    ?= .venv
 ARGS    ?=
 WORKERS ?= 2
 SEEDS   ?= 50
+DAYS    ?= 2000
 BIN      = $(VENV)/bin
 
 # Newest first; EVCHARGE needs 3.11. Choose another one with `make PYTHON=/path/to/python …`.
@@ -17,7 +18,7 @@ LOCKED   = $(INSTALL) --require-hashes
 COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz simulate bench drill mutation system-deps image-test lock clean
+.PHONY: help run test check fuzz simulate trees load bench drill mutation system-deps image-test lock clean
 
 help: ## What there is
 	@echo "make run ARGS='…'      the whole system on this machine, a simulated day; ARGS go to evcharge-demo (--help)"
@@ -25,6 +26,8 @@ help: ## What there is
 	@echo "make check             ruff, mypy --strict, import contracts, tests with branch coverage in random order"
 	@echo "make fuzz ARGS='…'     the protocol under atheris, a minute unless ARGS say otherwise (python -m tools.fuzz run --help)"
 	@echo "make simulate SEEDS=n  the whole system and the log on virtual time, everything going wrong (python -m tools.simulate --help)"
+	@echo "make trees DAYS=n      random trees of limits with random days: the allocator and all of Central's rules, no limit ever passed"
+	@echo "make load ARGS='…'     load on a Central of its own, promises checked; ten minutes (python -m tools.loadgen --help)"
 	@echo "make bench ARGS='…'    Central beside its floor and beside an OCPP server; ten idle minutes, or ARGS=--quick"
 	@echo "make drill ARGS='…'    storm, strangers, slow readers against a real Central (python -m tools.drill --help)"
 	@echo "make mutation ARGS='…' do the tests notice changes of frames, handshake, cipher, states, journal? an hour"
@@ -53,6 +56,13 @@ fuzz: $(VENV)/.dev
 simulate: $(VENV)/.dev
 	@$(BIN)/python -m tools.simulate system --seeds $(SEEDS) --processes $(WORKERS) $(ARGS)
 	@$(BIN)/python -m tools.simulate disk --seeds $$(( $(SEEDS) * 40 )) --processes $(WORKERS) $(ARGS)
+
+trees: $(VENV)/.dev
+	@$(BIN)/python -m tools.trees --count $(DAYS) $(ARGS)
+	@$(BIN)/python -m tests.support.long_run --count $(DAYS) $(ARGS)
+
+load: $(VENV)/.dev
+	@$(BIN)/python -m tools.loadgen $(or $(ARGS),all)
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m tools.bench wire $(ARGS)
