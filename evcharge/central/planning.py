@@ -13,8 +13,9 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from evcharge.central.sensors import BASE, BATTERY, SLOTS, SOLAR, STEP_MS, Sensors
+from evcharge.central.sensors import BASE, BATTERY, SOLAR, STEP_MS, Sensors
 from evcharge.central.site_file import EnergyEntry
+from evcharge.central.told import Course, Told
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.demand import demand_of, planned_nodes, roots
@@ -22,13 +23,14 @@ from evcharge.domain.headroom import tight_nodes
 from evcharge.domain.state import Session as Charge
 from evcharge.domain.state import State, Visit
 from evcharge.domain.words import RUNNING, SessionStatus
-from evcharge.energy.arrivals import ArrivalsPrior, Past
-from evcharge.energy.forecast import forecast
+from evcharge.energy.arrivals import DAY_MS, HISTORY_DAYS, Habits, Past, midnight
+from evcharge.energy.forecast import onward
+from evcharge.energy.model import STEP_MS as CARBON_STEP_MS
 from evcharge.energy.model import Battery, Expected, Node, Plan, Policy, Series, Session, Signals
+from evcharge.energy.planner import FORESIGHT_MS
 from evcharge.energy.plans import plan
 from evcharge.ids import NodeId
 from evcharge.net.clock import Clock
-from evcharge.units import MS_PER_HOUR
 
 log = structlog.get_logger()
 
@@ -43,12 +45,10 @@ LIFE_S = 5 * LEAST_S
 REST = 9.0
 # How far a plan looks for prices and the sun, quarters of an hour: a day and the longest horizon's rest.
 AHEAD = 112
-# A day of quarters: what the sun does today, it did yesterday at this hour.
-SEASON = 96
-# Days of visits without which nobody is expected: a week, so that each hour of it was seen once.
+# Whole days of visits without which nobody is expected: a week, so that working days and days off were seen.
 LEAST_DAYS = 7
-# A pseudo-session of fewer Wh is not worth a row.
-LEAST_EXPECTED_WH = 500
+# The forecast that Central continues by itself.
+CARBON = "co2"
 
 
 class Question(NamedTuple):
@@ -60,6 +60,9 @@ class Question(NamedTuple):
     signals: Signals
     histories: dict[str, list[float | None]]
     visits: Sequence[Visit]
+    there: Sequence[Past] = ()
+    """Who charges, or is plugged in without a ticket."""
+    carbon: Course | None = None
 
 
 class Planning:
@@ -76,12 +79,16 @@ class Planning:
         self._state, self._sensors, self._energy, self._clock = state, sensors, energy, clock
         self._execute = execute
         self._forecasts: dict[str, Series] = {}
+        self._carbon = Told()
         self._foretold = 0
         self._failure: str | None = None
 
     def foretell(self, name: str, series: Series) -> None:
-        """A forecast from outside replaces our own."""
-        self._forecasts[name] = series
+        """A forecast from outside replaces our own; of carbon, as far as it goes."""
+        if name == CARBON:
+            self._carbon.take(series, self._clock.site_ms())
+        else:
+            self._forecasts[name] = series
         self._foretold += 1
 
     async def run(self) -> None:
@@ -154,7 +161,7 @@ class Planning:
         co2 = state.site.tariff.co2_g_per_kwh / 1000
         signals = Signals(
             price=self._forecasts.get("price") or energy.prices().series(now_ms, STEP_MS, AHEAD, energy.offset),
-            co2=self._forecasts.get("co2") or Series(now_ms, STEP_MS, (co2,)),
+            co2=Series(now_ms, STEP_MS, (co2,)),
             pv=self._forecasts.get("solar_w"),
             base=self._forecasts.get("base_w"),
             export_price=energy.export_per_kwh,
@@ -164,10 +171,17 @@ class Planning:
             ages=self._sensors.ages(),
         )
         histories = {
-            "pv": self._sensors.history(SOLAR, None, now_ms),
-            "base": self._sensors.history(BASE, root, now_ms),
+            "pv": self._sensors.known(SOLAR, None, now_ms),
+            "base": self._sensors.known(BASE, root, now_ms),
         }
-        return Question(now_ms, sessions, nodes, signals, histories, tuple(state.visits))
+        there = [
+            Past(session.start_ms, max(1, now_ms - session.start_ms), session.energy_wh, session.max_w, ended=False)
+            for session in state.sessions.values()
+            # One with a provisional ticket is among the visits.
+            if session.start_ms is not None and session.session_id not in state.provisional
+        ]
+        visits, carbon = tuple(state.visits), self._carbon.course(now_ms)
+        return Question(now_ms, sessions, nodes, signals, histories, visits, there, carbon)
 
     def _worth(self, question: Question) -> bool:
         """Whether a plan could say anything but "all, now": power that costs the same all day, in a tree that holds
@@ -179,6 +193,7 @@ class Planning:
             for series in (signals.price, signals.co2, signals.pv, signals.base)
         )
         idle = not any(question.histories.values()) and signals.battery is None and not signals.demand_charge
+        idle = idle and (question.carbon is None or len(set(question.carbon.values)) <= 1)
         tight = tight_nodes(self._state(), self._sensors.measured_w())
         return not (steady and idle and tight.isdisjoint(node.id for node in question.nodes))
 
@@ -206,35 +221,34 @@ def answer(question: Question, energy: EnergyEntry) -> Plan | None:
     now_ms, signals = question.now_ms, question.signals
     for name, values in question.histories.items():
         if values and getattr(signals, name) is None:
-            steps = forecast(values, AHEAD, SEASON, window=SLOTS)
-            start_ms = now_ms - now_ms % STEP_MS
-            series = Series(start_ms, STEP_MS, tuple(step.value or 0.0 for step in steps))
-            signals = msgspec.structs.replace(signals, **{name: series})
-    expected = expected_arrivals(question.visits, now_ms, energy)
+            # The last slot is the running one.
+            start_ms = now_ms - now_ms % STEP_MS - (len(values) - 1) * STEP_MS
+            series = onward(start_ms, values, STEP_MS, now_ms, now_ms + FORESIGHT_MS)
+            # Neither the sun nor a building gives back.
+            positive = tuple(max(0.0, value) for value in series.values)
+            signals = msgspec.structs.replace(signals, **{name: msgspec.structs.replace(series, values=positive)})
+    if question.carbon is not None:
+        begin_ms, told = question.carbon
+        co2 = onward(begin_ms, told, CARBON_STEP_MS, now_ms, now_ms + FORESIGHT_MS)
+        signals = msgspec.structs.replace(signals, co2=co2)
+    expected = expected_arrivals(question.visits, question.there, now_ms, energy)
     signals = msgspec.structs.replace(signals, expected=expected)
     return plan(Policy.PLAN, now_ms, question.sessions, question.nodes, signals)
 
 
-def expected_arrivals(visits: Sequence[Visit], now_ms: int, energy: EnergyEntry) -> tuple[Expected, ...]:
-    """Who comes in the next hours, one pseudo-session an hour, from the visits so far; nobody before a week is seen."""
-    if not visits or now_ms - visits[0].arrival_ms < LEAST_DAYS * 24 * MS_PER_HOUR:
+def expected_arrivals(
+    visits: Sequence[Visit], there: Sequence[Past], now_ms: int, energy: EnergyEntry
+) -> tuple[Expected, ...]:
+    """Who comes in the next hours, from the visits of the last days and today's count; nobody before a week is seen."""
+    if not visits:
         return ()
-    past = [Past(visit.arrival_ms, visit.stay_ms, visit.energy_wh) for visit in visits]
-    prior = ArrivalsPrior(past, visits[0].arrival_ms, now_ms, energy.offset)
-    most_w = max(visit.max_w for visit in visits)
-    found = []
-    first_ms = now_ms - now_ms % MS_PER_HOUR
-    for hour in range(1, AHEAD // 4):
-        arrival_ms = first_ms + hour * MS_PER_HOUR
-        coming = prior.at(arrival_ms)
-        need_wh = round(coming.per_hour * coming.energy_wh)
-        if need_wh >= LEAST_EXPECTED_WH:
-            found.append(
-                Expected(
-                    arrival_ms=arrival_ms,
-                    departure_ms=arrival_ms + round(coming.stay_ms),
-                    need_wh=need_wh,
-                    max_w=round(max(1.0, coming.per_hour) * most_w),
-                )
-            )
-    return tuple(found)
+    today_ms = midnight(now_ms, energy.offset)
+    # The oldest are forgotten as they end: of the days before that end not all are known.
+    since_ms = max(visits[0].arrival_ms + visits[0].stay_ms, today_ms - HISTORY_DAYS * DAY_MS)
+    past = [Past(visit.arrival_ms, visit.stay_ms, visit.energy_wh, visit.max_w) for visit in visits]
+    past += there
+    habits = Habits(past, since_ms, today_ms, energy.offset)
+    if habits.days < LEAST_DAYS:
+        return ()
+    came = sum(one.arrival_ms >= today_ms for one in past)
+    return habits.foreseen(now_ms, now_ms + FORESIGHT_MS, came, peak_costs=energy.demand_charge_per_kw > 0)

@@ -89,6 +89,11 @@ class Sensors:
         history = self._histories.get((name, node_id))
         return [] if history is None else history.values(now_ms)
 
+    def known(self, name: str, node_id: NodeId | None, now_ms: int) -> list[float | None]:
+        """Means of the last quarters and, for the running one, the newest value; empty: it was never heard."""
+        history = self.history(name, node_id, now_ms)
+        return [*history, self.newest(name, node_id)] if history else []
+
     def newest(self, name: str, node_id: NodeId | None) -> float | None:
         """The newest value, however old."""
         found = self._newest.get((name, node_id))

@@ -1,22 +1,36 @@
 """Who will come and how long they stay, from sessions that are over. Pure: local time comes in as a function.
 
-The prior is a rate for each hour of the week with the mean energy and stay of those who came then. Survival is the
-share of sessions that are still plugged in after a time: Kaplan & Meier's estimate (JASA 53, 1958), so that sessions
-that have not ended yet count for as long as they have lasted.
+Habits are rates for each hour of a working day and of a day off, and how much such days differ. Survival is the share
+of sessions that are still plugged in after a time: Kaplan & Meier's estimate (JASA 53, 1958), so that sessions that
+have not ended yet count for as long as they have lasted.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from statistics import fmean, variance
 from typing import NamedTuple
 
-HOURS = 168
-_HOUR_MS = 3_600_000
-# 1970-01-01 was a Thursday; hour 0 is Monday, 0:00.
-_FIRST_HOUR = 3 * 24
-# Fewer sessions than this in an hour of the week make no mean of their own.
-LEAST_SESSIONS = 5
+from evcharge.energy.model import Expected
+from evcharge.units import MS_PER_HOUR
+
+DAY_MS = 24 * MS_PER_HOUR
+# 1970-01-01 was a Thursday; day 0 of a week is Monday.
+_FIRST_DAY = 3
+# The days off are Saturday and Sunday.
+_FIRST_DAY_OFF = 5
+# Days of history that tell what comes: as many as a long month has, for habits change with the season.
+HISTORY_DAYS = 31
+# Groups of the sessions of an hour, from those that can wait least to those that can wait most.
+PATIENCES = 3
+# Of ten days like today nine bring at least what is expected with caution: this many standard deviations below.
+CAUTION = 1.2816
+# How far above the mean more may come than are expected, standard deviations; and how likely one of those is on
+# average: the mean of P(more than z) from 0 to 2 of the normal distribution.
+MARGIN = 2.0
+BEYOND = 0.195
 
 Offset = Callable[[int], int]
 """UTC milliseconds → how far local time is ahead of UTC, in ms. Daylight saving is its business."""
@@ -28,62 +42,180 @@ class Past(NamedTuple):
     arrival_ms: int
     stay_ms: int
     energy_wh: int
+    max_w: int
     ended: bool = True
-    """False: still plugged in after ``stay_ms``."""
+    """False: still plugged in after ``stay_ms``, with neither its energy nor its stay known."""
 
 
-class Expected(NamedTuple):
-    """What an hour brings."""
+class _Hour(NamedTuple):
+    """One hour of a working day or of a day off, over all such days."""
 
-    per_hour: float
-    energy_wh: float
-    """Mean of one session; 0 when there is no history at all."""
-    stay_ms: float
+    over: list[Past]
+    """Who is gone again, those first who could wait least."""
+    came: int
+    """They, and who is still there."""
 
 
-class ArrivalsPrior:
-    """Expected arrivals by hour of the week, learnt from what came in [since_ms, until_ms)."""
+def midnight(at_ms: int, offset: Offset) -> int:
+    """When the local day of an instant began."""
+    local_ms = (at_ms + offset(at_ms)) // DAY_MS * DAY_MS
+    # The offset of that midnight, not of now: on two days of a year they differ.
+    return local_ms - offset(local_ms - offset(at_ms))
 
-    def __init__(self, sessions: Sequence[Past], since_ms: int, until_ms: int, offset: Offset) -> None:
-        """Sessions outside the span are left out. Raises ValueError for a span that is empty."""
-        if since_ms >= until_ms:
-            raise ValueError("a history spans some time.")
+
+def _day(at_ms: int, offset: Offset) -> int:
+    return (at_ms + offset(at_ms)) // DAY_MS
+
+
+def _off(day: int) -> bool:
+    return (day + _FIRST_DAY) % 7 >= _FIRST_DAY_OFF
+
+
+class Habits:
+    """Arrivals per hour of a working day or a day off: number, energy, stay; and how much such days differ.
+
+    Each hour's arrivals are ``PATIENCES`` groups: a mean of all would look more patient than most of them are.
+    """
+
+    def __init__(self, sessions: Iterable[Past], since_ms: int, until_ms: int, offset: Offset) -> None:
+        """Learnt from what came on the whole local days of [since_ms, until_ms); others are left out."""
         self._offset = offset
-        exposure_h = [0.0] * HOURS
-        at_ms = since_ms
-        while at_ms < until_ms:
-            # A local hour begins where the offset says; zones with half hours have theirs in between.
-            end_ms = min(until_ms, at_ms + _HOUR_MS - (at_ms + offset(at_ms)) % _HOUR_MS)
-            exposure_h[self.hour_of_week(at_ms)] += (end_ms - at_ms) / _HOUR_MS
-            at_ms = end_ms
-        by_hour: list[list[Past]] = [[] for _ in range(HOURS)]
+        first, end = -(-(since_ms + offset(since_ms)) // DAY_MS), _day(until_ms, offset)
+        self.days = max(0, end - first)
+        """How many there were."""
+        counts = {off: {day: 0 for day in range(first, end) if _off(day) == off} for off in (False, True)}
+        seen: dict[tuple[bool, int], list[Past]] = {}
         for session in sessions:
-            if since_ms <= session.arrival_ms < until_ms and session.stay_ms > 0 and session.energy_wh >= 0:
-                by_hour[self.hour_of_week(session.arrival_ms)].append(session)
-        everyone = [session for those in by_hour for session in those]
-        self._expected = []
-        for hour, those in enumerate(by_hour):
-            rate = len(those) / exposure_h[hour] if exposure_h[hour] > 0 else 0.0
-            # Too few of that hour: those of the same hour of all days; too few again: all.
-            same = [one for day in range(7) for one in by_hour[day * 24 + hour % 24]]
-            told = next((group for group in (those, same) if len(group) >= LEAST_SESSIONS), everyone)
-            # What is not over yet has neither its energy nor its stay.
-            over = [one for one in told if one.ended]
-            energy_wh = sum(one.energy_wh for one in over) / len(over) if over else 0.0
-            stay_ms = sum(one.stay_ms for one in over) / len(over) if over else 0.0
-            self._expected.append(Expected(rate, energy_wh, stay_ms))
+            local_ms = session.arrival_ms + offset(session.arrival_ms)
+            day = local_ms // DAY_MS
+            if first <= day < end and session.stay_ms > 0 and session.energy_wh >= 0 and session.max_w > 0:
+                seen.setdefault((_off(day), local_ms % DAY_MS // MS_PER_HOUR), []).append(session)
+                counts[_off(day)][day] += 1
+        self._hours = {
+            key: _Hour(sorted((one for one in those if one.ended), key=_by_slack), len(those))
+            for key, those in seen.items()
+        }
+        self._days = {off: max(1, len(those)) for off, those in counts.items()}
+        self._steady = {off: _steadiness(list(those.values())) for off, those in counts.items()}
 
-    def hour_of_week(self, at_ms: int) -> int:
-        """0 to 167 in local time; 0 is Monday, 0:00."""
-        return ((at_ms + self._offset(at_ms)) // _HOUR_MS + _FIRST_HOUR) % HOURS
+    def busier(self, now_ms: int, came: int, *, cautious: bool = False) -> float:
+        """How many times as many as usual come today, after ``came`` since midnight; or on nine of ten such days.
 
-    def at(self, at_ms: int) -> Expected:
-        """What the hour that contains an instant brings."""
-        return self._expected[self.hour_of_week(at_ms)]
+        A day's rate is the usual one times a gamma variable of mean 1 whose shape is how alike the days of the history
+        were; this is its mean given what has come (Gelman et al., Bayesian Data Analysis, ch. 2.6).
+        """
+        local_ms = now_ms + self._offset(now_ms)
+        off = _off(local_ms // DAY_MS)
+        hour, passed_ms = divmod(local_ms % DAY_MS, MS_PER_HOUR)
+        usual = float(sum(self._came(off, each) for each in range(hour)))
+        usual += self._came(off, hour) * passed_ms / MS_PER_HOUR
+        shape = self._steady[off]
+        mean = (shape + came) / (shape + usual / self._days[off])
+        if not cautious:
+            return mean
+        # The gamma variable's lowest decile: Wilson & Hilferty, PNAS 17, 1931.
+        ninth = 1 / (9 * (shape + came))
+        return float(mean * max(0.0, 1 - ninth - CAUTION * ninth**0.5) ** 3)
 
-    def by_hour(self) -> tuple[Expected, ...]:
-        """All hours of the week from Monday, 0:00."""
-        return tuple(self._expected)
+    def expected(self, now_ms: int, until_ms: int, factor: float = 1.0) -> tuple[Expected, ...]:
+        """Some for each hour until ``until_ms``, the running one too, in which somebody came in the past.
+
+        ``factor``: how many times as many as usual come today.
+        """
+        found: list[Expected] = []
+        today = _day(now_ms, self._offset)
+        for day, arrival_ms, hour in self._ahead(now_ms, until_ms):
+            each = (factor if day == today else 1.0) * self._rate(_off(day), hour)
+            found += _groups(hour.over, each, arrival_ms)
+        return tuple(found)
+
+    def unexpected(self, now_ms: int, until_ms: int, factor: float, came: int) -> tuple[Expected, ...]:
+        """Who may come today beside the expected ones: so many more that all of them are MARGIN standard deviations
+        above their mean, as hasty as the hastiest group.
+        """
+        more = MARGIN * self._spread(now_ms, factor, came)
+        today = _day(now_ms, self._offset)
+        found = []
+        for day, arrival_ms, hour in self._ahead(now_ms, until_ms):
+            if day == today:
+                hasty = hour.over[: -(-len(hour.over) // PATIENCES)]
+                each = more * factor * self._rate(_off(day), hour)
+                found.append(_one(hour.over, each, arrival_ms, hasty, BEYOND))
+        return tuple(found)
+
+    def foreseen(self, now_ms: int, until_ms: int, came: int, *, peak_costs: bool) -> tuple[Expected, ...]:
+        """What a plan reckons with after ``came`` today: those who are expected, and room for who is not.
+
+        Where a peak costs money, only those who come on nine of ten such days: a peak that was for nothing cannot be
+        taken back, and one that has to rise later costs little more.
+        """
+        factor = self.busier(now_ms, came, cautious=peak_costs)
+        expected = self.expected(now_ms, until_ms, factor)
+        return expected if peak_costs else expected + self.unexpected(now_ms, until_ms, factor, came)
+
+    def _ahead(self, now_ms: int, until_ms: int) -> Iterator[tuple[int, int, _Hour]]:
+        """Day, middle and history of each local hour that has one; the running one from its beginning."""
+        hour_ms = now_ms - (now_ms + self._offset(now_ms)) % MS_PER_HOUR
+        while hour_ms < until_ms:
+            day, passed_ms = divmod(hour_ms + self._offset(hour_ms), DAY_MS)
+            hour = self._hours.get((_off(day), passed_ms // MS_PER_HOUR))
+            if hour is not None and hour.over:
+                yield day, hour_ms + MS_PER_HOUR // 2 if hour_ms >= now_ms else hour_ms, hour
+            hour_ms += MS_PER_HOUR
+
+    def _rate(self, off: bool, hour: _Hour) -> float:
+        """How often a day brings one of those who are over; who is still there counts as one more like them."""
+        return hour.came / len(hour.over) / self._days[off]
+
+    def _spread(self, now_ms: int, factor: float, came: int) -> float:
+        """Standard deviation of the energy that still comes today, as a share of its mean: a compound Poisson variable
+        whose rate is the day's.
+        """
+        end_ms = midnight(now_ms, self._offset) + DAY_MS
+        mean = square = 0.0
+        for day, arrival_ms, hour in self._ahead(now_ms, end_ms):
+            each = factor * self._rate(_off(day), hour) * min(1.0, 1 - (now_ms - arrival_ms) / MS_PER_HOUR)
+            mean += each * sum(one.energy_wh for one in hour.over)
+            square += each * sum(one.energy_wh**2 for one in hour.over)
+        if mean <= 0:
+            return 0.0
+        steady = self._steady[_off(_day(now_ms, self._offset))]
+        return float((square / mean**2 + 1 / (steady + came)) ** 0.5)
+
+    def _came(self, off: bool, hour: int) -> int:
+        found = self._hours.get((off, hour))
+        return 0 if found is None else found.came
+
+
+def _by_slack(session: Past) -> tuple[float, Past]:
+    """How long it can wait, ms; then anything that does not go by the order in which they were told."""
+    return session.stay_ms - session.energy_wh * MS_PER_HOUR / session.max_w, session
+
+
+def _groups(over: Sequence[Past], each: float, arrival_ms: int) -> list[Expected]:
+    """``each`` is how many of one of them are expected."""
+    count = min(PATIENCES, len(over))
+    cuts = [len(over) * k // count for k in range(count + 1)]
+    return [_one(over[a:b], each, arrival_ms, over[a:b]) for a, b in pairwise(cuts)]
+
+
+def _one(who: Sequence[Past], each: float, arrival_ms: int, like: Sequence[Past], likely: float = 1.0) -> Expected:
+    """Need and power of some, the stay of others."""
+    return Expected(
+        arrival_ms=arrival_ms,
+        departure_ms=arrival_ms + int(fmean(one.stay_ms for one in like)),
+        need_wh=round(each * sum(one.energy_wh for one in who)),
+        max_w=max(1, round(each * sum(one.max_w for one in who))),
+        likely=likely,
+    )
+
+
+def _steadiness(counts: Sequence[int]) -> float:
+    """Shape of the gamma variable that makes days differ as these do; without bound where chance alone does."""
+    if len(counts) < 2 or not any(counts):
+        return 1e9
+    mean = fmean(counts)
+    return float(mean * mean / max(1e-9, variance(counts) - mean))
 
 
 class Survival:

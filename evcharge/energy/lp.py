@@ -91,6 +91,9 @@ class Problem(NamedTuple):
     """Per period, the billing interval whose mean the demand charge counts; None: each period is one."""
     waiting: float = EARLY
     """Money per kWh and hour of waiting."""
+    spare: NDArray[np.bool_] | None = None
+    """Per session, whether only room under the limits is kept for it: what it draws costs nothing and takes nobody's
+    sun. None: for none."""
 
 
 class Solution(NamedTuple):
@@ -149,6 +152,12 @@ def solve(problem: Problem, *, seconds: float = float("inf"), threads: int = 1) 
     matrix.put(balance, over, -np.ones(periods))
     matrix.put(balance, out, np.ones(periods))
     _limit(problem, matrix, session, period, x, balance)
+    if problem.spare is not None and problem.spare.any():
+        # Σ x of the spare ones + g − y ≤ cap
+        kept = problem.spare[session]
+        limit = matrix.rows(np.full(periods, -np.inf), np.maximum(problem.cap, 0.0))
+        _sum_up(matrix, limit, period[kept], x[kept], [grid])
+        matrix.put(limit, out, -np.ones(periods))
     if problem.demand_charge > 0:
         _bill_peak(problem, matrix, grid)
     battery = _battery(problem, matrix, balance) if problem.store is not None else None
@@ -174,7 +183,7 @@ def _limit(problem: Problem, matrix: _Matrix, session: Ints, period: Ints, x: In
     """
     periods, count = len(problem.hours), len(problem.demands.need)
     # What is to be taken by the next row above: sessions' columns, and totals of nodes with one of their members.
-    free = np.ones(len(x), dtype=bool)
+    free = np.ones(len(x), dtype=bool) if problem.spare is None else ~problem.spare[session]
     totals: list[tuple[int, Ints]] = []
     inside = np.zeros(count, dtype=bool)
     for node in sorted((node for node in problem.nodes if node.shares is None), key=lambda node: len(node.members)):

@@ -130,6 +130,9 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     departure_ms: int
     need_wh: int
     max_w: int
+    likely: float = 1.0
+    """How likely it is that they come beside all that are likelier: what they would miss counts as much less. Below 1
+    only room is kept for them, under the limits: a plan does not reckon with what they would draw."""
 
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True):

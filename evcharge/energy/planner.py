@@ -21,6 +21,8 @@ COARSE_MS = 900_000
 # A plan that sees less cannot tell that power will be cheaper tonight.
 LEAST_HORIZON_MS = 14 * MS_PER_HOUR
 MAX_PERIODS = 104
+# How far forecasts have to reach, ms: the longest horizon is a day, and an hour for where it begins in a quarter.
+FORESIGHT_MS = 25 * MS_PER_HOUR
 # How long a plan may take; what is late is left to the allocator alone.
 BUDGET_S = 1.0
 # Vehicles that are only expected count a little less than those that are there.
@@ -110,6 +112,7 @@ def problem_of(now_ms: int, sessions: Sequence[Session], tree: Tree, signals: Si
     hours = np.diff(np.asarray(edges, dtype=np.float64)) / MS_PER_HOUR
     root = tree.nodes[tree.root]
     latest_ms = max(signals.lateness_ms, default=0)
+    spare = [False] * len(sessions)
     rows = [(s.remaining_wh / 1000, now_ms, _leaves_ms(s, now_ms, latest_ms), s.max_w / 1000, 1.0) for s in sessions]
     for each in signals.expected:
         if each.departure_ms > now_ms:
@@ -120,7 +123,8 @@ def problem_of(now_ms: int, sessions: Sequence[Session], tree: Tree, signals: Si
             need = each.need_wh / 1000 * share
             if need > 0:
                 start_ms = max(now_ms + STEP_MS, each.arrival_ms)
-                rows.append((need, start_ms, each.departure_ms, each.max_w / 1000, EXPECTED_PENALTY))
+                rows.append((need, start_ms, each.departure_ms, each.max_w / 1000, EXPECTED_PENALTY * each.likely))
+                spare.append(each.likely < 1)
     demands = demands_of(rows, edges)
     demands.whole[: len(sessions)] = [session.need_wh / 1000 for session in sessions]
     price = means(signals.price, edges)
@@ -148,6 +152,7 @@ def problem_of(now_ms: int, sessions: Sequence[Session], tree: Tree, signals: Si
         # what was drawn since this quarter began is not known here.
         peak_of=None,
         waiting=WAITING,
+        spare=np.array(spare, dtype=np.bool_),
     )
 
 

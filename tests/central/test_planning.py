@@ -14,6 +14,7 @@ from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.state import Visit
+from evcharge.energy.arrivals import Past
 from evcharge.energy.model import Plan, Policy, Series, Signals
 from evcharge.ids import NodeId
 from evcharge.units import MS_PER_HOUR, Watts
@@ -94,7 +95,7 @@ def test_the_sun_of_yesterday_is_expected_today() -> None:
         shines = 40 <= slot % 96 < 60
         rig.sensors.heard(SOLAR, None, 5_000.0 if shines else 0.0, begin_ms + slot * STEP_MS)
     question = rig.question()
-    assert len([value for value in question.histories["pv"] if value is not None]) == 3 * 96
+    assert len([value for value in question.histories["pv"] if value is not None]) == 3 * 96 + 1
     seen: list[Signals] = []
 
     def spy(_policy: Policy, _now: int, _sessions: object, _nodes: object, signals: Signals) -> None:
@@ -104,7 +105,36 @@ def test_the_sun_of_yesterday_is_expected_today() -> None:
         patch.setattr(planning, "plan", spy)
         answer(question, EnergyEntry())
     assert seen[0].pv is not None
-    assert set(seen[0].pv.values) == {0.0, 5_000.0}
+    # The running quarter has the newest reading.
+    hours = [round(value) for value in seen[0].pv.values]
+    assert hours[:97] == [0] * 40 + [5_000] * 20 + [0] * 37
+    assert min(seen[0].pv.values) >= 0
+
+
+def test_the_sun_is_never_expected_to_be_below_nought() -> None:
+    """It shone every other day; today it does not, and what is missing at noon would be missing in the evening too."""
+    rig = Rig(one())
+    begin_ms = rig.scenario.at_ms - rig.scenario.at_ms % STEP_MS - (7 * 96 + 50) * STEP_MS
+    for slot in range(7 * 96 + 51):
+        shines = 40 <= slot % 96 < 60 and slot // 96 % 2 == 0
+        rig.sensors.heard(SOLAR, None, 5_000.0 if shines else 0.0, begin_ms + slot * STEP_MS)
+    seen: list[Signals] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "plan", lambda *arguments: seen.append(arguments[-1]))
+        answer(rig.question(), EnergyEntry())
+    assert seen[0].pv is not None
+    assert min(seen[0].pv.values) == 0
+    assert max(seen[0].pv.values) > 1_000
+
+
+def test_carbon_that_changes_is_worth_a_plan_where_nothing_else_is() -> None:
+    scenario = Scenario().given(site(500_000), *connected())
+    rig = Rig(scenario.given(*charging()))
+    assert not rig.planning._worth(rig.question())
+    rig.planning.foretell("co2", Series(scenario.at_ms, STEP_MS, (0.3, 0.3)))
+    assert not rig.planning._worth(rig.question())
+    rig.planning.foretell("co2", Series(scenario.at_ms, STEP_MS, (0.3, 0.1)))
+    assert rig.planning._worth(rig.question())
 
 
 def test_the_battery_is_what_its_sensor_says() -> None:
@@ -122,11 +152,89 @@ def test_nobody_is_expected_before_a_week_was_seen() -> None:
     now_ms = 1_763_683_200_000
     day = 24 * MS_PER_HOUR
     visits = [Visit(now_ms - k * day + MS_PER_HOUR, 4 * MS_PER_HOUR, 9_000, 7_000) for k in range(14, 0, -1)]
-    assert expected_arrivals(visits[-6:], now_ms, EnergyEntry()) == ()
-    found = expected_arrivals(visits, now_ms, EnergyEntry())
-    assert [each.arrival_ms for each in found] == [now_ms + MS_PER_HOUR, now_ms + 25 * MS_PER_HOUR]
-    assert all(abs(each.need_wh - 9_000) <= 700 for each in found)
+    assert now_ms % day == 0
+    assert expected_arrivals(visits[-7:], [], now_ms, EnergyEntry()) == (), "of the first day not all is known"
+    assert len(expected_arrivals(visits[-8:], [], now_ms, EnergyEntry())) == 4
+    *found, more = expected_arrivals(visits, [], now_ms, EnergyEntry())
+    assert more.likely < 1
+    dear_peak = expected_arrivals(visits, [], now_ms, EnergyEntry(demand_charge_per_kw=10))
+    assert all(each.likely == 1 for each in dear_peak), "a peak is not raised for those who may not come"
+    assert {each.arrival_ms for each in found} == {now_ms + MS_PER_HOUR + MS_PER_HOUR // 2}
+    assert sum(each.need_wh for each in found) == 9_000
     assert all(each.departure_ms - each.arrival_ms == 4 * MS_PER_HOUR for each in found)
+
+
+def test_who_came_today_is_counted_with_and_without_a_ticket() -> None:
+    day = 24 * MS_PER_HOUR
+    today_ms = 1_763_683_200_000
+    visits = [
+        Visit(today_ms - k * day + hour * MS_PER_HOUR, MS_PER_HOUR, 9_000, 7_000)
+        for k in range(14, 0, -1)
+        for hour in (1, 8)
+        for _ in range(1 + 3 * (k % 2))
+    ]
+    now_ms = today_ms + 6 * MS_PER_HOUR
+
+    def energy_wh(came: list[Visit], there: list[Past]) -> int:
+        return sum(each.need_wh for each in expected_arrivals([*visits, *came], there, now_ms, EnergyEntry())[:3])
+
+    gone = Visit(today_ms + MS_PER_HOUR, MS_PER_HOUR, 9_000, 7_000)
+    here = Past(today_ms + MS_PER_HOUR, 5 * MS_PER_HOUR, 0, 7_000, ended=False)
+    none, some, more = energy_wh([], []), energy_wh([gone] * 2, [here]), energy_wh([gone] * 2, [here] * 4)
+    assert none < some < more
+    assert energy_wh([gone] * 3, []) == some
+    yesterday = Past(today_ms - 1, 7 * MS_PER_HOUR, 0, 7_000, ended=False)
+    assert energy_wh([], [yesterday] * 9) < some
+
+
+def test_sessions_without_a_ticket_are_there() -> None:
+    rig = Rig(one())
+    session = rig.scenario.session()
+    rig.clock.advance(600.0)
+    (there,) = rig.question().there
+    assert (there.arrival_ms, there.max_w, there.ended) == (session.start_ms, session.max_w, False)
+    assert there.stay_ms == rig.clock.site_ms() - (session.start_ms or 0) > 0
+    rig.scenario.state.provisional[session.session_id] = None  # type: ignore[assignment]
+    assert rig.question().there == [], "its ticket made it a visit"
+
+
+def test_the_days_that_count_are_those_of_a_month_and_of_the_site() -> None:
+    """A visit of six weeks ago weighs nothing; and a day begins at the site's midnight."""
+    day, now_ms = 24 * MS_PER_HOUR, 1_763_683_200_000
+    old = [Visit(now_ms - 42 * day + 5 * MS_PER_HOUR, MS_PER_HOUR, 60_000, 7_000)] * 50
+    visits = [Visit(now_ms - k * day + MS_PER_HOUR, MS_PER_HOUR, 9_000, 7_000) for k in range(31, 0, -1)]
+    energy = EnergyEntry(time_zone="Asia/Tokyo")
+    first = Visit(now_ms - 60 * day, MS_PER_HOUR, 1, 7_000)
+    found = expected_arrivals([first, *old, *visits], [], now_ms, energy)
+    assert max(each.need_wh for each in found if each.likely == 1) < 9_000
+    assert {each.arrival_ms % day for each in found} == {MS_PER_HOUR + MS_PER_HOUR // 2}
+
+
+def test_carbon_that_is_told_goes_on_as_learnt() -> None:
+    """Two days of a course are told, up to now; the plan waits for the clean hour that they let one expect."""
+    scenario = one()
+    rig = Rig(scenario)
+    start_ms = scenario.at_ms - scenario.at_ms % STEP_MS - 2 * 96 * STEP_MS
+    clean = [0.0 if 8 <= slot % 96 < 24 else 0.9 for slot in range(2 * 96 + 1)]
+    rig.planning.foretell("co2", Series(start_ms, STEP_MS, tuple(clean)))
+    question = rig.question()
+    assert question.carbon is not None
+    seen: list[Signals] = []
+
+    def spy(_policy: Policy, _now: int, _sessions: object, _nodes: object, signals: Signals) -> None:
+        seen.append(signals)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "plan", spy)
+        answer(question, EnergyEntry())
+    series = seen[0].co2
+    assert series is not None
+    at = list(series.values[:: STEP_MS // series.step_ms])
+    assert at[:96] == pytest.approx([0.9] * 8 + [0.0] * 16 + [0.9] * 72)
+    made = answer(question, EnergyEntry())
+    assert made is not None
+    assert made.target_at(MAIN, scenario.at_ms) == 0
+    assert (made.target_at(MAIN, scenario.at_ms + 10 * STEP_MS) or 0) > 0
 
 
 async def test_what_fails_is_said_once_until_it_works_again(monkeypatch: pytest.MonkeyPatch) -> None:

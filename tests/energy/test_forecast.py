@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcharge.energy.forecast import LEAST_JUDGED, History, Model, Score, Step, forecast, score
+from evcharge.energy.forecast import DAYS, LEAST_JUDGED, History, Model, Score, Step, forecast, learnt, onward, score
 
+MOER = Path(__file__).resolve().parents[3] / "shared/data/carbon/moer_caiso_sce_2019-05_2019-12_5min.csv"
 DAY = 24
 WAVE: list[float | None] = [10 + 5 * math.sin(2 * math.pi * (hour % DAY) / DAY) for hour in range(DAY * 5)]
 
@@ -107,6 +112,122 @@ def test_the_better_one_is_taken_and_only_values_that_were_seen_come_out(
         if step.model is Model.SEASONAL and errors.persistence is not None:
             assert errors.seasonal is not None
             assert errors.seasonal < errors.persistence
+
+
+# --- what is learnt -------------------------------------------------------------------------------
+
+MINUTES_5 = 300_000
+STEPS = 288
+
+
+def test_a_forecast_learns_how_long_a_deviation_lasts() -> None:
+    """Deviations of two kinds on the same daily course: one lasts for hours, the other is gone at the next step."""
+    rng = np.random.default_rng(1)
+    course = np.tile(np.sin(np.arange(STEPS)), DAYS + 1)
+    noise = rng.normal(size=len(course))
+    lasting = np.zeros(len(course))
+    for k in range(1, len(course)):
+        lasting[k] = 0.99 * lasting[k - 1] + noise[k]
+    past = DAYS * STEPS
+    for off, least, most in ((lasting, 0.6, 1.3), (noise, -0.2, 0.2)):
+        actual = course + off
+        actual[past - 12 : past + 1] = course[past - 12 : past + 1] + 5.0
+        values = learnt(actual[: past + 1].tolist(), 299, MINUTES_5)
+        profile = actual[:past].reshape(DAYS, STEPS).mean(axis=0)
+        left = (values[11] - profile[12]) / (actual[past] - profile[0])
+        assert least < left < most
+        # A day later nothing is left of it.
+        assert values[287] == pytest.approx(profile[0])
+        assert values[298] == pytest.approx(profile[11])
+
+
+def test_what_is_left_of_a_deviation_is_the_least_squares_over_the_last_days() -> None:
+    """Against numpy's own solver, on hours: then what is now is what the last hour was, and one number is learnt."""
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=3 * 24 + 1)
+    profile = values[:-1].reshape(3, 24).mean(axis=0)
+    off = values - np.resize(profile, len(values))
+    for lead in (1, 2, 6, 12):
+        known, later = off[1 : len(off) - 12], off[1 + lead : len(off) - 12 + lead]
+        slope = np.linalg.lstsq(known[:, None], later, rcond=None)[0][0]
+        found = learnt(values.tolist(), 24, 3_600_000)[lead - 1]
+        assert found == pytest.approx(profile[lead % 24] + slope * off[-1], abs=1e-6)
+
+
+def test_what_repeats_every_day_is_learnt_exactly_and_older_days_are_forgotten() -> None:
+    week = [float(k % 24) for k in range(24 * 7)]
+    assert learnt([*week, 0.0], 30, 3_600_000) == pytest.approx([float((k + 1) % 24) for k in range(30)])
+    older = [99.0] * 24 * 3
+    assert learnt([*older, *week, *week, 0.0], 30, 3_600_000) == learnt([*week, *week, 0.0], 30, 3_600_000)
+
+
+def test_before_a_day_is_known_the_last_value_stays() -> None:
+    assert learnt([1.0, 7.0], 3, 3_600_000) == [7.0] * 3
+    assert learnt([float(k) for k in range(24)], 2, 3_600_000) == [23.0] * 2
+    assert learnt([float(k) for k in range(25)], 2, 3_600_000) != [24.0] * 2
+    for values, step_ms in (([], 3_600_000), ([None], 3_600_000), ([1.0], 7_000_000), ([1.0], 0)):
+        with pytest.raises(ValueError, match=r"known|whole number"):
+            learnt(values, 1, step_ms)
+
+
+def test_a_gap_has_the_value_before_it() -> None:
+    week: list[float | None] = [math.sin(k) for k in range(24 * 7 + 1)]
+    gaps = [None if k in (30, 31, 168) else value for k, value in enumerate(week)]
+    same = [week[29] if k in (30, 31) else week[167] if k == 168 else value for k, value in enumerate(week)]
+    assert learnt(gaps, 30, 3_600_000) == learnt(same, 30, 3_600_000)
+
+
+def test_a_series_goes_on_from_what_is_known_to_as_far_as_is_asked() -> None:
+    hour = 3_600_000
+    daily: list[float | None] = [float(k % 24) for k in range(2 * 24 + 10)]
+    series = onward(hour, daily, hour, 49 * hour + 5, 61 * hour)
+    assert (series.start_ms, series.step_ms) == (49 * hour, hour)
+    assert series.values == pytest.approx([float(k) for k in range(12)])
+    assert series.values[:10] == tuple(daily[48:])
+    # Known further than is asked, not known for some time, and known too late.
+    assert onward(0, [1.0, 2.0, 3.0], hour, hour, 2 * hour).values == (2.0, 3.0)
+    assert onward(0, [1.0, 2.0], hour, 4 * hour, 6 * hour).values == (2.0, 2.0)
+    assert onward(0, [None, None, 3.0], hour, 0, 5 * hour).values == (3.0,) * 5
+
+
+@given(
+    values=st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=80).filter(
+        lambda values: any(value is not None for value in values)
+    ),
+    steps=st.integers(0, 40),
+    step_ms=st.sampled_from([3_600_000, 1_800_000]),
+)
+def test_any_past_has_a_finite_forecast_of_the_length_asked(
+    values: list[float | None], steps: int, step_ms: int
+) -> None:
+    found = learnt(values, steps, step_ms)
+    assert len(found) == steps
+    assert all(math.isfinite(value) for value in found)
+
+
+def test_real_emissions_of_summer_are_foretold_better_than_by_either_baseline() -> None:
+    """Marginal emissions of June to August 2019, each 37 hours from what was known then; half a day ahead."""
+    if not MOER.exists():
+        assert os.environ.get("CI") != "true", f"{MOER} is absent"
+        pytest.skip(f"../shared/data/carbon/{MOER.name} is not beside this checkout")
+    with MOER.open(encoding="utf-8") as lines:
+        rows = [(row["time"], float(row["moer"])) for row in csv.DictReader(lines)]
+    first = next(k for k, (time, _) in enumerate(rows) if time.startswith("2019-06-01"))
+    end = next(k for k, (time, _) in enumerate(rows) if time.startswith("2019-08-31"))
+    actual = np.array([value for _, value in rows])
+    errors: dict[str, list[float]] = {"learnt": [], "persistence": [], "seasonal": []}
+    for here in range(first, end, 37 * 12):
+        known, truth = actual[here - DAYS * STEPS : here + 1], actual[here + 1 : here + 145]
+        foretold = {
+            "learnt": learnt(known.tolist(), 144, MINUTES_5),
+            "persistence": known[-1],
+            "seasonal": known[-STEPS : -STEPS + 144],
+        }
+        for name, values in foretold.items():
+            errors[name].append(float(np.mean((np.asarray(values) - truth) ** 2)))
+    mean = {name: math.sqrt(sum(each) / len(each)) for name, each in errors.items()}
+    assert len(errors["learnt"]) > 50
+    assert mean["learnt"] < 0.9 * min(mean["persistence"], mean["seasonal"]), mean
 
 
 # --- slots ----------------------------------------------------------------------------------------

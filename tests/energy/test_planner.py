@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -199,6 +200,33 @@ def test_room_is_kept_for_those_who_are_expected() -> None:
     beside = planned([car("a", 8_000, 2)], 10_000, Signals(price=price, expected=(due,)))
     assert energy_wh(alone, "site", 0, 1) == pytest.approx(0, abs=5)
     assert energy_wh(beside, "site", 0, 1) == pytest.approx(8_000, abs=5)
+    # Who comes once in 10,000 days is not worth the dear hour; who comes once in ten is.
+    for likely, first_wh in ((1e-4, 0), (0.1, 8_000)):
+        due = msgspec.structs.replace(due, likely=likely)
+        plan = planned([car("a", 8_000, 2)], 10_000, Signals(price=price, expected=(due,)))
+        assert energy_wh(plan, "site", 0, 1) == pytest.approx(first_wh, abs=5)
+
+
+def test_who_is_not_expected_has_room_kept_but_takes_nobody_the_sun() -> None:
+    """The sun of the second hour is just enough for one; the limit would hold both."""
+    sun = Series(NOON_MS, HOUR_MS, (0.0, 8_000.0, 0.0))
+    due = Expected(arrival_ms=NOON_MS + HOUR_MS, departure_ms=NOON_MS + 2 * HOUR_MS, need_wh=8_000, max_w=8_000)
+    unlikely = msgspec.structs.replace(due, likely=0.2)
+    for cap_w, first_wh in ((50_000, 0), (8_000, 0), (4_000, 4_000)):
+        plan = planned([car("a", 8_000, 2)], cap_w, Signals(price=FLAT, pv=sun, expected=(unlikely,)))
+        assert energy_wh(plan, "site", 0, 1) == pytest.approx(first_wh, abs=5), cap_w
+    tree = Tree([Node(id="site", cap_w=8_000)])
+    signals = Signals(price=FLAT, pv=sun, expected=(due, unlikely))
+    problem = problem_of(NOON_MS, [car("a", 8_000, 2)], tree, signals, periods(NOON_MS, NOON_MS))
+    solution = solve(problem)
+    real = solution.session < 2
+    drawn, kept = (
+        np.bincount(solution.period[which], weights=solution.x[which], minlength=len(problem.hours))
+        for which in (real, ~real)
+    )
+    assert np.all(solution.grid >= drawn - problem.pv - 1e-6), "what is only kept room for is not bought"
+    assert np.all(solution.grid + kept <= 8.0 + np.maximum(0.0, problem.pv - drawn) + 1e-6)
+    assert float(kept @ problem.hours) > 0
 
 
 def test_who_may_leave_early_is_not_kept_for_later() -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
-import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
+from evcharge.energy.forecast import DAYS
 from evcharge.energy.model import STEP_MS, Policy
 from evcharge.sim.tariffs import read_tariff
 from tools.bench.__main__ import cli
-from tools.bench.energy import Case, Result, goals, month_before, run, site_of
+from tools.bench.energy import Case, Result, goals, goals_table, month_before, run, site_of
 from tools.bench.energy_data import (
-    DAYS,
     STEPS_PER_DAY,
-    Habits,
     Visit,
     carbon_past,
+    habits_of,
+    lateness_of,
+    offset_of,
     persisted,
     price_series,
     read_carbon,
@@ -29,9 +32,11 @@ from tools.bench.energy_data import (
     read_visits,
     seasonal,
     step_of,
+    sunny,
 )
-from tools.bench.energy_replay import Outcome, Site, came_today, clairvoyant, replay, unmanaged
+from tools.bench.energy_replay import Outcome, Site, came_today, clairvoyant, foreseen, replay, unmanaged
 from tools.bench.energy_speed import FEEDERS, QUARTERS, day_of_all, figures, plugged
+from tools.bench.log import Figure
 
 ZONE = ZoneInfo("America/Los_Angeles")
 SESSIONS = """arrival,departure,requested_kwh,delivered_kwh,station_id,session_id,estimated_departure,claimed
@@ -139,24 +144,24 @@ def test_forecasts_know_nothing_that_comes() -> None:
     assert series.start_ms == now * STEP_MS
 
 
-def test_a_forecast_learns_how_long_a_deviation_lasts() -> None:
-    """Deviations of two kinds on the same daily course: one lasts for hours, the other is gone at the next step."""
-    rng = np.random.default_rng(1)
-    course = np.tile(np.sin(np.arange(STEPS_PER_DAY)), DAYS + 1)
-    noise = rng.normal(size=len(course))
-    lasting = np.zeros(len(course))
-    for k in range(1, len(course)):
-        lasting[k] = 0.99 * lasting[k - 1] + noise[k]
-    past = DAYS * STEPS_PER_DAY
-    for off, least, most in ((lasting, 0.6, 1.3), (noise, -0.2, 0.2)):
-        actual = course + off
-        actual[past - 12 : past + 1] = course[past - 12 : past + 1] + 5.0
-        series = seasonal(actual.tolist(), past, 0, 300, MONDAY)
-        profile = actual[:past].reshape(DAYS, STEPS_PER_DAY).mean(axis=0)
-        left = (series.values[12] - profile[12]) / (actual[past] - profile[0])
-        assert least < left < most
-        assert series.values[0] == pytest.approx(actual[past])
-        assert series.values[288] == pytest.approx(profile[0])
+def test_the_sun_is_expected_as_central_does_and_knows_nothing_that_comes() -> None:
+    days = [100.0 if 100 <= k % 288 < 160 else 0.0 for k in range(4 * 288)]
+    now = MONDAY + 3 * 288 + 95
+    series = sunny(days, MONDAY, now, 300)
+    assert series == sunny([*days[: 3 * 288 + 96], *[7.0] * 400], MONDAY, now, 300)
+    assert (series.start_ms, series.step_ms) == ((now - now % 3) * STEP_MS, 3 * STEP_MS)
+    assert series.start_ms + len(series.values) * series.step_ms >= (now + 300) * STEP_MS
+    assert series.values[:30] == pytest.approx([*[0.0] * 2, 200 / 3, *[100.0] * 19, 100 / 3, *[0.0] * 7], abs=1e-6)
+
+
+def test_the_sun_of_more_than_eight_days_ago_is_forgotten_as_central_does() -> None:
+    now = MONDAY + 10 * 288
+    days = [float(k % 288) for k in range(11 * 288)]
+    older = [9_999.0 if k < 2 * 288 else value for k, value in enumerate(days)]
+    assert sunny(older, MONDAY, now, 300) == sunny(days, MONDAY, now, 300)
+    assert sunny([9_999.0 if k < 2 * 288 + 9 else value for k, value in enumerate(days)], MONDAY, now, 300) != sunny(
+        days, MONDAY, now, 300
+    )
 
 
 def test_the_past_of_a_series_is_what_the_file_has(tmp_path: Path) -> None:
@@ -180,55 +185,26 @@ def visit(name: str, arrival: int, stay: int, need_wh: int) -> Visit:
 MONDAY = step_of(at("2019-09-02 00:00-07:00"))
 
 
-def test_habits_are_of_working_days_and_days_off() -> None:
+def test_habits_are_of_the_local_days_of_the_history() -> None:
     history = [visit("a", MONDAY + 96, 12, 4_000), visit("b", MONDAY + 97, 36, 8_000)]
-    habits = Habits(history, date(2019, 9, 2), date(2019, 9, 5), ZONE, 6_656)
-    hasty, patient = habits.expected(MONDAY + 288, 12 * 20)
+    habits = habits_of(history, date(2019, 9, 2), date(2019, 9, 5), ZONE, 6_656)
+    assert habits.days == 4
+    hasty, patient = habits.expected((MONDAY + 288) * STEP_MS, (MONDAY + 528) * STEP_MS)
     assert (hasty.need_wh, patient.need_wh) == (1_000, 2_000)
     assert hasty.max_w == patient.max_w == 6_656 // 4
     assert hasty.arrival_ms == patient.arrival_ms == (MONDAY + 288 + 96 + 6) * STEP_MS
     assert hasty.departure_ms == hasty.arrival_ms + 12 * STEP_MS
     assert patient.departure_ms == patient.arrival_ms + 36 * STEP_MS
-    saturday = MONDAY + 5 * 288
-    assert habits.expected(saturday, 288) == ()
 
 
-def test_groups_go_by_how_long_a_session_can_wait_and_add_up_to_the_hour() -> None:
-    """A long stay with a large need can wait less than a short one with a small need."""
-    history = [visit(f"v{k}", MONDAY + 96, 24 + 2 * k, 1_000 + 1_500 * k) for k in range(7)]
-    habits = Habits(history, date(2019, 9, 2), date(2019, 9, 2), ZONE, 6_656)
-    groups = habits.expected(MONDAY + 288, 12 * 20)
-    assert [each.need_wh for each in groups] == [8_500 + 10_000, 5_500 + 7_000, 1_000 + 2_500 + 4_000]
-    assert sum(each.max_w for each in groups) == 7 * 6_656
-
-
-def test_a_busy_morning_lets_one_expect_a_busy_day_the_more_the_less_alike_days_were() -> None:
-    def habits(counts: list[int]) -> Habits:
-        history = [
-            visit(f"v{day}.{k}", MONDAY + 288 * day + hour, 12, 3_000)
-            for day, count in enumerate(counts)
-            for hour in (96, 144)
-            for k in range(count)
-        ]
-        return Habits(history, date(2019, 9, 2), date(2019, 9, 6), ZONE, 6_656)
-
-    ten = MONDAY + 7 * 288 + 120
-    uneven = habits([2, 18, 10, 4, 16])
-    assert uneven.busier(ten, 10) == pytest.approx(1.0)
-    assert 1.5 < uneven.busier(ten, 20) < 2.0
-    assert 0.0 < uneven.busier(ten, 0) < 0.5
-    assert habits([10] * 5).busier(ten, 20) == pytest.approx(1.0, abs=1e-6)
-    usual, busy = (sum(each.need_wh for each in uneven.expected(ten, 12 * 12, came)) for came in (10, 20))
-    assert usual == 30_000
-    assert busy == pytest.approx(30_000 * uneven.busier(ten, 20), abs=3)
-    # Tomorrow is as usual.
-    assert uneven.expected(ten, 400, 99)[-1] == uneven.expected(ten, 400)[-1]
+def test_lateness_is_how_far_declarations_held() -> None:
+    late = visit("a", MONDAY, 12, 4_000)._replace(declared_departure=MONDAY + 9)
+    assert lateness_of([late, visit("b", MONDAY, 5, 1)]) == (0, 3 * STEP_MS)
 
 
 def test_who_came_is_counted_from_midnight_until_now() -> None:
     arrivals = (5, 280, 288 + 90, 288 + 100, 288 + 101, 288 + 200)
     case = site([visit(f"v{k}", MONDAY + each, 12, 3_000) for k, each in enumerate(arrivals)])
-    case = msgspec.structs.replace(case, habits=Habits([], date(2019, 8, 1), date(2019, 8, 31), ZONE, 6_656))
     assert came_today(case, MONDAY + 288 + 100) == 2
     assert came_today(case, MONDAY + 287) == 2
 
@@ -236,7 +212,18 @@ def test_who_came_is_counted_from_midnight_until_now() -> None:
 def site(visits: list[Visit], capacity_w: int = 10_000, steps: int = 48, **more: object) -> Site:
     price = [0.3] * (steps // 2) + [0.1] * (steps - steps // 2)
     about = {"visits": visits, "first": MONDAY, "price": price, "capacity_w": capacity_w, "max_w": 6_656, "volts": 208}
+    about["offset"] = offset_of(ZONE)
     return Site(**(about | more))  # type: ignore[arg-type]
+
+
+def test_where_a_peak_costs_only_those_who_surely_come_are_reckoned_with() -> None:
+    history = [
+        visit(f"v{day}.{k}", MONDAY + 288 * day + 12, 12, 3_000) for day, n in enumerate((4, 8)) for k in range(n)
+    ]
+    habits = habits_of(history, date(2019, 9, 2), date(2019, 9, 3), ZONE, 6_656)
+    for charge, likely in ((0.0, {1.0, 0.195}), (10.0, {1.0})):
+        there = site([visit("a", MONDAY, 40, 6_000)], habits=habits, demand_charge=charge)
+        assert {each.likely for each in foreseen(there, MONDAY)} == likely
 
 
 def test_the_bound_waits_for_the_cheap_half_and_the_plan_does_too() -> None:
@@ -316,6 +303,16 @@ def test_goals_compare_the_plan_with_the_right_ones() -> None:
     assert (figures["CPU of a plan, p95"].value, figures["CPU of a plan, p95"].met) == (16.0, False)
 
 
+def test_each_figure_is_beside_its_goal_and_says_whether_it_was_missed() -> None:
+    figures = [Figure("a", "a: x", 0.06, "<=", 0.05, "points"), Figure("b", "b: y", 4.7, ">=", 4.0, "%")]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(goals_table(figures))
+    lines = [line for line in console.export_text().splitlines() if ": " in line]
+    assert [("missed" in line, "ok" in line) for line in lines] == [(True, False), (False, True)]
+    assert "<= 0.05 points" in lines[0]
+    assert "4.700 %" in lines[1]
+
+
 def test_history_ends_the_day_before() -> None:
     assert month_before(date(2019, 9, 1)) == (date(2019, 8, 1), date(2019, 8, 31))
 
@@ -383,6 +380,9 @@ def test_without_arguments_the_fixed_cases_run_and_what_planning_costs(
     for what in ("at their times, 96 quarters", "all plugged in now"):
         assert said[f"2 sessions: {what}"]["goal"] == 0.5
         assert 0 < said[f"2 sessions: {what}"]["value"] < 60
+    for what in ("a level for all", "set-points in whole amperes"):
+        assert said[f"2 sessions: {what}"]["goal"] == 2.0
+        assert 0 < said[f"2 sessions: {what}"]["value"] < 1_000
 
 
 def test_two_processes_come_to_what_one_does(files: Path) -> None:

@@ -10,27 +10,20 @@ import csv
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from statistics import fmean, variance
+from statistics import fmean
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-import numpy as np
-from numpy.typing import NDArray
-
-from evcharge.energy.lp import Floats
-from evcharge.energy.model import STEP_MS, Expected, Series
+from evcharge.central.sensors import SLOTS
+from evcharge.central.sensors import STEP_MS as QUARTER_MS
+from evcharge.energy.arrivals import Habits, Offset, Past
+from evcharge.energy.forecast import DAYS, onward
+from evcharge.energy.model import STEP_MS, Series
 from evcharge.sim.tariffs import Tariff
 from evcharge.units import MS_PER_HOUR
 
 STEPS_PER_HOUR = MS_PER_HOUR // STEP_MS
 STEPS_PER_DAY = 24 * STEPS_PER_HOUR
-# Days of which a mean is taken for the same time of day: each day of the week twice. On the marginal emissions of June
-# to August 7 and 28 days erred more.
-DAYS = 14
-# Steps ahead at which it is learnt how much of a deviation is left: 5 minutes to half a day.
-LEADS = np.array([1, 2, 3, 6, 12, 24, 36, 48, 72, 96, 120, 144])
-# Groups of the sessions of an hour, from those that can wait least to those that can wait most.
-PATIENCES = 3
 # Longest stay, steps: a car that was forgotten for a week would be a battery of the site.
 MAX_STAY = STEPS_PER_DAY
 # Size of the array whose output the solar file has, kW.
@@ -151,115 +144,51 @@ def persisted(actual: Sequence[float], first: int, now: int, ahead: int) -> Seri
 
 
 def seasonal(actual: Sequence[float], past: int, index: int, ahead: int, step: int) -> Series:
-    """The mean of the same time of the last days, and how far from it now and the last hour were, as far as that lasts.
+    """What Central expects of a series that it knows up to step ``index`` of the replay.
 
-    How much of it is left after some steps is a regression over those days. ``actual[past]`` is the first step of the
-    replay, ``past`` some days of steps; ``step`` the number of the present one.
+    ``actual[past]`` is the first step of the replay; ``step`` the number of the present one.
     """
     here = past + index
-    days = min(DAYS, here // STEPS_PER_DAY)
-    known = np.asarray(actual[here - days * STEPS_PER_DAY : here + 1])
-    profile = known[:-1].reshape(days, STEPS_PER_DAY).mean(axis=0)
-    off = known - np.resize(profile, len(known))
-    sums = np.concatenate(([0.0], np.cumsum(off)))
-
-    def seen(at: NDArray[np.int64]) -> Floats:
-        """The deviation at a step, and its mean over the hour that ends with it."""
-        hour = (sums[at + 1] - sums[at + 1 - STEPS_PER_HOUR]) / STEPS_PER_HOUR
-        return np.stack([off[at], hour], axis=1)
-
-    # Every quarter of an hour tells as much as every step.
-    at = np.arange(STEPS_PER_HOUR, len(off) - LEADS[-1], 3)
-    before, after = seen(at), off[at[:, None] + LEADS]
-    # Without any deviation there is nothing to learn, and nothing to divide by.
-    square = before.T @ before + 1e-9 * np.eye(2)
-    left = seen(np.array([len(off) - 1])) @ np.linalg.solve(square, before.T @ after)
-    lasting = np.interp(np.arange(ahead), [0, *LEADS, STEPS_PER_DAY], [off[-1], *left[0], 0.0])
-    values = np.resize(profile, ahead) + lasting
-    return Series(step * STEP_MS, STEP_MS, tuple(values.tolist()))
+    known = actual[max(0, here - DAYS * STEPS_PER_DAY) : here + 1]
+    start_ms = (step + 1 - len(known)) * STEP_MS
+    return onward(start_ms, known, STEP_MS, step * STEP_MS, (step + ahead) * STEP_MS)
 
 
-class Habits:
-    """Arrivals per hour of a working day or a day off: number, energy, stay; and how much such days differ.
-
-    Each hour's arrivals are ``PATIENCES`` groups: a mean of all would look more patient than most of them are.
-    """
-
-    def __init__(self, history: Iterable[Visit], first: date, last: date, zone: ZoneInfo, max_w: int) -> None:
-        self._zone, self._max_w = zone, max_w
-        days = [first + timedelta(days=k) for k in range((last - first).days + 1)]
-        self._days = {off: max(1, sum((day.weekday() >= 5) == off for day in days)) for off in (False, True)}
-        self._seen: dict[tuple[bool, int], list[Visit]] = {}
-        counts = {off: {day: 0 for day in days if (day.weekday() >= 5) == off} for off in (False, True)}
-        late = []
-        for visit in history:
-            at = datetime.fromtimestamp(visit.arrival * STEP_MS / 1000, zone)
-            off = at.weekday() >= 5
-            self._seen.setdefault((off, at.hour), []).append(visit)
-            counts[off][at.date()] = counts[off].get(at.date(), 0) + 1
-            late.append((visit.departure - visit.declared_departure) * STEP_MS)
-        for seen in self._seen.values():
-            seen.sort(key=lambda visit: (self._slack(visit), visit.id))
-        self._steady = {off: _steadiness(list(counts[off].values())) for off in (False, True)}
-        self.lateness_ms = tuple(sorted(late))
-
-    def _slack(self, visit: Visit) -> float:
-        """Steps that it can wait."""
-        return visit.departure - visit.arrival - visit.need_wh * MS_PER_HOUR / STEP_MS / self._max_w
-
-    def midnight(self, now: int) -> int:
-        """The step at which the local day of step ``now`` began."""
-        return local_midnight(datetime.fromtimestamp(now * STEP_MS / 1000, self._zone).date(), self._zone)
-
-    def busier(self, now: int, came: int) -> float:
-        """How many times as many as usual come today, after ``came`` until step ``now``.
-
-        A day's rate is the usual one times a gamma variable of mean 1 whose shape is how alike the days of the history
-        were; this is its mean given what has come (Gelman et al., Bayesian Data Analysis, ch. 2.6).
-        """
-        at = datetime.fromtimestamp(now * STEP_MS / 1000, self._zone)
-        off = at.weekday() >= 5
-        usual = float(sum(len(self._seen.get((off, hour), ())) for hour in range(at.hour)))
-        usual += len(self._seen.get((off, at.hour), ())) * at.minute / 60
-        shape = self._steady[off]
-        return (shape + came) / (shape + usual / self._days[off])
-
-    def expected(self, now: int, ahead: int, came: int | None = None) -> tuple[Expected, ...]:
-        """Some for each hour of the next ``ahead`` steps in which somebody came in the past.
-
-        ``came``: how many have come today; None: nobody counted, and today is as usual.
-        """
-        found = []
-        start, tomorrow = now - now % STEPS_PER_HOUR, self.midnight(now) + STEPS_PER_DAY
-        today = 1.0 if came is None else self.busier(now, came)
-        for hour in range(start, now + ahead, STEPS_PER_HOUR):
-            at = datetime.fromtimestamp(hour * STEP_MS / 1000, self._zone)
-            off = at.weekday() >= 5
-            seen = self._seen.get((off, at.hour), [])
-            each = (today if hour < tomorrow else 1.0) / self._days[off]
-            groups = min(PATIENCES, len(seen))
-            # In the middle of the hour on average.
-            arrival = hour + STEPS_PER_HOUR // 2 if hour >= now else hour
-            for k in range(groups):
-                group = seen[len(seen) * k // groups : len(seen) * (k + 1) // groups]
-                stay = fmean(visit.departure - visit.arrival for visit in group)
-                found.append(
-                    Expected(
-                        arrival_ms=arrival * STEP_MS,
-                        departure_ms=int((arrival + stay) * STEP_MS),
-                        need_wh=round(each * sum(visit.need_wh for visit in group)),
-                        max_w=max(1, round(each * len(group) * self._max_w)),
-                    )
-                )
-        return tuple(found)
+def sunny(actual: Sequence[float], first: int, now: int, ahead: int) -> Series:
+    """What Central expects of the sun, W: from means of quarters and the newest value, as its sensors keep them."""
+    here, quarter = now - first, QUARTER_MS // STEP_MS
+    # Days begin on a quarter everywhere.
+    begin = max(0, here // quarter - SLOTS)
+    known = [fmean(actual[k * quarter : (k + 1) * quarter]) for k in range(begin, here // quarter)]
+    start_ms = (first + begin * quarter) * STEP_MS
+    series = onward(start_ms, [*known, actual[here]], QUARTER_MS, now * STEP_MS, (now + ahead) * STEP_MS)
+    return Series(series.start_ms, series.step_ms, tuple(max(0.0, value) for value in series.values))
 
 
-def _steadiness(counts: Sequence[int]) -> float:
-    """Shape of the gamma variable that makes days differ as these do; without bound where chance alone does."""
-    if len(counts) < 2 or not any(counts):
-        return 1e9
-    mean = fmean(counts)
-    return float(mean * mean / max(1e-9, variance(counts) - mean))
+def habits_of(history: Iterable[Visit], first: date, last: date, zone: ZoneInfo, max_w: int) -> Habits:
+    """What the sessions of the days ``first`` to ``last`` let one expect."""
+    past = [
+        Past(visit.arrival * STEP_MS, (visit.departure - visit.arrival) * STEP_MS, visit.need_wh, max_w)
+        for visit in history
+    ]
+    since, until = local_midnight(first, zone), local_midnight(last + timedelta(days=1), zone)
+    return Habits(past, since * STEP_MS, until * STEP_MS, offset_of(zone))
+
+
+def lateness_of(history: Iterable[Visit]) -> tuple[int, ...]:
+    """Departures minus declared departures, sorted, ms."""
+    return tuple(sorted((visit.departure - visit.declared_departure) * STEP_MS for visit in history))
+
+
+def offset_of(zone: ZoneInfo) -> Offset:
+    """How far a zone is ahead of UTC."""
+
+    def offset(at_ms: int) -> int:
+        ahead = datetime.fromtimestamp(at_ms / 1000, zone).utcoffset()
+        assert ahead is not None
+        return int(ahead.total_seconds() * 1000)
+
+    return offset
 
 
 def local_midnight(day: date, zone: ZoneInfo) -> int:

@@ -10,17 +10,18 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from evcharge.energy.arrivals import Habits, Offset, midnight
 from evcharge.energy.lp import Problem, solve
-from evcharge.energy.model import STEP_MS, Node, Policy, Series, Session, Signals
-from evcharge.energy.planner import demands_of, quarters
+from evcharge.energy.model import STEP_MS, Expected, Node, Policy, Series, Session, Signals
+from evcharge.energy.planner import FORESIGHT_MS, demands_of, quarters
 from evcharge.energy.plans import plan
 from evcharge.energy.policies import dispatch
 from evcharge.energy.rules import Reading, Readings, RuleState
 from evcharge.units import MS_PER_HOUR
-from tools.bench.energy_data import STEPS_PER_DAY, Habits, Visit, persisted, seasonal
+from tools.bench.energy_data import STEPS_PER_DAY, Visit, persisted, seasonal, sunny
 
-# Steps of forecasts: a day and the longest horizon of a plan.
-AHEAD = STEPS_PER_DAY + 12
+# Steps of forecasts.
+AHEAD = FORESIGHT_MS // STEP_MS
 # Steps of one billing interval of the demand charge: a quarter of an hour.
 QUARTER = 3
 CLAIRVOYANT = "clairvoyant"
@@ -42,13 +43,19 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     co2_past: Sequence[float] = ()
     """The days before."""
     pv: Sequence[float] | None = None
+    persistence: bool = False
+    """Whether the sun is expected to do what it did a day ago, or what Central learns."""
     demand_charge: float = 0.0
     expected_peak_w: int = 0
     """What the history's peak would have been at best: shaving below it on the first days of a month pays nothing."""
     co2_price: float = 0.0
     declared: bool = False
     """Whether policies know what drivers declared, or what came true."""
+    offset: Offset
+    """How far local time is ahead."""
     habits: Habits | None = None
+    lateness_ms: tuple[int, ...] = ()
+    """How far declared departures of the history held."""
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -133,7 +140,8 @@ def replay(site: Site, policy: Policy, *, whole: bool, progress: Callable[[int],
             if policy in (Policy.PLAN, Policy.RULES):
                 signals = _signals(site, index, max(int(billed_w), site.expected_peak_w), load_w, rules)
                 began = time.process_time()
-                made = plan(policy, now_ms, sessions, nodes, signals, seconds=60.0)
+                # However busy the machine is, the figures are the same.
+                made = plan(policy, now_ms, sessions, nodes, signals, seconds=float("inf"))
                 times.append(time.process_time() - began)
                 rules = made.rules if made is not None else None
             points = dispatch(policy, now_ms, sessions, nodes, made, whole=whole)
@@ -188,7 +196,8 @@ def _after(session: Session, point_w: int, given_wh: float, now_ms: int) -> Sess
 
 def _signals(site: Site, index: int, billed_w: int, load_w: float, rules: RuleState | None) -> Signals:
     now = site.first + index
-    pv = None if site.pv is None else persisted(site.pv, site.first, now, AHEAD)
+    foretell = persisted if site.persistence else sunny
+    pv = None if site.pv is None else foretell(site.pv, site.first, now, AHEAD)
     return Signals(
         # Tariffs are known in advance.
         price=Series(now * STEP_MS, STEP_MS, tuple(site.price[index : index + AHEAD])),
@@ -197,8 +206,8 @@ def _signals(site: Site, index: int, billed_w: int, load_w: float, rules: RuleSt
         demand_charge=site.demand_charge,
         billed_peak_w=billed_w,
         co2_price=site.co2_price,
-        expected=() if site.habits is None else site.habits.expected(now, AHEAD, came_today(site, now)),
-        lateness_ms=site.habits.lateness_ms if site.declared and site.habits is not None else (),
+        expected=foreseen(site, now),
+        lateness_ms=site.lateness_ms if site.declared else (),
         readings=Readings(
             grid_percent=Reading(100.0 * load_w / max(1, site.capacity_w), now * STEP_MS),
             solar_w=Reading(0.0 if site.pv is None else site.pv[index], now * STEP_MS),
@@ -208,11 +217,18 @@ def _signals(site: Site, index: int, billed_w: int, load_w: float, rules: RuleSt
     )
 
 
+def foreseen(site: Site, now: int) -> tuple[Expected, ...]:
+    """Whom the plan reckons with at a step; nobody without a history."""
+    if site.habits is None:
+        return ()
+    until_ms = (now + AHEAD) * STEP_MS
+    return site.habits.foreseen(now * STEP_MS, until_ms, came_today(site, now), peak_costs=site.demand_charge > 0)
+
+
 def came_today(site: Site, now: int) -> int:
     """Arrivals of the day until now; all of the first day's are in the site, for it begins at midnight."""
-    assert site.habits is not None
     arrivals = [visit.arrival for visit in site.visits]
-    return bisect_right(arrivals, now) - bisect_left(arrivals, site.habits.midnight(now))
+    return bisect_right(arrivals, now) - bisect_left(arrivals, midnight(now * STEP_MS, site.offset) // STEP_MS)
 
 
 def unmanaged(site: Site) -> Outcome:

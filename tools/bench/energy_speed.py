@@ -1,4 +1,4 @@
-"""What planning costs on a large site: 1,000 real sessions below 50 feeders, CPU seconds."""
+"""What planning and sharing cost on a large site: 1,000 real sessions below 50 feeders, CPU time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from statistics import median
 
 import numpy as np
 
+from evcharge.energy.allocate import by_laxity
+from evcharge.energy.cars import Cars, ceilings_of
 from evcharge.energy.lp import NodeRow, Problem, solve
-from evcharge.energy.model import STEP_MS, Node, Series, Session, Signals
+from evcharge.energy.model import STEP_MS, Node, Policy, Series, Session, Signals
+from evcharge.energy.paths import paths_of
 from evcharge.energy.planner import demands_of, make_plan
+from evcharge.energy.policies import dispatch
 from evcharge.energy.tree import Tree
 from evcharge.units import MS_PER_HOUR
 from tools.bench.energy_data import STEPS_PER_DAY, Visit
@@ -24,11 +28,13 @@ SITE_W = 100_000 / 52
 # What a feeder may draw, as a multiple of its part of the site's limit: so some feeders bind and some do not.
 FEEDER_SHARE = 1.5
 # The middle of so many runs: a busy machine's caches cost CPU time too.
-RUNS = 3
+RUNS = 5
 
 
 def figures(visits: Sequence[Visit], first: int, price: Sequence[float], max_w: int, volts: int) -> list[Figure]:
-    """CPU seconds of two plans; ``visits`` from step ``first`` on, ``price`` by steps of the first two days.
+    """CPU time of two plans, of one level for all and of a whole look at who gets what now.
+
+    ``visits`` from step ``first`` on, ``price`` by steps of the first two days.
 
     Raises ValueError when there are too few visits.
     """
@@ -41,7 +47,20 @@ def figures(visits: Sequence[Visit], first: int, price: Sequence[float], max_w: 
         "all plugged in now": _seconds(lambda: make_plan(first * STEP_MS, here, tree, signals, seconds=60.0)),
     }
     names = {f"{SESSIONS:,} sessions: {what}": seconds for what, seconds in taken.items()}
-    return [Figure(name, name, seconds, "<=", 0.5, "s CPU") for name, seconds in names.items()]
+    found = [Figure(name, name, seconds, "<=", 0.5, "s CPU") for name, seconds in names.items()]
+    return found + _sharing(here, tree, first * STEP_MS)
+
+
+def _sharing(sessions: Sequence[Session], tree: Tree, now_ms: int) -> list[Figure]:
+    """Milliseconds; the smallest currents of all do not fit, so that they take turns."""
+    cars, nodes = Cars(sessions), list(tree.nodes.values())
+    paths, highs = paths_of(tree, sessions).paths, cars.highs_w(ceilings_of(sessions, {}), STEP_MS)
+    taken = {
+        "a level for all": _seconds(lambda: by_laxity(cars, paths, highs, now_ms)),
+        "set-points in whole amperes": _seconds(lambda: dispatch(Policy.SLLF, now_ms, sessions, nodes)),
+    }
+    names = {f"{SESSIONS:,} sessions: {what}": 1000 * seconds for what, seconds in taken.items()}
+    return [Figure(name, name, ms, "<=", 2.0, "ms CPU") for name, ms in names.items()]
 
 
 def day_of_all(visits: Sequence[Visit], first: int, price: Sequence[float], max_w: int) -> Problem:
