@@ -40,6 +40,8 @@ EVERY_S = 300.0
 LEAST_S = 2.0
 # A plan lives for so many s of wall time at least.
 LIFE_S = 5 * LEAST_S
+# A plan that takes longer, s of wall time, is given up and said: five times the solver's budget, for what is around it.
+LATE_S = 5.0
 # After a plan, so many times its duration without another: a large site that changes all the time must not plan all
 # the time.
 REST = 9.0
@@ -82,6 +84,8 @@ class Planning:
         self._carbon = Told()
         self._foretold = 0
         self._failure: str | None = None
+        self._late: asyncio.Future[Plan | None] | None = None
+        """A plan that nobody waits for any more; its thread may go on."""
 
     def foretell(self, name: str, series: Series) -> None:
         """A forecast from outside replaces our own; of carbon, as far as it goes."""
@@ -121,8 +125,17 @@ class Planning:
         if not self._worth(question):
             self._withdraw(root, question.now_ms)
             return
+        if self._late is not None and not self._late.done():
+            # One thread at most that does not come back.
+            return
+        working = asyncio.ensure_future(asyncio.to_thread(answer, question, self._energy))
         try:
-            made = await asyncio.to_thread(answer, question, self._energy)
+            done, _ = await asyncio.wait({working}, timeout=LATE_S)
+            if not done:
+                self._late = working
+                self._fail(f"no plan within {LATE_S:g} s")
+                return
+            made = working.result()
         except Exception as error:  # noqa: BLE001
             # Whatever is wrong with a plan, cars charge without one.
             self._fail(f"{type(error).__name__}: {error}")
@@ -160,10 +173,10 @@ class Planning:
         energy = self._energy
         co2 = state.site.tariff.co2_g_per_kwh / 1000
         signals = Signals(
-            price=self._forecasts.get("price") or energy.prices().series(now_ms, STEP_MS, AHEAD, energy.offset),
+            price=self._told("price", now_ms) or energy.prices().series(now_ms, STEP_MS, AHEAD, energy.offset),
             co2=Series(now_ms, STEP_MS, (co2,)),
-            pv=self._forecasts.get("solar_w"),
-            base=self._forecasts.get("base_w"),
+            pv=self._told("solar_w", now_ms),
+            base=self._told("base_w", now_ms),
             export_price=energy.export_per_kwh,
             demand_charge=energy.demand_charge_per_kw,
             co2_price=energy.co2_per_tonne / 1000,
@@ -182,6 +195,12 @@ class Planning:
         ]
         visits, carbon = tuple(state.visits), self._carbon.course(now_ms)
         return Question(now_ms, sessions, nodes, signals, histories, visits, there, carbon)
+
+    def _told(self, name: str, now_ms: int) -> Series | None:
+        """A forecast from outside, until its last step is over: what was said of last week says nothing."""
+        series = self._forecasts.get(name)
+        over = series is None or series.start_ms + series.step_ms * len(series.values) <= now_ms
+        return None if over else series
 
     def _worth(self, question: Question) -> bool:
         """Whether a plan could say anything but "all, now": power that costs the same all day, in a tree that holds

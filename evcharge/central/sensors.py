@@ -22,6 +22,9 @@ SLOTS: Final = 8 * 96
 # Largest power that is believed, W: 1 GW, as for capacities.
 MAX_READING_W: Final = 1e9
 
+# A reading from further ahead than clocks differ is from now, ms: its clock is wrong, and the history would end there.
+AHEAD_MS: Final = 60_000
+
 BASE, SOLAR, GRID, BATTERY = "base_w", "solar_w", "grid_percent", "battery_percent"
 # The range of what each sensor may say.
 RANGES: Final = {
@@ -58,8 +61,12 @@ class Sensors:
         key = (name, node_id)
         before = self._newest.get(key)
         highest = value if before is None else max(value, before.most)
-        at_ms = self._clock.site_ms() if at_ms is None else at_ms
-        self._newest[key] = _Newest(value, at_ms, self._clock.monotonic(), highest)
+        now_ms = self._clock.site_ms()
+        if at_ms is None or at_ms > now_ms + AHEAD_MS:
+            at_ms = now_ms
+        # What is told late is as old as it says.
+        told_s = self._clock.monotonic() - max(0, now_ms - at_ms) / 1000 / self._clock.speed
+        self._newest[key] = _Newest(value, at_ms, told_s, highest)
         history = self._histories.setdefault(key, History(STEP_MS, SLOTS))
         history.observe(at_ms, value)
         return True

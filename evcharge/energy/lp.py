@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
-# Price of a missing kWh: far above any tariff, so that no price of power is a reason to leave a car empty.
+# Least price of a missing kWh, and how many times the dearest one it is: no price, in any currency, is a reason to
+# leave a car empty. A demand charge is paid once a month: a kW of peak carries two kWh at least.
 SHORTAGE_PRICE = 10.0
+SHORTAGE_FACTOR = 10.0
+SHORTAGE_OF_PEAK = 0.5
 # A session's need in equal parts: the first part that is missing costs the least, the last five times that. Within a
 # part the optimum does not care who misses it, so ten parts share a shortage to within a tenth of a need.
 PARTS = 10
@@ -114,6 +117,12 @@ class SolverFailed(Exception):
     """HiGHS did not come to an optimum; its status is the text."""
 
 
+def shortage_price(problem: Problem) -> float:
+    """Money per missing kWh."""
+    dearest = float(np.max(problem.price, initial=0.0))
+    return max(SHORTAGE_PRICE, SHORTAGE_FACTOR * dearest, SHORTAGE_OF_PEAK * problem.demand_charge)
+
+
 def solve(problem: Problem, *, seconds: float = float("inf"), threads: int = 1) -> Solution:
     """The optimum. Raises SolverFailed, after ``seconds`` at the latest."""
     periods, count = len(problem.hours), len(problem.demands.need)
@@ -127,20 +136,22 @@ def solve(problem: Problem, *, seconds: float = float("inf"), threads: int = 1) 
     high[period == demands.first[session]] *= demands.first_share[session[period == demands.first[session]]]
     high[period == demands.last[session] - 1] *= demands.last_share[session[period == demands.last[session] - 1]]
     middle = np.cumsum(hours) - hours / 2
-    cost = problem.waiting * middle[period] * hours[period]
+    shortage = shortage_price(problem)
+    # Waiting is dear in the currency in which a shortage is.
+    cost = problem.waiting * (shortage / SHORTAGE_PRICE) * middle[period] * hours[period]
     tiers = np.asarray(TIERS)
     matrix = _Matrix()
     x = matrix.columns(cost, np.zeros(width), high)
-    short_cost = (SHORTAGE_PRICE * demands.penalty[:, None] * tiers[None, :]).ravel()
+    short_cost = (shortage * demands.penalty[:, None] * tiers[None, :]).ravel()
     part = np.repeat(np.maximum(demands.whole, demands.need) / len(TIERS), len(TIERS))
     short = matrix.columns(short_cost, np.zeros(len(part)), part)
     if problem.alive is not None:
         # What is given to a car that may be gone is worth less: its shortage is then not filled.
-        worth = SHORTAGE_PRICE * (1.0 - problem.alive[session, period]) * demands.penalty[session]
+        worth = shortage * (1.0 - problem.alive[session, period]) * demands.penalty[session]
         matrix.add_cost(x, worth * hours[period])
     grid = matrix.columns(problem.price * hours, np.zeros(periods), np.maximum(problem.cap, 0.0))
     # Where the base load alone is above the limit, the excess is nobody's to steer: it must not make it infeasible.
-    over = matrix.columns(1e4 * hours, np.zeros(periods), np.full(periods, np.inf))
+    over = matrix.columns(1e3 * shortage * hours, np.zeros(periods), np.full(periods, np.inf))
     out = matrix.columns(-problem.export * hours, np.zeros(periods), np.full(periods, np.inf))
     # need: Σ dt x + Σ u = need
     rows = matrix.rows(demands.need, demands.need)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,40 @@ def test_a_node_that_fails_is_a_reason_to_plan() -> None:
     before = rig.planning._signature()
     rig.scenario.given(e.NodeLost(node_id=MAIN, cause="reported"))
     assert rig.planning._signature() != before
+
+
+def test_a_forecast_that_is_over_is_not_used_any_more() -> None:
+    """142 per MWh told as 142 per kWh, and never again, must not decide for ever."""
+    scenario = one()
+    rig = Rig(scenario, EnergyEntry(price_per_kwh=0.1))
+    rig.planning.foretell("price", Series(scenario.at_ms, STEP_MS, (142.0,)))
+    assert rig.question().signals.price.values == (142.0,)
+    rig.clock.advance(STEP_MS / 1000)
+    assert set(rig.question().signals.price.values) == {0.1}
+
+
+async def test_a_plan_that_does_not_come_is_said_and_no_other_thread_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = Scenario().given(site(9_200), *connected(), *charging())
+    rig = Rig(scenario, dear_now(scenario))
+    release, begun = threading.Event(), []
+
+    def hangs(question: Question, energy: EnergyEntry) -> Plan | None:
+        begun.append(question)
+        release.wait(30)
+        return answer(question, energy)
+
+    monkeypatch.setattr(planning, "answer", hangs)
+    monkeypatch.setattr(planning, "LATE_S", 0.05)
+    await rig.planning._plan(MAIN)
+    assert [type(said) for said in rig.said] == [c.FailPlan]
+    await rig.planning._plan(MAIN)
+    assert len(begun) == 1, "the first one has not come back yet"
+    release.set()
+    await until(lambda: rig.planning._late is not None and rig.planning._late.done())
+    monkeypatch.setattr(planning, "answer", answer)
+    monkeypatch.setattr(planning, "LATE_S", 30.0)
+    await rig.planning._plan(MAIN)
+    assert isinstance(rig.said[-1], c.AdoptPlan)
 
 
 def test_a_forecast_from_outside_replaces_our_own() -> None:

@@ -66,8 +66,26 @@ def test_the_history_is_of_whole_quarters(clock: ManualClock) -> None:
     sensors = Sensors(clock)
     assert sensors.history(SOLAR, None, clock.site_ms()) == []
     begin_ms = clock.site_ms() - clock.site_ms() % STEP_MS
+    clock.advance(STEP_MS / 1000)
     for place, value in enumerate((1_000.0, 3_000.0, 8_000.0)):
         sensors.heard(SOLAR, None, value, begin_ms + place * STEP_MS // 2)
     assert sensors.history(SOLAR, None, begin_ms + STEP_MS)[-1] == 2_000.0
     assert sensors.history(SOLAR, None, begin_ms + 2 * STEP_MS)[-1] == 8_000.0
+    sensors.heard(SOLAR, None, 1.0, None)
     assert sensors.ages() == {"solar_w": 0}
+
+
+def test_a_reading_that_is_told_late_is_as_old_as_it_says(clock: ManualClock) -> None:
+    sensors = Sensors(clock)
+    sensors.heard(BASE, NORTH, 9_000.0, clock.site_ms())
+    sensors.heard(BASE, NORTH, 1_000.0, clock.site_ms() - 3_600_000)
+    assert sensors.measured_w() == {NORTH: 9_000}, "an hour old: the most that was ever shown"
+
+
+def test_a_clock_that_is_far_ahead_does_not_end_the_history(clock: ManualClock) -> None:
+    sensors = Sensors(clock)
+    for at_ms in (None, 2**53 - 1, None):
+        assert sensors.heard(SOLAR, None, 5_000.0, at_ms)
+        clock.advance(STEP_MS / 1000)
+    assert sensors.history(SOLAR, None, clock.site_ms())[-2:] == [5_000.0, 5_000.0]
+    assert sensors.newest(SOLAR, None) == 5_000.0

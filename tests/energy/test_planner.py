@@ -360,3 +360,14 @@ def test_both_solvers_come_to_the_same_cost(monkeypatch: pytest.MonkeyPatch) -> 
     exact = solve(problem).objective
     monkeypatch.setattr("evcharge.energy.lp.SIMPLEX_COLUMNS", 0)
     assert solve(problem).objective == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize(("price", "peak"), [(70.0, 0.0), (0.2, 0.0), (0.2, 5_000.0)])
+def test_no_price_in_any_currency_is_a_reason_to_leave_a_car_empty(price: float, peak: float) -> None:
+    """70 a kWh now and 60 later, and a peak that costs thousands: it is charged in the cheaper hours, and in full."""
+    tree = Tree([Node(id="site", cap_w=50_000)])
+    prices = Series(NOON_MS, HOUR_MS, (price, price, price, 0.85 * price, 0.85 * price))
+    problem = problem_of(
+        NOON_MS, [car("a", 8_000, 5)], tree, Signals(price=prices, demand_charge=peak), periods(NOON_MS, NOON_MS)
+    )
+    assert solve(problem).short.sum() == pytest.approx(0.0, abs=1e-6)
