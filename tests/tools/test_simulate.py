@@ -97,7 +97,7 @@ def outbox_positions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         (told_before_durable, 1, MINUTES, {"lost", "lost_ticket", "rollback", "doubled", "stuck"}),
         (nothing_is_synced, 1, MINUTES, {"lost", "lost_ticket", "rollback", "crashed"}),
         (the_worst_case_is_ignored, 1, MINUTES, {"capacity"}),
-        (authorizations_stay, 141, 5.0, {"stuck"}),
+        (authorizations_stay, 66, 5.0, {"stuck"}),
         (outbox_positions_are_forgotten, 1, MINUTES, {"doubled", "lost", "stuck", "crashed"}),
     ],
 )
