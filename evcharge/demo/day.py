@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from evcharge.demo.live import Screen, ask, take_snapshot
+from evcharge.demo.live import Pace, Screen, ask, take_snapshot
 from evcharge.demo.power import Substations, Surroundings, health_of, readings
 from evcharge.demo.processes import ChildFailed, Crew
 from evcharge.demo.scenario import Scenario, make_scenario
@@ -224,9 +224,10 @@ class _Play:
         return self._story
 
     async def _show(self, client: Client) -> None:
+        pace = Pace()
         while True:
             try:
-                snapshot = await take_snapshot(client, self._clock.site_ms(), self._look())
+                snapshot = pace.look(await take_snapshot(client, self._clock.site_ms(), self._look()))
                 self._loads_w = {each.substation_id: each.load_w for each in snapshot.substations}
                 self._screen.show(snapshot)
             except (RequestFailed, RequestRefused) as error:

@@ -6,7 +6,7 @@ from the log, in the words that ``evcharge-audit why`` has for them.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Protocol
@@ -22,6 +22,7 @@ from rich.text import Text
 from evcharge.demo.story import Story, Told
 from evcharge.driver.places import OFFERED, WAITS_FOR
 from evcharge.energy.model import Plan
+from evcharge.units import MS_PER_HOUR
 from protocol.messages import (
     ChargePointView,
     ConnectorView,
@@ -50,6 +51,9 @@ PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.5
 # Lines of the terminal that are not rows of charge points.
 _FRAME_LINES = 14
+# What flowed is a mean over so long, ms of site time, where a look comes after more than the second figure: meters tell
+# once in two seconds of wall time, which may be an hour.
+MEAN_MS, FRESH_MS = 2 * MS_PER_HOUR, 60_000
 # The health of a substation that needs no word.
 WELL = "UP"
 # Of those who wait so many are shown at most; the queue takes no more than this share of the rows.
@@ -76,6 +80,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """How many there were."""
     told: dict[str, Told] = {}
     """Session → its newest set-point."""
+    mean_w: int | None = None
+    """What flowed over the last while, by the meters' energy; None: it is too early to say, or readings are fresh."""
 
     @property
     def states(self) -> Counter[str]:
@@ -83,9 +89,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def power_w(self) -> int:
-        """By the newest readings. One from before a set-point was lowered counts as that: where site time runs fast it
-        is minutes old, and what was given to others since would count twice.
+        """The mean of the last while, where site time runs fast and a reading is minutes old; else by the newest
+        readings. One from before a set-point was lowered counts as that: what was given to others since would count twice.
         """
+        if self.mean_w is not None:
+            return self.mean_w
         return sum(_power_w(connector) for point in self.charge_points for connector in point.connectors)
 
     @property
@@ -107,6 +115,26 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             if connector.session_id is not None
         )
         return self.totals.energy_wh + sum(running)
+
+
+class Pace:
+    """How fast energy flowed, over the last two hours of site time. Looks at one snapshot after the other."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[int, int]] = deque()
+
+    def look(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with its mean."""
+        seen = self._seen
+        seen.append((snapshot.site_ms, snapshot.energy_wh))
+        while len(seen) > 2 and seen[1][0] <= snapshot.site_ms - MEAN_MS:
+            seen.popleft()
+        span_ms = snapshot.site_ms - seen[0][0]
+        # Between two looks on a real clock the readings say it better.
+        if span_ms < MEAN_MS or snapshot.site_ms - seen[-2][0] < FRESH_MS:
+            return snapshot
+        mean_w = max(0, snapshot.energy_wh - seen[0][1]) * MS_PER_HOUR // span_ms
+        return msgspec.structs.replace(snapshot, mean_w=mean_w)
 
 
 async def ask(client: Asks, what: str) -> list[Reply]:
@@ -159,10 +187,15 @@ def plain_line(snapshot: Snapshot, utc_offset_s: int) -> str:
     return (
         f"{site_time(snapshot.site_ms, utc_offset_s)}  {points or 'no charge points'}  |  "
         f"{snapshot.open_sessions} open, {totals.started} started, {totals.tickets} tickets  |  "
-        f"{snapshot.power_w / 1000:.1f} of {snapshot.capacity_w / 1000:g} kW  |  "
+        f"{_flow(snapshot)}  |  "
         f"{snapshot.energy_wh / 1000:.1f} kWh"
         f"{_lost_words(snapshot)}{_queue_words(snapshot)}{_plan_words(snapshot, utc_offset_s)}"
     )
+
+
+def _flow(snapshot: Snapshot) -> str:
+    about = "" if snapshot.mean_w is None else "about "
+    return f"{about}{snapshot.power_w / 1000:.1f} of {snapshot.capacity_w / 1000:g} kW"
 
 
 def _lost_words(snapshot: Snapshot) -> str:
@@ -213,7 +246,7 @@ def render(snapshot: Snapshot, *, title: str, hint: str, utc_offset_s: int, widt
     power = Table.grid(padding=(0, 1))
     power.add_row(
         ProgressBar(total=max(1, snapshot.capacity_w), completed=snapshot.power_w, width=30),
-        Text(f"{snapshot.power_w / 1000:.1f} of {snapshot.capacity_w / 1000:g} kW"),
+        Text(_flow(snapshot)),
     )
     head.add_row("site time", Text(site_time(snapshot.site_ms, utc_offset_s), style="bold"))
     head.add_row("charge points", states)

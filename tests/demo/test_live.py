@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from evcharge.demo.live import Screen, Snapshot, ask, plain_line, render, take_snapshot
+from evcharge.demo.live import Pace, Screen, Snapshot, ask, plain_line, render, take_snapshot
 from evcharge.demo.story import Told
 from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected
 from evcharge.energy.model import Input, Plan
@@ -72,6 +72,20 @@ async def test_a_snapshot_has_every_page() -> None:
 def test_the_figures_are_sums_over_the_site() -> None:
     assert (SNAPSHOT.power_w, SNAPSHOT.capacity_w, SNAPSHOT.open_sessions) == (6600, 80_000, 1)
     assert SNAPSHOT.energy_wh == 10_500
+
+
+def test_where_time_runs_fast_power_is_what_the_meters_counted() -> None:
+    """Readings are from before the last set-points; energy is not."""
+    pace, hour = Pace(), 3_600_000
+    totals = [msgspec.structs.replace(SNAPSHOT.totals, energy_wh=100_000 + 30_000 * n) for n in range(4)]
+    looks = [
+        pace.look(msgspec.structs.replace(SNAPSHOT, site_ms=NOW_MS + n * hour, totals=totals[n])) for n in range(4)
+    ]
+    assert [look.mean_w for look in looks] == [None, None, 30_000, 30_000]
+    assert "about 30.0 of " in plain_line(looks[-1], 0)
+    real = Pace()
+    slow = [real.look(msgspec.structs.replace(SNAPSHOT, site_ms=NOW_MS + n * 1_000)) for n in range(4 * 3_600)]
+    assert slow[-1].mean_w is None, "readings are fresh"
 
 
 def test_the_plain_line_says_it_all_in_local_time() -> None:
