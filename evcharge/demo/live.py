@@ -90,7 +90,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def power_w(self) -> int:
         """The mean of the last while, where site time runs fast and a reading is minutes old; else by the newest
-        readings. One from before a set-point was lowered counts as that: what was given to others since would count twice.
+        readings. One from before a set-point was lowered counts as that: what was given to others since would count
+        twice.
         """
         if self.mean_w is not None:
             return self.mean_w
