@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from evcharge.audit.control import state_body
 from evcharge.audit.event_codec import encode
+from evcharge.central.repeats import Repeats
 from evcharge.domain.commands import EndCharge, RequestCharge, Reserve, ServeWaiting
 from evcharge.domain.consequences import effects_of, effects_without_event
 from evcharge.domain.decide import AnyCommand, decide
@@ -77,6 +78,7 @@ class Engine:
         self.state = state
         self._digest = Digest(state)
         self._unsaid = 0
+        self._repeats = Repeats()
         self._log = log
         self._clock = clock
         self._release_to = release
@@ -129,6 +131,11 @@ class Engine:
         stamp = self.stamp(origin)
         effects: list[Effect] = []
         events = decide(self.state, command, stamp)
+        if len(events) == 1 and origin.reply_to is not None:
+            (event,) = events
+            if self._repeats.needless(stamp.actor, event, stamp.clock_ms):
+                self._hold(partial(self._release_to, origin, effects_of(event, self.state, stamp)))
+                return
         for event in events:
             self._digest.touch(event)
             evolve(self.state, event, stamp)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import structlog
+
 from evcharge.central.engine import Origin
 from evcharge.domain.words import Role
 from evcharge.ids import Fence
 from evcharge.net.adapter import Adapter
+from protocol.errors import CloseCode, LocalProtocolError
 from protocol.messages import Message
+
+log = structlog.get_logger()
 
 
 class Peer:
@@ -72,8 +77,16 @@ class Peer:
         self.origin = self.origin._replace(reply_to=None)
 
     def send(self, message: Message) -> None:
-        """Say something; nothing happens when the channel is gone."""
-        self.adapter.send(message)
+        """Say something; nothing happens when the channel is gone.
+
+        What cannot be said, because it fits in no frame, ends this channel and nothing else: the engine that released
+        it speaks for the whole site.
+        """
+        try:
+            self.adapter.send(message)
+        except LocalProtocolError:
+            log.exception("peer.illegal_message", peer=self.origin.actor)
+            self.adapter.close(CloseCode.INTERNAL, "a bug of this side")
 
 
 class Directory:

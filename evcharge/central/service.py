@@ -128,7 +128,7 @@ class Central:
         self._decisions = Decisions()
         self._tasks = Tasks(self._fail)
         undo.push_async_callback(self._tasks.stop)
-        self._deadlines = Deadlines(clock, self._pass_deadline)
+        self._deadlines = Deadlines(clock, self._pass_deadline, self._has_deadlines)
         self._allocation = Allocation(
             self._reallocate,
             lambda: list(roots(self.state)),
@@ -211,7 +211,6 @@ class Central:
             entropy=self._entropy,
         )
         self._engine.execute(c.StartCentral(site=site))
-        substations.resume(self.state)
         self._room = Room(
             settings.data_dir,
             self._files,
@@ -379,6 +378,10 @@ class Central:
 
     def _pass_deadline(self, session_id: SessionId) -> None:
         self._engine.execute(c.PassDeadline(session_id=session_id))
+
+    def _has_deadlines(self, session_id: SessionId) -> bool:
+        state = self.state
+        return session_id in state.sessions or session_id in state.waiting or session_id in state.reservations
 
     def _reallocate(self, node_id: NodeId) -> None:
         sensors = self._sensors

@@ -252,10 +252,10 @@ class SiteFile(msgspec.Struct, forbid_unknown_fields=True):
             top = NodeId(SITE)
             yield top, None, self.site
         for substation_id, entry in self.substations.items():
-            _check_name(substation_id, f"{name}: the name of a substation")
+            _check_node(substation_id, f"{name}: the name of a substation")
             yield NodeId(substation_id), top, entry
             for feeder_id, feeder in entry.feeders.items():
-                _check_name(feeder_id, f"{name}: the name of a feeder")
+                _check_node(feeder_id, f"{name}: the name of a feeder")
                 if feeder.feeders:
                     raise BadSite(f"{name}: feeder {feeder_id} has feeders of its own: a feeder feeds connectors only.")
                 yield NodeId(feeder_id), NodeId(substation_id), feeder
@@ -270,6 +270,8 @@ def read_site_file(path: Path) -> SiteFile:
         raise BadSite(f"cannot read the site file {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSite(f"the site file {path} is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise BadSite(f"the site file {path} is nested too deep to be one.") from error
     except msgspec.ValidationError as error:
         raise BadSite(f"the site file {path}: {error}.") from error
     if not site.substations:
@@ -313,6 +315,12 @@ def _position(name: str, cp_id: str, entry: ChargePointEntry) -> tuple[float, fl
     if not (-90 <= entry.latitude <= 90 and -180 <= entry.longitude <= 180):
         raise BadSite(f"{name}: charge point {cp_id}: a latitude is from -90 to 90, a longitude from -180 to 180.")
     return entry.latitude, entry.longitude
+
+
+def _check_node(name: str, what: str) -> None:
+    _check_name(name, what)
+    if "/" in name:
+        raise BadSite(f"{what} may not hold a slash, which sets a node apart from its phase, not {name!r}.")
 
 
 def _check_name(name: str, what: str) -> None:

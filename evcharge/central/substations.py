@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from evcharge.domain.commands import ReportNode
-from evcharge.domain.state import State
 from evcharge.ids import NodeId
 from evcharge.net.clock import Clock
 from evcharge.net.timers import TimerWheel
@@ -25,7 +24,11 @@ class Heard(NamedTuple):
 
 
 class Substations:
-    """Watches those that ever reported; ``report`` hears of one that is silent for ``silence_s`` seconds."""
+    """Watches those that have reported since the start; ``report`` hears of one silent for ``silence_s`` seconds.
+
+    What reported before a restart is not awaited: the gateway may have been taken away meanwhile, and what was lost is
+    so still.
+    """
 
     def __init__(
         self, timers: TimerWheel, clock: Clock, silence_s: float, report: Callable[[ReportNode], None]
@@ -36,12 +39,6 @@ class Substations:
         self._report = report
         self._heard: dict[NodeId, Heard] = {}
         self._watched: set[NodeId] = set()
-
-    def resume(self, state: State) -> None:
-        """After a start: who reported before has to be heard again in time."""
-        for node_id, node in state.nodes.items():
-            if node.watched:
-                self.heard(node_id, None)
 
     def heard(self, node_id: NodeId, load_w: int | None) -> None:
         """It reported just now."""

@@ -352,10 +352,13 @@ class _Round:
 
     def _row(self, session: Session, at: str) -> Row:
         """The row that the allocator names; its own node where it names none."""
-        node_id, _, phase = at.partition("/L")
-        if node_id not in self._state.nodes:
+        if at in self._state.nodes:
+            return Row(NodeId(at))
+        node_id, _, phase = at.rpartition("/L")
+        node = self._state.nodes.get(NodeId(node_id))
+        if node is None or node.phase_w is None or phase not in ("1", "2", "3"):
             return Row(session.node_id)
-        return Row(NodeId(node_id), int(phase) - 1 if phase.isdigit() else None)
+        return Row(NodeId(node_id), int(phase) - 1)
 
     def _age_ms(self, at_ms: int) -> int:
         return max(0, self._stamp.at_ms - at_ms)

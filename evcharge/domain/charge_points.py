@@ -22,25 +22,26 @@ INCIDENT_WINDOW_MS = 600_000
 
 def peer_ready(state: State, command: c.PeerReady) -> list[e.Event]:
     """A peer proved itself: its link is up."""
-    happened: list[e.Event] = [
-        e.PeerConnected(
-            role=command.role,
-            entity=command.entity,
-            username=command.username,
-            fence=command.fence,
-            boot_id=command.boot_id,
-            outbox_epoch=command.outbox_epoch,
-            stale_record=command.stale_record,
-        )
-    ]
+    connected = e.PeerConnected(
+        role=command.role,
+        entity=command.entity,
+        username=command.username,
+        fence=command.fence,
+        boot_id=command.boot_id,
+        outbox_epoch=command.outbox_epoch,
+        stale_record=command.stale_record,
+    )
     charge_point = state.charge_points.get(ChargePointId(command.entity))
     if command.role is not Role.ENGINE or charge_point is None:
-        return happened
+        return [connected]
+    happened: list[e.Event] = []
+    if outbox_was_lost(charge_point, command.outbox_epoch):
+        # Before the connection, with which the old outbox is forgotten: after a crash in between the next one goes on.
+        happened += _settle_what_cannot_be_reported(state, charge_point)
+    happened.append(connected)
     if Hold.REVOKED in charge_point.holds:
         # Only a new credential gets this far: the registry refuses the revoked one.
         happened.append(e.HoldLifted(cp_id=charge_point.cp_id, hold=Hold.REVOKED))
-    if outbox_was_lost(charge_point, command.outbox_epoch):
-        happened += _settle_what_cannot_be_reported(state, charge_point)
     return happened
 
 

@@ -427,7 +427,8 @@ def _asked_again(state: State, command: c.RequestCharge, stamp: Stamp) -> list[f
     known = own_place(state, command)
     if known is None:
         return []
-    if known.offer is not None:
-        return [fx.Granted(session=view_session(state, state.sessions[known.offer]))]
+    session = None if known.offer is None else state.sessions.get(known.offer)
+    if session is not None:
+        return [fx.Granted(session=view_session(state, session))]
     view = view_waiting(state, known.waiting_id, stamp.at_ms)
     return [] if view is None else [fx.Queued(waiting=view)]

@@ -14,6 +14,7 @@ from evcharge.domain.allocation import reallocate
 from evcharge.domain.followed import followed
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
+from evcharge.domain.repairs import repairs, torn_off
 from evcharge.domain.state import State
 from evcharge.domain.words import Stamp
 
@@ -60,6 +61,9 @@ OutboxCommand = c.ReportStatus | c.ReportStarted | c.ReportPaused | c.ReportEnde
 
 def decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
     """The events that follow; an empty list: nothing changes (a repeat, or too late)."""
+    if isinstance(command, c.StartCentral):
+        # What follows from repairs is among them.
+        return [e.CentralStarted(site=command.site), *repairs(state, stamp)]
     if isinstance(command, OutboxCommand) and command.n is not None:
         events = _from_outbox(state, command, command.n, stamp)
     else:
@@ -83,7 +87,7 @@ def _from_outbox(state: State, command: OutboxCommand, n: int, stamp: Stamp) -> 
 def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
     match command:
         case c.StartCentral():
-            return [e.CentralStarted(site=command.site)]
+            raise AssertionError("a start is decided before")
         case c.StopCentral():
             return [e.CentralStopped()]
         case c.PassDeadline():
@@ -137,11 +141,11 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
         case c.RequestCharge():
             return waiting.request(state, command, stamp)
         case c.LeaveQueue():
-            return waiting.leave(state, command)
+            return torn_off(state, command) or waiting.leave(state, command)
         case c.Reserve():
             return reservations.reserve(state, command, stamp)
         case c.CancelReservation():
-            return reservations.cancel(state, command)
+            return torn_off(state, command) or reservations.cancel(state, command)
         case c.EndCharge():
             return sessions.end_charge(state, command)
         case c.ConfirmTicket():
@@ -151,7 +155,9 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
         case c.ResumeChargePoints():
             return charge_points.resume_charge_points(state, command)
         case c.SetCapacity():
-            return grid.set_capacity(state, command)
+            known = state.nodes.get(command.node_id)
+            same = known is not None and known.capacity_w == command.capacity_w
+            return [] if same else grid.set_capacity(state, command)
         case c.ReportNode():
             return health.report_node(state, command, stamp)
         case _:

@@ -188,7 +188,12 @@ class BadTree(ValueError):
 
 
 def check_tree(site: SiteConfig) -> None:
-    """Raises BadTree: a parent that there is not, a node below itself, a limit that its own base load fills."""
+    """Raises BadTree: a name with a slash, a parent that there is not, a node below itself, a limit that its own base
+    load fills.
+    """
+    for node_id in site.capacities:
+        if "/" in node_id:
+            raise BadTree(f"{node_id} holds a slash, which sets a node apart from its phase")
     for node_id, placed in site.nodes.items():
         if node_id not in site.capacities:
             raise BadTree(f"{node_id} has no capacity")

@@ -186,8 +186,10 @@ def page_of_all_tickets(state: State, after: str, count: int) -> list[Ticket]:
     return nsmallest(count, tickets, key=lambda ticket: ticket.ticket_id)
 
 
-def view_substations(state: State, clock_ms: int, count: int) -> list[SubstationView]:
-    """Nodes with their limit, their reservations and what could flow at worst."""
+def view_substations(state: State, clock_ms: int, count: int, after: str = "") -> list[SubstationView]:
+    """Nodes with their limit, their reservations and what could flow at worst, in the order of their ids, beginning
+    behind ``after``.
+    """
     worst_w, counts = worst_case_w(state, clock_ms), sessions_below(state)
     homes = counts if not state.away else _home_sessions(state)
     return [
@@ -204,7 +206,7 @@ def view_substations(state: State, clock_ms: int, count: int) -> list[Substation
             home_sessions=homes[node_id],
             utilisation=_percent(node.reserved_w, node.capacity_w - node.base_w),
         )
-        for node_id, node in islice(sorted(state.nodes.items()), count)
+        for node_id, node in islice(sorted(item for item in state.nodes.items() if item[0] > after), count)
     ]
 
 

@@ -112,8 +112,10 @@ def _waits(one: Waiting, blocked: Blocked | None, eta: Eta) -> WaitingView:
 
 
 def _offered(state: State, one: Waiting) -> WaitingView:
-    assert one.offer is not None
-    session = state.sessions[one.offer]
+    session = None if one.offer is None else state.sessions.get(one.offer)
+    if session is None:
+        # A record is missing that said what became of the offer: the next start says it (``repairs``).
+        return _waits(one, None, Eta(0, None, None))
     return WaitingView(
         waiting_id=one.waiting_id,
         state="OFFERED",

@@ -10,10 +10,13 @@ import pytest
 from evcharge.central import allocation
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
+from evcharge.central.repeats import KINDS_KEPT, Repeats
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import SAMPLE_PAUSE_S, SAMPLE_S, Telemetry
 from evcharge.central.translate.outgoing import mask, order_of
 from evcharge.domain import effects as fx
+from evcharge.domain import events as e
+from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Node, Session, State
 from evcharge.domain.words import SessionStatus
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, Fence, NodeId, SessionId
@@ -134,6 +137,44 @@ def test_a_frozen_clock_does_not_make_deadlines_spin(monkeypatch: pytest.MonkeyP
     deadlines.add(clock.site_ms() + 600_000, SID)
     clock.advance_site(0.1)
     assert deadlines.fire() == pytest.approx(0.5, abs=0.01), "site time runs faster than the loop's"
+
+
+def test_deadlines_of_what_is_over_do_not_pile_up() -> None:
+    clock, due, alive = ManualClock(), list[str](), {SessionId("a"), SessionId("b")}
+    deadlines = Deadlines(clock, due.append, alive.__contains__)
+    for i in range(5_000):
+        deadlines.add(clock.site_ms() + 7 * 86_400_000, SessionId(f"gone-{i}"))
+        deadlines.add(clock.site_ms() + 1_000, SessionId("a"))
+        deadlines.add(clock.site_ms() + 500, SessionId("b"))
+    assert len(deadlines._heap) <= 1_025
+    clock.advance(2.0)
+    deadlines.fire()
+    assert list(dict.fromkeys(due)) == ["b", "a"]
+
+
+# --- refusals that repeat ---------------------------------------------------------------------------------------------
+
+
+def _no(subject: str) -> e.RequestRefused:
+    return e.RequestRefused(request="end_charge", subject=subject, reason=RefusalReason.UNKNOWN_SESSION)
+
+
+def test_equal_refusals_are_recorded_200_times_and_then_once_a_second() -> None:
+    repeats = Repeats()
+    told = [repeats.needless("driver:anna", _no("s-1"), clock_ms) for clock_ms in range(0, 60_000, 20)]
+    assert told[:200] == [False] * 200
+    assert told.count(False) == 200 + 59
+    assert not repeats.needless("driver:ben", _no("s-1"), 60_000), "another actor"
+    assert not repeats.needless("driver:anna", _no("s-2"), 60_000), "another request"
+    assert not repeats.needless("driver:anna", e.CentralStopped(), 60_000), "no refusal"
+    assert not any(repeats.needless("driver:anna", _no("s-1"), 60_000 + 300_000) for _ in range(200))
+
+
+def test_what_is_remembered_of_refusals_is_bounded() -> None:
+    repeats = Repeats()
+    for i in range(10_000):
+        repeats.needless("driver:anna", _no(f"s-{i}"), i)
+    assert len(repeats._left) == KINDS_KEPT
 
 
 # --- allocation, tasks ------------------------------------------------------------------------------------------------

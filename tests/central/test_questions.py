@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
+
 from evcharge.domain import events as e
-from evcharge.domain.state import ChargePoint, Connector, Driver, Session, Ticket
+from evcharge.domain.state import ChargePoint, Connector, Driver, Node, Session, Ticket
 from evcharge.domain.words import SessionStatus, StopCause
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
 from evcharge.units import Grams, Millis, MinorUnits, PriceE4, WattHours, Watts
 from protocol import messages as m
-from tests.support.central import Site, WirePeer
+from tests.support.central import Site, WirePeer, until
 from tests.support.clock import START_MS
 
 LONG = "n" * (m.MAX_ID - 4)
@@ -121,6 +123,33 @@ async def test_an_operator_sees_sessions_substations_and_sums(site: Site) -> Non
     assert (totals.sessions, totals.authorized, totals.started, totals.tickets) == (1, 1, 1, 0)
     ((outlet,),) = (point.connectors for point in (await operator.ask(m.List(id=0))).charge_points)
     assert (outlet.driver, outlet.session_id, outlet.power_w) == ("anna", session_id, 10_500)
+
+
+async def test_substations_come_in_pages_that_fit(site: Site) -> None:
+    operator = await site.operator()
+    # Four bytes a character, each name twice in a row: 100 of them fill more than a frame.
+    names = [f"{i:03}{'𠮷' * (m.MAX_ID - 3)}" for i in range(250)]
+    site.state.nodes.update({NodeId(name): Node(capacity_w=Watts(1), parent=NodeId(names[0])) for name in names})
+    site.state.nodes[NodeId(names[0])].parent = None
+    rows = await all_rows(operator, m.Query(id=0, what="substations"), "substations")
+    assert [row.substation_id for row in rows] == [*names, "site"]
+    assert not site.central.failure.done()
+
+
+async def test_an_answer_that_fits_in_no_frame_ends_that_peer_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator, driver = await site.operator(), await site.driver()
+    monkeypatch.setattr("evcharge.central.translate.tables.ROOM", 1 << 20)
+    monkeypatch.setattr("evcharge.central.translate.tables._fitting", lambda rows, _room=0: rows[: m.MAX_ROWS])
+    add_charge_points(site, 100, connectors=32)
+    # An answer that waits for the disk is released by the engine, for everybody.
+    site.disk.hold()
+    operator.send(m.SetCapacity(id=1, substation_id="site", capacity_w=1), m.List(id=2))
+    await until(lambda: site.central._engine.backlog >= 2)
+    site.disk.release()
+    await until(lambda: site.central.failure.done() or site.logged(e.PeerDisconnected))
+    assert not site.central.failure.done()
+    monkeypatch.undo()
+    assert (await driver.ask(m.Queue(id=0))).queue == []
 
 
 async def test_sessions_come_in_pages(site: Site) -> None:

@@ -14,6 +14,7 @@ from evcharge.domain import events as e
 from evcharge.domain import reservations, sessions, waiting
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.words import Hold
+from evcharge.ids import NodeId
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from tests.support.central import Site, until
@@ -290,3 +291,21 @@ async def test_whatever_is_asked_for_cannot_write_into_the_sentence(site: Site) 
     with pytest.raises(RequestRefused) as no:
         await site.charge(driver, "{subject.__class__}")
     assert "{subject.__class__}" in no.value.sentence
+
+
+async def test_who_repeats_himself_is_answered_each_time_and_fills_no_disk(site: Site) -> None:
+    driver, operator = await site.driver(), await site.operator()
+    for _ in range(260):
+        # As fast as the wire lets it through.
+        site.clock.advance(0.02)
+        with pytest.raises(RequestRefused):
+            await driver.ask(m.EndCharge(id=0, session_id="s-9"))
+    assert 200 <= len(site.logged(e.RequestRefused)) <= 210
+    with pytest.raises(RequestRefused):
+        await driver.ask(m.EndCharge(id=0, session_id="s-10"))
+    await site.line(e.RequestRefused, subject="s-10")
+    capacity_w = site.state.nodes[NodeId("site")].capacity_w
+    await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=capacity_w))
+    await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=capacity_w + 1))
+    await site.line(e.CapacityChanged)
+    assert len(site.logged(e.CapacityChanged)) == 1

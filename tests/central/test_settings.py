@@ -72,6 +72,11 @@ def test_a_site_file_without_a_tariff_keeps_the_flags(tmp_path: Path) -> None:
 
 BAD_FILES = {
     "not TOML": ("[substations", "is not TOML"),
+    "a slash": ('[substations."a/L1"]\ncapacity_kw = 1\n', "the name of a substation may not hold a slash"),
+    "a slash below": (
+        '[substations.a]\ncapacity_kw = 1\n[substations.a.feeders."a/plan"]\ncapacity_kw = 1\n',
+        "the name of a feeder may not hold a slash",
+    ),
     "no substation": ("[tariff]\n[substations]\n", "names no substation; add a table"),
     "missing table": ("", "missing required field `substations`"),
     "misspelt": ("[substations.a]\ncapacity_w = 1\n", "unknown field `capacity_w`"),
@@ -123,6 +128,9 @@ def test_a_site_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
         site_of(settings(tmp_path, site_file=tmp_path / "none.toml"), 1.0)
     (tmp_path / "site.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(BadSite, match="is not TOML"):
+        site_of(settings(tmp_path, site_file=tmp_path / "site.toml"), 1.0)
+    (tmp_path / "site.toml").write_text("deep = " + "[" * 20_000)
+    with pytest.raises(BadSite, match="nested too deep"):
         site_of(settings(tmp_path, site_file=tmp_path / "site.toml"), 1.0)
 
 

@@ -8,7 +8,7 @@ from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.site import SiteConfig
+from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.domain.words import Hold, LimitReason
 from evcharge.energy.leases import MARGIN_MS, Grant
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId, SessionId
@@ -114,6 +114,26 @@ def test_lower_first_raise_after_the_acknowledgement() -> None:
     acknowledge(scenario, "s-1")
     assert share(scenario) == {"s-2": 4_600}
     assert scenario.worst_w() == 9_200
+
+
+def test_a_capacity_that_holds_already_is_no_news() -> None:
+    scenario = one().given(set_capacity(9_000)).when(set_capacity(9_000)).then()
+    scenario.when(set_capacity(9_001)).then_kinds(e.CapacityChanged)
+
+
+@pytest.mark.parametrize("name", ["main/L1", "main/L9"])
+def test_a_node_of_a_log_may_be_called_like_a_phase(name: str) -> None:
+    """No configuration may any more (``check_tree``); one that is in a log already is lived with."""
+    node_id, cp_ids = NodeId(name), (CP, OTHER)
+    config = SiteConfig(
+        capacities={MAIN: Watts(22_000), node_id: Watts(6_000)},
+        nodes={MAIN: NodeConfig(phase_w=(Watts(9_000),) * 3), node_id: NodeConfig(parent=MAIN)},
+        assignments=dict.fromkeys(cp_ids, node_id),
+    )
+    scenario = Scenario().given(c.StartCentral(site=config), *connected(), *connected(OTHER, fence=4))
+    scenario.given(*(thing for i in (0, 1) for thing in (request(f"s-{i}", cp_ids[i]), plug(cp_ids[i]))))
+    bounds = [event.basis.bound for event in share_events(scenario) if event.basis is not None]
+    assert [(bound.node, bound.limit_w) for bound in bounds] == [(name, 6_000)] * 2
 
 
 def test_a_vehicle_that_is_there_and_gets_nothing_begins_at_0_w_before_it_lapses() -> None:

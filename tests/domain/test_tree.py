@@ -227,6 +227,10 @@ def test_the_same_ruling_again_is_no_news() -> None:
 
 
 BAD = {
+    "slash": (
+        {"capacities": {NodeId("row/L1"): Watts(9_200)}, "nodes": {}, "assignments": {}},
+        "row/L1 holds a slash",
+    ),
     "no parent": ({"nodes": {NORTH: NodeConfig(NodeId("moon"))}}, "north is fed from moon, which there is not"),
     "cycle": (
         {"nodes": {NORTH: NodeConfig(SOUTH), SOUTH: NodeConfig(NORTH)}},

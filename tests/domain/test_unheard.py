@@ -305,7 +305,7 @@ def test_all_deadlines_are_set_again_after_a_restart() -> None:
 
 def test_a_new_outbox_settles_what_cannot_be_reported_any_more() -> None:
     scenario = supplying().given(sample(4_000), engine_down())
-    scenario.when(engine_up(fence=3, epoch=8)).then_kinds(e.PeerConnected, e.TicketIssued)
+    scenario.when(engine_up(fence=3, epoch=8)).then_kinds(e.TicketIssued, e.PeerConnected)
     made = ticket(scenario)
     assert (made.energy_wh, made.reason, made.provisional) == (3_000, StopCause.OUTBOX_LOST, False)
     assert not scenario.state.sessions
@@ -315,7 +315,7 @@ def test_a_new_outbox_settles_what_cannot_be_reported_any_more() -> None:
 
 def test_a_new_outbox_frees_what_was_settled_or_expired() -> None:
     for scenario in (settled(), expired_unheard()):
-        scenario.when(engine_up(fence=3, epoch=8)).then_kinds(e.PeerConnected, e.SessionForgotten)
+        scenario.when(engine_up(fence=3, epoch=8)).then_kinds(e.SessionForgotten, e.PeerConnected)
         assert not scenario.state.sessions
         assert not scenario.state.provisional
         assert scenario.cp().connectors[1].session_id is None

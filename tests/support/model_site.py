@@ -67,6 +67,8 @@ class Site(Domain):
         """Records that survive a crash."""
         self.synced = True
         """Whether each record is durable at once."""
+        self.dies: int | None = None
+        """Central dies within the next command of several records: so many of them, and one, survive."""
         self.held: deque[tuple[int, list[fx.Effect]]] = deque()
         self.deadlines: list[tuple[int, SessionId]] = []
         self.dirty: dict[NodeId, None] = {}
@@ -83,6 +85,9 @@ class Site(Domain):
         last = self.state.last_command
         before = ranks(self.state, self.at_ms) if self.waits and isinstance(command, c.ServeWaiting) else {}
         events, effects = self.execute(command)
+        if self.dies is not None and len(events) > 1:
+            self.die(len(self.log) - len(events) + 1 + self.dies % (len(events) - 1))
+            return
         self._check_waiting(command, before, events, effects)
         numbers = [number for event in events if (number := command_number(event)) is not None]
         assert numbers == list(range(last + 1, last + 1 + len(numbers))), "command numbers rise one by one"
@@ -118,6 +123,13 @@ class Site(Domain):
         for node_id in todo:
             self.command(c.Reallocate(node_id=node_id, measured_w=dict(self.measured_w)))
         self.command(c.ServeWaiting())
+
+    def die(self, durable: int) -> None:
+        """Central dies, in the middle of a command perhaps: so many records survive, and nothing was said of the last
+        of them.
+        """
+        self.dies, self.durable = None, durable
+        self.crash()
 
     def crash(self) -> None:
         """Central dies and comes back from what was durable."""
@@ -157,6 +169,9 @@ class Site(Domain):
         )
         if older is not None:
             self.command(c.PeerGone(role=Role.ENGINE, entity=cp_id, fence=older.fence, cause="superseded"))
+        if self.wires.get(cp_id) is not wire:
+            # Central died of it.
+            return
         cp.channel_up(wire, next_n, lag_ms)
 
     def sample(self, cp_id: ChargePointId) -> None:
@@ -346,6 +361,7 @@ class Site(Domain):
         for cp_id in self.cps:
             self.cut(cp_id)
             self.notice(cp_id)
+        self.dies = None
         self.sync()
         # The first may end authorizations, whose sessions began after all but never told.
         self.advance(2 * SETTLE_MS)
@@ -355,7 +371,7 @@ class Site(Domain):
 
     def reconnect(self) -> None:
         """Everybody comes back and has nothing to complain about."""
-        self.synced = True
+        self.synced, self.dies = True, None
         self.sync()
         for cp_id, cp in self.cps.items():
             cp.error = None

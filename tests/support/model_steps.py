@@ -342,7 +342,11 @@ def _disk(site: Site, _cp_id: ChargePointId, how: int) -> None:
 
 
 def _restart_central(site: Site, _cp_id: ChargePointId, how: int) -> None:
-    if how % 2:
+    if how % 3 == 0:
+        # Later, in the middle of a command.
+        site.dies = how // 3
+        return
+    if how % 3 == 1:
         site.sync()
         site.command(c.StopCentral())
     site.crash()

@@ -86,7 +86,7 @@ class Questions:
                     case "tickets":
                         question = partial(_all_tickets, message.id, after)
                     case "substations":
-                        question = partial(self._substations, message.id)
+                        question = partial(self._substations, message.id, after)
                     case "optimization":
                         question = partial(self._optimization, message.id)
                     case "waiting":
@@ -142,15 +142,16 @@ class Questions:
     def _tickets(self, re: m.RequestId, driver_id: DriverId, after: str, state: State, _stamp: Stamp) -> m.Reply:
         return _ticket_rows(re, views.page_of_tickets(state, driver_id, after, ASKED))
 
-    def _substations(self, re: m.RequestId, state: State, stamp: Stamp) -> m.Reply:
+    def _substations(self, re: m.RequestId, after: str, state: State, stamp: Stamp) -> m.Reply:
         loads_w = self._telemetry.loads_w(state)
         rows = [
             outgoing.substation_view(
                 view, loads_w[view.substation_id], self._substation_reports.reading_of(view.substation_id)
             )
-            for view in views.view_substations(state, stamp.clock_ms, m.MAX_ROWS)
+            for view in views.view_substations(state, stamp.clock_ms, ASKED, after)
         ]
-        return m.Reply(re=re, substations=rows)
+        shown = _fitting(rows)
+        return m.Reply(re=re, substations=shown, next=shown[-1].substation_id if len(shown) < len(rows) else None)
 
     def _optimization(self, re: m.RequestId, _state: State, _stamp: Stamp) -> m.Reply:
         return m.Reply(re=re, optimization=outgoing.optimization_view(self._rules.answer()))
