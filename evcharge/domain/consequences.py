@@ -12,6 +12,7 @@ from evcharge.domain import events as e
 from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.decide import AnyCommand, OutboxCommand
 from evcharge.domain.demand import roots
+from evcharge.domain.no_shows import retry_after_s
 from evcharge.domain.reasons import Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.reservations import next_look_ms
@@ -116,11 +117,12 @@ def _stray_supply_stopped(event: e.StraySupplyStopped, state: State, _stamp: Sta
 
 
 @effects_of.register
-def _request_refused(event: e.RequestRefused, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+def _request_refused(event: e.RequestRefused, _state: State, stamp: Stamp) -> list[fx.Effect]:
     # Of a reservation it is told when and where it collides; limits stand in the sentence of the reason.
     told = event.against if event.request == "reserve" else ()
     against = tuple(one for one in told if one.obstacle not in (Obstacle.RANGE, Obstacle.COUNT, Obstacle.UNKNOWN))
-    return [fx.Denied(reason=event.reason, subject=event.subject, against=against)]
+    after_s = retry_after_s(against, stamp.at_ms)
+    return [fx.Denied(reason=event.reason, subject=event.subject, retry_after_s=after_s, against=against)]
 
 
 # --- charge point -------------------------------------------------------------------------------------------------
@@ -260,11 +262,12 @@ def _reservation_ended(event: e.ReservationEnded, state: State, _stamp: Stamp) -
 
 
 @effects_of.register
-def _charge_refused(event: e.ChargeRefused, state: State, _stamp: Stamp) -> list[fx.Effect]:
+def _charge_refused(event: e.ChargeRefused, state: State, stamp: Stamp) -> list[fx.Effect]:
     # Whoever asked for any charge point finds one again when a reservation in flight lapsed, at the latest.
     anywhere = event.cp_id == c.ANYWHERE and event.reason in _AGAIN
-    after_s = -(-state.site.authorization_ms // 1000) if anywhere else None
-    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s)]
+    after_s = -(-state.site.authorization_ms // 1000) if anywhere else retry_after_s(event.against, stamp.at_ms)
+    own = tuple(one for one in event.against if one.obstacle is Obstacle.ABSENT)
+    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s, against=own)]
 
 
 @effects_of.register

@@ -164,6 +164,8 @@ class OutboxApplied(Event, frozen=True):
 class ChargeAuthorized(Event, frozen=True):
     """A session exists and power is reserved for it."""
 
+    VERSION: ClassVar[int] = 2
+
     session_id: SessionId
     cp_id: ChargePointId
     connector: ConnectorNo
@@ -175,6 +177,8 @@ class ChargeAuthorized(Event, frozen=True):
     depart_by_ms: Millis | None
     expires_ms: Millis
     command_id: CommandId
+    on_the_way: bool = False
+    """Connector and power are kept for somebody who still has to come."""
 
 
 class ChargeRefused(Event, frozen=True):

@@ -8,6 +8,7 @@ from evcharge.domain import events as e
 from evcharge.domain.applying import apply
 from evcharge.domain.binding import attach, detach, forget
 from evcharge.domain.health import remember
+from evcharge.domain.no_shows import came, missed
 from evcharge.domain.state import (
     Driver,
     Session,
@@ -45,6 +46,7 @@ def _charge_authorized(event: e.ChargeAuthorized, state: State, stamp: Stamp) ->
         authorized_ms=Millis(stamp.at_ms),
         expires_ms=event.expires_ms,
         authorize_command=event.command_id,
+        on_the_way=event.on_the_way,
         meter_ms=Millis(stamp.at_ms),
     )
     state.sessions[session.session_id] = session
@@ -68,6 +70,7 @@ def _authorization_expired(event: e.AuthorizationExpired, state: State, stamp: S
     state.last_command = CommandId(max(state.last_command, event.command_id))
     state.totals.expired += 1
     session = state.sessions[event.session_id]
+    missed(state, session, event.cause, Millis(stamp.at_ms))
     state.drivers[session.driver_id].open_sessions.pop(session.session_id, None)
     if not event.start_pending:
         forget(state, session)
@@ -124,7 +127,9 @@ def _supply_started(event: e.SupplyStarted, state: State, _stamp: Stamp) -> None
     session.boot_id = state.charge_points[session.cp_id].engine.boot_id
     session.start_meter_wh = session.meter_wh = event.meter_wh
     session.meter_ms = event.at_ms
-    state.drivers[session.driver_id].open_sessions[session.session_id] = None
+    driver = state.drivers[session.driver_id]
+    driver.open_sessions[session.session_id] = None
+    came(driver)
     state.totals.started += 1
 
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from evcharge.domain.feeds import above
 from evcharge.domain.headroom import part_of, shares_of
-from evcharge.domain.openings import TYPICAL_STAY_MS, Bookings, Claims, Seeker, Wish, choose_connector, unable
+from evcharge.domain.in_line import waits_there
+from evcharge.domain.openings import (
+    TYPICAL_STAY_MS,
+    Bookings,
+    Claims,
+    Place,
+    Seeker,
+    Wish,
+    choose_connector,
+    minimum_w,
+    unable,
+)
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.routing import Nowhere, Routed, route
 from evcharge.domain.state import ChargePoint, Reservation, Session, State, Waiting
-from evcharge.energy.queueing import wait_in_queue
+from evcharge.energy.queueing import Turns
 from evcharge.ids import ANYWHERE, ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from evcharge.units import MS_PER_HOUR
 
@@ -73,11 +85,30 @@ class Line:
         self.ready: list[Ready] = []
         self.blocked: dict[SessionId, Blocked] = {}
         self._nowhere: dict[Seeker, Nowhere] = {}
+        self._have_reserved = {one.driver_id for one in state.reservations.values()}
         for reservation in self.claims.bookings.due:
             if reservation.reservation_id not in without:
                 self._place_reservation(reservation)
         for waiting in self.order:
             self._place(waiting)
+
+    def taken_from(self, driver_id: DriverId, charge_point: ChargePoint) -> Collection[Place]:
+        """What a driver who does not wait cannot have there: what those have who come before, and a connector with a
+        vehicle left behind for which somebody else is the first in line, though he has not taken it. Whose reservation
+        is due there comes before the line.
+        """
+        left = [no for no, connector in charge_point.connectors.items() if connector.left_behind]
+        kept = set()
+        for no in left:
+            if any(due.driver_id == driver_id for due in self._due_at((charge_point.cp_id, no))):
+                continue
+            first = next((one for one in self.order if waits_there(self._state, one, charge_point, no)), None)
+            if first is not None and first.driver_id != driver_id:
+                kept.add((charge_point.cp_id, no))
+        return self.claims.taken | kept if kept else self.claims.taken
+
+    def _due_at(self, place: Place) -> Iterator[Reservation]:
+        return (one for one in self.claims.bookings.at(place) if one.from_ms <= self._now_ms)
 
     def place_last(self, one: Waiting) -> Blocked | None:
         """A newcomer behind all others, and what it waits for."""
@@ -104,7 +135,7 @@ class Line:
             self.blocked[one.reservation_id] = Blocked(reason)
             if reason is not RefusalReason.BUSY:
                 return
-        self._claim(one, charge_point, one.connector, one.min_w, one.until_ms)
+        self._claim(one, charge_point, one.connector, minimum_w(self._state, one), one.until_ms)
 
     def _place(self, one: Waiting) -> None:
         if one.cp_id == ANYWHERE:
@@ -123,10 +154,10 @@ class Line:
         self._claim(one, charge_point, choice, charge_point.connectors[choice].min_w, one.depart_by_ms)
 
     def _place_anywhere(self, one: Waiting) -> None:
-        seeker = Seeker(_wish(one), one.node_id, one.power_w)
-        if not self._state.reservations:
-            # Who asks makes no difference then: those who look for the same need one search only.
-            seeker = Seeker(Wish(DriverId(""), ConnectorNo(0), None), one.node_id, one.power_w)
+        # Reservations alone make a difference between those who look for the same: else one search does for all.
+        own = one.driver_id if one.driver_id in self._have_reserved else DriverId("")
+        until_ms = one.depart_by_ms if self._state.reservations else None
+        seeker = Seeker(Wish(own, ConnectorNo(0), until_ms), one.node_id, one.power_w)
         # Later in one look there is only less: where there was no room there is none.
         found = self._nowhere.get(seeker) or route(self._state, seeker, self.claims)
         if isinstance(found, Routed):
@@ -178,21 +209,30 @@ class Forecast:
 
     def __init__(self, state: State, line: Line, now_ms: int) -> None:
         self._state, self._line, self._now_ms = state, line, now_ms
-        self._below: dict[NodeId | None, tuple[list[float], int | None]] = {}
-        self._before_at: dict[ChargePointId, list[Waiting]] = {}
-        self._before_under: dict[NodeId, int] = {}
+        self._turns: dict[NodeId | Place | None, tuple[Turns, int | None]] = {}
+        # Counts of those that ``etas`` has passed: a sum for each one would be a tenth of a second for a thousand.
+        self._before_at: dict[ChargePointId, Counter[ConnectorNo]] = {}
+        self._before_below: Counter[NodeId | None] = Counter()
+        self._before_anywhere = 0
+        self._before_short: Counter[NodeId] = Counter()
 
     def etas(self) -> Iterator[tuple[Waiting, Blocked | None, Eta]]:
         """Everybody in order."""
         for one in self._line.order:
             blocked = self._line.blocked.get(one.waiting_id)
             yield one, blocked, self.of(one, blocked)
-            self._before_at.setdefault(one.cp_id, []).append(one)
-            if blocked is not None and blocked.node_id is not None:
-                anywhere = one.cp_id == ANYWHERE
-                node_id = blocked.node_id if anywhere else self._state.charge_points[one.cp_id].node_id
-                for each in above(self._state, node_id):
-                    self._before_under[each] = self._before_under.get(each, 0) + 1
+            self._pass(one, blocked)
+
+    def _pass(self, one: Waiting, blocked: Blocked | None) -> None:
+        node_id = None
+        if one.cp_id == ANYWHERE:
+            self._before_anywhere += 1
+        else:
+            self._before_at.setdefault(one.cp_id, Counter())[one.connector] += 1
+            node_id = self._state.charge_points[one.cp_id].node_id
+            self._before_below.update((None, *above(self._state, node_id)))
+        if blocked is not None and blocked.node_id is not None:
+            self._before_short.update(above(self._state, node_id or blocked.node_id))
 
     def of(self, one: Waiting, blocked: Blocked | None) -> Eta:
         """When it is its turn, behind those that ``etas`` has passed."""
@@ -200,13 +240,13 @@ class Forecast:
         if blocked is None:
             return Eta(before + 1, self._now_ms, None)
         if blocked.node_id is not None:
-            before = max(before, self._before_under.get(blocked.node_id, 0))
-            remaining_s, age_ms = self._under(blocked.node_id)
+            before = max(before, self._before_short[blocked.node_id])
+            turns, age_ms = self._under(blocked.node_id)
         elif blocked.reason is RefusalReason.BUSY:
-            remaining_s, age_ms = self._under(one.node_id) if one.cp_id == ANYWHERE else self._at(one)
+            turns, age_ms = self._under(one.node_id) if one.cp_id == ANYWHERE else self._at(one)
         else:
             return Eta(before + 1, None, None)
-        wait_s = wait_in_queue(remaining_s, before, TYPICAL_STAY_MS / 1000)
+        wait_s = turns.wait_s(before)
         at_ms = None if wait_s is None else self._now_ms + round(wait_s * 1000)
         return Eta(before + 1, at_ms, age_ms)
 
@@ -215,35 +255,30 @@ class Forecast:
         of them; one of those may be served by another one, so they do not count him.
         """
         if one.cp_id == ANYWHERE:
-            return sum(len(at) for cp_id, at in self._before_at.items() if self._is_below(cp_id, one.node_id))
-        return sum(
-            1
-            for other in self._before_at.get(one.cp_id, ())
-            if 0 in (one.connector, other.connector) or one.connector == other.connector
-        )
+            return self._before_anywhere + self._before_below[one.node_id]
+        at = self._before_at.get(one.cp_id, Counter())
+        return at[ConnectorNo(0)] + at[one.connector] if one.connector else at.total()
 
-    def _is_below(self, cp_id: ChargePointId, node_id: NodeId | None) -> bool:
-        if node_id is None or cp_id == ANYWHERE:
-            return True
-        return node_id in above(self._state, self._state.charge_points[cp_id].node_id)
-
-    def _at(self, one: Waiting) -> tuple[list[float], int | None]:
+    def _at(self, one: Waiting) -> tuple[Turns, int | None]:
         """What is left of those who have the connectors that it could get."""
-        charge_point = self._state.charge_points[one.cp_id]
-        found, sessions = [], []
-        for no, connector in sorted(charge_point.connectors.items()):
-            if one.connector not in (0, no) or connector.error is not None:
-                continue
-            if connector.session_id is not None:
-                sessions.append(self._state.sessions[connector.session_id])
-                found.append(remaining_s(sessions[-1], self._now_ms))
-            else:
-                found.append(LINGERING_MS / 1000 if connector.left_behind else 0.0)
-        return found, self._age_ms(sessions)
+        place = (one.cp_id, one.connector)
+        if place not in self._turns:
+            charge_point = self._state.charge_points[one.cp_id]
+            found, sessions = [], []
+            for no, connector in sorted(charge_point.connectors.items()):
+                if one.connector not in (0, no) or connector.error is not None:
+                    continue
+                if connector.session_id is not None:
+                    sessions.append(self._state.sessions[connector.session_id])
+                    found.append(remaining_s(sessions[-1], self._now_ms))
+                else:
+                    found.append(LINGERING_MS / 1000 if connector.left_behind else 0.0)
+            self._turns[place] = Turns(found, TYPICAL_STAY_MS / 1000), self._age_ms(sessions)
+        return self._turns[place]
 
-    def _under(self, node_id: NodeId | None) -> tuple[list[float], int | None]:
+    def _under(self, node_id: NodeId | None) -> tuple[Turns, int | None]:
         """What is left of those who charge below a node; None: anywhere."""
-        if node_id not in self._below:
+        if node_id not in self._turns:
             sessions = [
                 self._state.sessions[session_id]
                 for each, node in self._state.nodes.items()
@@ -251,8 +286,8 @@ class Forecast:
                 for session_id in node.sessions
             ]
             found = [remaining_s(session, self._now_ms) for session in sessions]
-            self._below[node_id] = found, self._age_ms(sessions)
-        return self._below[node_id]
+            self._turns[node_id] = Turns(found, TYPICAL_STAY_MS / 1000), self._age_ms(sessions)
+        return self._turns[node_id]
 
     def _age_ms(self, sessions: list[Session]) -> int | None:
         ages = [max(0, self._now_ms - session.meter_ms) for session in sessions if session.start_ms is not None]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from evcharge.domain.commands import RequestCharge
 from evcharge.domain.feeds import feeds_of
+from evcharge.domain.no_shows import against_on_the_way
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import ChargePoint, Link, State
@@ -31,6 +32,9 @@ def against_charge(
         case RefusalReason.TOO_MANY_SESSIONS:
             held = len(state.drivers[command.driver_id].open_sessions)
             return (Objection(Obstacle.COUNT, f"driver {command.driver_id}", value=held, limit=most_sessions),)
+        case RefusalReason.TOO_MANY_RESERVATIONS:
+            kept = against_on_the_way(state, command.driver_id, stamp.at_ms)
+            return () if kept is None else (kept,)
         case RefusalReason.NO_CAPACITY:
             return ()
     if charge_point is None:

@@ -74,6 +74,12 @@ def declared_end_ms(session: Session, now_ms: int) -> int | None:
     return depart_by_ms if depart_by_ms is not None and depart_by_ms > now_ms else None
 
 
+def minimum_w(state: State, one: Reservation) -> int:
+    """What a reservation needs: what was promised, or more where its connector needs more by now."""
+    connector = state.charge_points[one.cp_id].connectors.get(one.connector)
+    return one.min_w if connector is None else max(one.min_w, connector.min_w)
+
+
 class Bookings:
     """All reservations, by connector and by node; made once for each look at the site."""
 
@@ -94,7 +100,7 @@ class Bookings:
                 continue
             self._planned.append(one)
             for row, part in shares_of(state, one.cp_id):
-                self._sum_w[row] = self._sum_w.get(row, 0) + part_of(one.min_w, part)
+                self._sum_w[row] = self._sum_w.get(row, 0) + part_of(minimum_w(state, one), part)
         self.due.sort(key=lambda one: one.from_ms)
 
     def at(self, place: Place) -> list[Reservation]:
@@ -131,13 +137,20 @@ class Bookings:
                 return row
         return None
 
-    def short_later(self, charge_point: ChargePoint, min_w: int, from_ms: int, until_ms: int) -> Objection | None:
+    def short_later(
+        self, charge_point: ChargePoint, min_w: int, from_ms: int, until_ms: int, claimed_w: Mapping[Row, int]
+    ) -> Objection | None:
         """The same for a time to come, as an objection. Who has not said when he leaves is still there."""
         state = self._state
         due = [one for one in self.due if one.until_ms > from_ms]
         for row, part in shares_of(state, charge_point.cp_id, above(state, charge_point.node_id)):
-            due_w = sum(part_of(one.min_w, its) for one in due for at, its in shares_of(state, one.cp_id) if at == row)
-            needed_w = self._peak_w(row, from_ms, until_ms) + due_w + part_of(min_w, part)
+            due_w = sum(
+                part_of(minimum_w(state, one), its)
+                for one in due
+                for at, its in shares_of(state, one.cp_id)
+                if at == row
+            )
+            needed_w = self._peak_w(row, from_ms, until_ms) + due_w + claimed_w.get(row, 0) + part_of(min_w, part)
             limit_w = room_w(state, row)
             if needed_w > limit_w:
                 return Objection(Obstacle.POWER, str(row), value=needed_w, limit=max(0, limit_w))
@@ -176,7 +189,7 @@ class Bookings:
         for one in self._planned:
             for at, part in shares_of(state, one.cp_id):
                 if at == row:
-                    yield Stay(one.from_ms, one.until_ms, part_of(one.min_w, part))
+                    yield Stay(one.from_ms, one.until_ms, part_of(minimum_w(state, one), part))
 
 
 class Claims(NamedTuple):

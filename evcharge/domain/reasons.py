@@ -94,6 +94,8 @@ class Obstacle(StrEnum):
     """``value`` others wait for it already."""
     POWER = "power"
     """The smallest currents would be ``value`` watts there, and ``limit`` is what it can carry."""
+    ABSENT = "absent"
+    """Nobody came ``value`` times in a row; nothing is kept free until ``limit``, site time."""
 
 
 class Objection(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -140,6 +142,8 @@ def objection_sentence(against: Objection) -> str:
                 f"{at} would have to carry {kw(against.value or 0)} by smallest currents alone, "
                 f"and has {kw(against.limit or 0)} for that"
             )
+        case Obstacle.ABSENT:
+            said = f"nobody came {against.value} times in a row: nothing is kept for {at} until {_clock(against.limit)}"
     return said if against.age_ms is None else f"{said}, for {age_text(against.age_ms)}"
 
 

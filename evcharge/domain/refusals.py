@@ -57,7 +57,9 @@ _SENTENCES = {
     RefusalReason.RESERVATION_OUT_OF_RANGE: (
         "A reservation begins in the future, at most 7 days ahead, and lasts from 1 minute to 24 hours."
     ),
-    RefusalReason.TOO_MANY_RESERVATIONS: "There are as many reservations as there may be; cancel one of yours first.",
+    RefusalReason.TOO_MANY_RESERVATIONS: (
+        "No more connectors are kept free for you now; give one of those back, or try again later."
+    ),
     RefusalReason.UNKNOWN_WAITING: "You do not wait as {subject}; `queue` shows where you wait.",
     RefusalReason.UNKNOWN_RESERVATION: "You have no reservation {subject}; `reservations` shows those you have.",
     RefusalReason.UNKNOWN_SESSION: "There is no open session {subject}; `tickets` shows those that ended.",

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import CancelReservation, Reserve
+from evcharge.domain.in_line import needed_w, waits_there
+from evcharge.domain.no_shows import against_absence
 from evcharge.domain.objections import against_charge_point
 from evcharge.domain.openings import TYPICAL_STAY_MS, Bookings, declared_end_ms, session_at, unable
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.sessions import MAX_ENERGY_WH, authorized, next_command, stop_session
-from evcharge.domain.state import ChargePoint, Connector, Reservation, Session, State
+from evcharge.domain.state import ChargePoint, Reservation, Session, State
 from evcharge.domain.words import ReservationEnd, ReservationState, Stamp, StopCause
-from evcharge.ids import CommandId, ConnectorNo, SessionId
+from evcharge.ids import ANYWHERE, CommandId, ConnectorNo, SessionId
 from evcharge.units import Millis, WattHours
 
 # Reservations of one account: today's and the next one. Each keeps a connector from others while nobody stands there.
@@ -76,6 +78,9 @@ def _judge(state: State, command: Reserve, stamp: Stamp) -> int | tuple[RefusalR
     ):
         if held >= limit:
             return RefusalReason.TOO_MANY_RESERVATIONS, (Objection(Obstacle.COUNT, at, value=held, limit=limit),)
+    absent = against_absence(state, command.driver_id, now_ms)
+    if absent is not None:
+        return RefusalReason.TOO_MANY_RESERVATIONS, (absent,)
     candidates = [command.connector] if command.connector else sorted(charge_point.connectors)
     if not candidates or (command.connector and command.connector not in charge_point.connectors):
         return RefusalReason.UNKNOWN_CONNECTOR, (Objection(Obstacle.UNKNOWN, f"{cp_id}/{command.connector}"),)
@@ -101,9 +106,10 @@ def _choose(
     found: list[tuple[RefusalReason, Objection]] = []
     for no in candidates:
         connector = charge_point.connectors[no]
-        against = _connector_taken(state, command, no, connector, now_ms)
+        against = _connector_taken(state, command, charge_point, no, now_ms)
         if against is None:
-            short = bookings.short_later(charge_point, connector.min_w, command.from_ms, command.until_ms)
+            claimed_w = needed_w(state, (command.cp_id, no), command.from_ms, now_ms)
+            short = bookings.short_later(charge_point, connector.min_w, command.from_ms, command.until_ms, claimed_w)
             if short is None:
                 return no
             against = RefusalReason.NO_CAPACITY, short
@@ -114,10 +120,10 @@ def _choose(
 
 
 def _connector_taken(
-    state: State, command: Reserve, no: ConnectorNo, connector: Connector, now_ms: int
+    state: State, command: Reserve, charge_point: ChargePoint, no: ConnectorNo, now_ms: int
 ) -> tuple[RefusalReason, Objection] | None:
     """What speaks against a connector for that time: an error, another reservation, who is there or waits for it."""
-    at, place = f"{command.cp_id}/{no}", (command.cp_id, no)
+    at, place, connector = f"{command.cp_id}/{no}", (command.cp_id, no), charge_point.connectors[no]
     if connector.error is not None:
         return RefusalReason.OUT_OF_ORDER, Objection(Obstacle.ERROR, at, connector.error)
     for one in _all_at(state, command, no):
@@ -127,7 +133,11 @@ def _connector_taken(
     session = session_at(state, place)
     if session is not None and _still_there(session, command.from_ms, now_ms, soon=soon):
         return RefusalReason.BUSY, Objection(Obstacle.IN_USE, at, age_ms=max(0, now_ms - session.authorized_ms))
-    waiting = sum(1 for one in state.waiting.values() if one.cp_id == command.cp_id and one.connector in (0, no))
+    waiting = sum(
+        1
+        for one in state.waiting.values()
+        if waits_there(state, one, charge_point, no) and (one.offer is None or one.cp_id != ANYWHERE)
+    )
     if soon and waiting:
         # Whoever waits now is not overtaken by who reserves for the next moment.
         return RefusalReason.BUSY, Objection(Obstacle.LINE, at, value=waiting)

@@ -21,6 +21,10 @@ from evcharge.domain.words import Role, Shown
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId
 
 _OPEN = frozenset({Shown.ACTIVATED, Shown.SUPPLYING})
+# What anybody may cause as often as he likes without a change for those who wait: no look at the line is lost by it.
+_ONLY_SAID = (e.ChargeRefused, e.RequestRefused, e.PeerRefused, e.IncidentRaised, e.PlanFailed, e.TicketDelivered)
+# Peers whose coming and going changes nothing for those who wait, but for a revoked driver: what that ends is said too.
+_ONLY_ASK = frozenset({Role.DRIVER, Role.OPERATOR, Role.CONSOLE})
 
 
 class Routed(NamedTuple):
@@ -157,6 +161,8 @@ def outdate(event: e.Event, state: State) -> None:
     spots = state.spots
     if spots is None:
         return
+    if not (isinstance(event, _ONLY_SAID) or getattr(event, "role", None) in _ONLY_ASK):
+        spots.look = None
     about = event.ticket if isinstance(event, e.TicketIssued) else event
     cp_id = getattr(about, "cp_id", None)
     if cp_id is None and isinstance(event, e.PeerConnected | e.PeerDisconnected):

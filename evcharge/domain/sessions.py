@@ -18,6 +18,8 @@ from evcharge.domain.commands import (
 )
 from evcharge.domain.headroom import Row, limit_of, reserved_w
 from evcharge.domain.line import Line
+from evcharge.domain.looks import look_now
+from evcharge.domain.no_shows import against_on_the_way
 from evcharge.domain.objections import against_charge, against_nodes
 from evcharge.domain.openings import Seeker, Wish, choose_connector, unable
 from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle
@@ -88,6 +90,7 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
             depart_by_ms=None if command.depart_by_ms is None else Millis(command.depart_by_ms),
             expires_ms=Millis(stamp.at_ms + (ON_THE_WAY_MS if command.on_the_way else state.site.authorization_ms)),
             command_id=next_command(state),
+            on_the_way=command.on_the_way,
         )
     ]
 
@@ -127,6 +130,7 @@ def authorized(
     depart_by_ms: Millis | None,
     expires_ms: Millis,
     command_id: CommandId,
+    on_the_way: bool = False,
 ) -> e.ChargeAuthorized:
     """A session that has this connector, and power for its smallest current."""
     charge_point = state.charge_points[cp_id]
@@ -143,6 +147,7 @@ def authorized(
         depart_by_ms=depart_by_ms,
         expires_ms=expires_ms,
         command_id=command_id,
+        on_the_way=on_the_way,
     )
 
 
@@ -157,7 +162,8 @@ def _short_of_power(charge_point: ChargePoint | None, command: RequestCharge, li
     if charge_point is None:
         return None
     wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
-    choice = choose_connector(charge_point, wish, line.claims.bookings, line.claims.taken)
+    taken = line.taken_from(command.driver_id, charge_point)
+    choice = choose_connector(charge_point, wish, line.claims.bookings, taken, unattended=command.on_the_way)
     short = None if isinstance(choice, RefusalReason) else _short(charge_point, choice, command, line)
     return short or Row(charge_point.node_id)
 
@@ -171,6 +177,8 @@ def _judge_wish(state: State, command: RequestCharge, stamp: Stamp) -> RefusalRe
     driver = state.drivers.get(command.driver_id)
     if driver is not None and len(driver.open_sessions) >= MAX_OPEN_SESSIONS:
         return RefusalReason.TOO_MANY_SESSIONS
+    if command.on_the_way and against_on_the_way(state, command.driver_id, stamp.at_ms) is not None:
+        return RefusalReason.TOO_MANY_RESERVATIONS
     return None
 
 
@@ -183,7 +191,8 @@ def _judge_request(state: State, command: RequestCharge, stamp: Stamp, line: Lin
     if reason is not None:
         return reason
     wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
-    choice = choose_connector(charge_point, wish, line.claims.bookings, line.claims.taken)
+    taken = line.taken_from(command.driver_id, charge_point)
+    choice = choose_connector(charge_point, wish, line.claims.bookings, taken, unattended=command.on_the_way)
     if isinstance(choice, RefusalReason):
         return choice
     return choice if _short(charge_point, choice, command, line) is None else RefusalReason.NO_CAPACITY
@@ -191,8 +200,8 @@ def _judge_request(state: State, command: RequestCharge, stamp: Stamp, line: Lin
 
 def _line(state: State, command: RequestCharge, stamp: Stamp) -> Line:
     """Those who come before a request: all who wait, and the reservations that are due, but for its driver's own."""
-    own = (one.reservation_id for one in state.reservations.values() if one.driver_id == command.driver_id)
-    return Line(state, stamp.at_ms, frozenset(own))
+    own = frozenset(one.reservation_id for one in state.reservations.values() if one.driver_id == command.driver_id)
+    return Line(state, stamp.at_ms, own) if own else look_now(state, stamp.at_ms).line
 
 
 def _short(charge_point: ChargePoint, connector: ConnectorNo, command: RequestCharge, line: Line) -> Row | None:

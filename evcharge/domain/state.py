@@ -5,7 +5,7 @@ Live telemetry is not here: it is neither hashed nor replayed (audit.md, "Writin
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -93,6 +93,8 @@ class Session(msgspec.Struct, kw_only=True):
     expires_ms: Millis
     authorize_command: CommandId
     authorize_acknowledged: bool = False
+    on_the_way: bool = False
+    """Its connector was kept free for somebody who still had to come."""
     start_ms: Millis | None = None
     boot_id: bytes = b""
     """The engine's process that began it, its owner when two fight for one credential."""
@@ -191,6 +193,10 @@ class Driver(msgspec.Struct):
     tickets: list[Ticket] = []
     """The newest ``TICKETS_KEPT``, oldest first."""
     undelivered: dict[TicketId, Ticket] = {}
+    no_shows: int = 0
+    """How often in a row nobody came for whom a connector was kept free, see ``no_shows``."""
+    no_show_ms: Millis | None = None
+    """The last time of these, site time."""
 
 
 class RuleInput(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -280,6 +286,8 @@ class Spots(msgspec.Struct):
     """What each charge point has in ``free``."""
     stale: dict[ChargePointId, None] = {}
     """Charge points that something happened to since."""
+    look: Any = None
+    """The newest ``looks.Look`` at those who wait; None: something happened since."""
 
 
 class Totals(msgspec.Struct):

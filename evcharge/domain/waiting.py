@@ -9,14 +9,15 @@ import msgspec
 
 from evcharge.domain import events as e
 from evcharge.domain.commands import LeaveQueue, RequestCharge
-from evcharge.domain.line import Forecast, Line, in_order
+from evcharge.domain.line import Line, in_order
+from evcharge.domain.looks import newcomer
 from evcharge.domain.openings import Place
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.reservations import delayed, opened, over
 from evcharge.domain.sessions import MAX_OPEN_SESSIONS, authorized, next_command, request_charge, stop_session
 from evcharge.domain.state import Driver, State, Waiting
-from evcharge.domain.words import LeftCause, ReservationState, Stamp, StopCause
+from evcharge.domain.words import Hold, LeftCause, ReservationState, Stamp, StopCause
 from evcharge.ids import CommandId, SessionId
 from evcharge.units import Millis, WattHours
 
@@ -29,6 +30,8 @@ MAX_MISSED = 2
 MAX_WAIT_MS = 86_400_000
 
 _WAITABLE = (RefusalReason.BUSY, RefusalReason.NO_CAPACITY)
+# Holds that a person placed; the charge point itself will not come back from them.
+_FOR_GOOD = frozenset({Hold.ADMIN, Hold.REVOKED})
 # Ends of an offer that are the fault of whoever got it.
 _MISSED = {StopCause.EXPIRED: LeftCause.NO_SHOW, StopCause.REJECTED: LeftCause.REJECTED}
 
@@ -45,6 +48,10 @@ def request(state: State, command: RequestCharge, stamp: Stamp) -> list[e.Event]
     if known is not None and (known.offer is not None or command.wait):
         return []
     (decided, *more) = request_charge(state, command, stamp)
+    if known is not None and isinstance(decided, e.ChargeAuthorized):
+        # It is his turn, at a vehicle that he says is his: with that he has what he waits for.
+        own = msgspec.structs.replace(decided, session_id=_offer_id(known))
+        return [own, e.ChargeOffered(waiting_id=known.waiting_id, session_id=own.session_id, until_ms=own.expires_ms)]
     if not command.wait or not isinstance(decided, e.ChargeRefused) or decided.reason not in _WAITABLE:
         return [decided, *more]
     return [_join(state, command, decided, stamp)]
@@ -68,11 +75,7 @@ def _join(state: State, command: RequestCharge, no: e.ChargeRefused, stamp: Stam
     if len(state.waiting) >= MAX_WAITING:
         full = Objection(Obstacle.COUNT, "the queue", value=len(state.waiting), limit=MAX_WAITING)
         return _refuse(no, RefusalReason.QUEUE_FULL, full)
-    line = Line(state, stamp.at_ms)
-    forecast = Forecast(state, line, stamp.at_ms)
-    for _ in forecast.etas():
-        """Everybody who waits comes before."""
-    newcomer = Waiting(
+    waiting = Waiting(
         waiting_id=command.session_id,
         driver_id=command.driver_id,
         cp_id=command.cp_id,
@@ -84,14 +87,14 @@ def _join(state: State, command: RequestCharge, no: e.ChargeRefused, stamp: Stam
         node_id=command.node_id,
         power_w=command.power_w,
     )
-    eta = forecast.of(newcomer, line.place_last(newcomer))
+    eta = newcomer(state, waiting, stamp.at_ms)
     return e.ChargeQueued(
-        waiting_id=newcomer.waiting_id,
-        cp_id=newcomer.cp_id,
-        connector=newcomer.connector,
-        driver_id=newcomer.driver_id,
-        energy_wh=newcomer.requested_wh,
-        depart_by_ms=newcomer.depart_by_ms,
+        waiting_id=waiting.waiting_id,
+        cp_id=waiting.cp_id,
+        connector=waiting.connector,
+        driver_id=waiting.driver_id,
+        energy_wh=waiting.requested_wh,
+        depart_by_ms=waiting.depart_by_ms,
         reason=no.reason,
         place=eta.place,
         eta_ms=None if eta.at_ms is None else Millis(eta.at_ms),
@@ -182,8 +185,7 @@ def ends_ms(waiting: Waiting) -> int:
 
 
 def _offer(state: State, waiting: Waiting, place: Place, command_id: CommandId, stamp: Stamp) -> list[e.Event]:
-    # A second offer is another session: the first one may still be on its way to an end at the charge point.
-    session_id = waiting.waiting_id if not waiting.offers else SessionId(f"{waiting.waiting_id}.{waiting.offers + 1}")
+    session_id = _offer_id(waiting)
     until_ms = Millis(stamp.at_ms + state.site.handover_ms)
     return [
         authorized(
@@ -199,6 +201,11 @@ def _offer(state: State, waiting: Waiting, place: Place, command_id: CommandId, 
         ),
         e.ChargeOffered(waiting_id=waiting.waiting_id, session_id=session_id, until_ms=until_ms),
     ]
+
+
+def _offer_id(waiting: Waiting) -> SessionId:
+    # A second offer is another session: the first one may still be on its way to an end at the charge point.
+    return waiting.waiting_id if not waiting.offers else SessionId(f"{waiting.waiting_id}.{waiting.offers + 1}")
 
 
 # --- what follows from other events -----------------------------------------------------------------------------------
@@ -232,7 +239,11 @@ def _next_one(state: State, waiting: Waiting, stamp: Stamp) -> SessionId | None:
 
 
 def after_hold(state: State, event: e.HoldPlaced) -> list[e.Event]:
-    """Nobody waits at a charge point that may not charge: another one may be free."""
+    """Nobody waits where an operator or the registry has ended charging. What ends by itself (a fault, the weather, a
+    second program with the same credential) keeps the line: nobody knows how long that takes, and everybody is told so.
+    """
+    if event.hold not in _FOR_GOOD:
+        return []
     return [left(one, LeftCause.HELD) for one in state.waiting.values() if one.cp_id == event.cp_id]
 
 

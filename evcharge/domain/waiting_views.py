@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import islice
 
 import msgspec
 
 from evcharge.domain import events as e
-from evcharge.domain.line import Blocked, Eta, Forecast, Line
+from evcharge.domain.line import Blocked, Eta
+from evcharge.domain.looks import look_shown
 from evcharge.domain.state import Reservation, State, Waiting
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
 
@@ -50,20 +51,28 @@ class ReservationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def all_waiting(state: State, now_ms: int) -> list[WaitingView]:
     """Everybody who waits, in the fair order; those who have an offer come first."""
-    offered = [_offered(state, one) for one in state.waiting.values() if one.offer is not None]
-    forecast = Forecast(state, Line(state, now_ms), now_ms)
-    return [*offered, *_in_line(forecast)]
+    return _page(state, _in_order(state, now_ms), now_ms)
 
 
-def _in_line(forecast: Forecast) -> Iterator[WaitingView]:
-    return (_waits(one, blocked, eta) for one, blocked, eta in forecast.etas())
+def _in_order(state: State, now_ms: int) -> list[SessionId]:
+    offered = [one.waiting_id for one in state.waiting.values() if one.offer is not None]
+    return [*offered, *look_shown(state, now_ms).places]
+
+
+def _page(state: State, ids: Iterable[SessionId], now_ms: int) -> list[WaitingView]:
+    views = (view_waiting(state, each, now_ms) for each in ids)
+    return [view for view in views if view is not None]
 
 
 def waiting_of_driver(state: State, driver_id: DriverId, now_ms: int) -> list[WaitingView]:
-    """Where one driver waits."""
-    if not any(one.driver_id == driver_id for one in state.waiting.values()):
-        return []
-    return [view for view in all_waiting(state, now_ms) if view.driver_id == driver_id]
+    """Where one driver waits, in the same order."""
+    own = [one for one in state.waiting.values() if one.driver_id == driver_id]
+    ids = [one.waiting_id for one in own if one.offer is not None]
+    idle = [one.waiting_id for one in own if one.offer is None]
+    if len(idle) > 1:
+        rank = {each: place for place, each in enumerate(look_shown(state, now_ms).places)}
+        idle.sort(key=lambda each: rank[each])
+    return _page(state, [*ids, *idle], now_ms)
 
 
 def view_waiting(state: State, waiting_id: SessionId, now_ms: int) -> WaitingView | None:
@@ -74,8 +83,7 @@ def view_waiting(state: State, waiting_id: SessionId, now_ms: int) -> WaitingVie
     if one.offer is not None:
         return _offered(state, one)
     # Only those without an offer are looked at: of several offers that end at once, the others may not know it yet.
-    forecast = Forecast(state, Line(state, now_ms), now_ms)
-    return next(view for view in _in_line(forecast) if view.waiting_id == waiting_id)
+    return _waits(*look_shown(state, now_ms).places[waiting_id])
 
 
 def view_queued(state: State, event: e.ChargeQueued) -> WaitingView:
@@ -166,10 +174,9 @@ def view_reservation_ended(event: e.ReservationEnded) -> ReservationView:
 
 def page_of_waiting(state: State, after: str, count: int, now_ms: int) -> list[WaitingView]:
     """All who wait in the fair order, beginning behind the one called ``after``."""
-    views = all_waiting(state, now_ms)
-    ids = [view.waiting_id for view in views]
+    ids = _in_order(state, now_ms)
     first = ids.index(SessionId(after)) + 1 if after in ids else len(ids) if after else 0
-    return views[first : first + count]
+    return _page(state, ids[first : first + count], now_ms)
 
 
 def page_of_reservations(state: State, driver_id: DriverId | None, after: str, count: int) -> list[ReservationView]:

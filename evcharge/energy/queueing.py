@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heapify, heappop, heapreplace
+from heapq import heapify, heapreplace
 
 # Most cars ahead in one queue that are counted out one by one: ten times the largest charging park in service.
 MAX_QUEUE = 10_000
@@ -19,13 +19,27 @@ def wait_in_queue(remaining_s: Sequence[float], ahead: int, mean_stay_s: float |
         return None
     if mean_stay_s is None:
         return sorted(remaining_s)[ahead] if ahead < len(remaining_s) else None
-    if not remaining_s:
-        return None
-    free_s = list(remaining_s)
-    heapify(free_s)
-    for _ in range(ahead):
-        heapreplace(free_s, free_s[0] + mean_stay_s)
-    return heappop(free_s)
+    return Turns(remaining_s, mean_stay_s).wait_s(ahead)
+
+
+class Turns:
+    """``wait_in_queue`` for many who wait for the same connectors: each turn is worked out once."""
+
+    def __init__(self, remaining_s: Sequence[float], mean_stay_s: float) -> None:
+        self._free_s = list(remaining_s)
+        heapify(self._free_s)
+        self._mean_stay_s = mean_stay_s
+        self._turns_s: list[float] = []
+
+    def wait_s(self, ahead: int) -> float | None:
+        """Seconds until the turn of whoever comes after ``ahead`` others; None: nobody can tell."""
+        if ahead < 0 or ahead > MAX_QUEUE or not self._free_s:
+            return None
+        while len(self._turns_s) <= ahead:
+            next_s = self._free_s[0]
+            self._turns_s.append(next_s)
+            heapreplace(self._free_s, next_s + self._mean_stay_s)
+        return self._turns_s[ahead]
 
 
 def erlang_c_wait(arrivals_per_h: float, mean_stay_s: float, connectors: int) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import structlog
 
 from evcharge.net.clock import Clock
-from evcharge.net.flow import Bucket, Rate, WaitLimits
+from evcharge.net.flow import EXTRA, Bucket, Rate, WaitLimits
 from evcharge.net.handler import Owner, PeerHandler
 from evcharge.net.timers import Timer, TimerWheel
 from evcharge.net.writer import HIGH_WATER, LOW_WATER, Writer
@@ -239,6 +239,9 @@ class Adapter(Writer):
                 if event is None:
                     break
                 if isinstance(event, MessageReceived):
+                    extra = EXTRA.get(type(event.message))
+                    if extra is not None:
+                        self._weigh(extra)
                     message(self, event.message)
                 else:
                     self._dispatch(event)
@@ -292,6 +295,15 @@ class Adapter(Writer):
             if not left:
                 self._hold(_BY_RATE)
         self._count_at = seen + max(1, min(left, COUNT_EVERY))
+
+    def _weigh(self, extra: int) -> None:
+        """A message that is worth more than one: this one is still handled, the next ones may have to wait."""
+        if self._bucket is None:
+            return
+        left = self._bucket.take(extra, self._clock.monotonic())
+        if not left:
+            self._hold(_BY_RATE)
+        self._count_at = min(self._count_at, self.conn.tokens_received + max(1, left))
 
     def _refilled_s(self) -> float | None:
         """When reading may go on after the bucket was empty."""

@@ -7,10 +7,15 @@ from collections import OrderedDict
 import msgspec
 
 from protocol.codec import encode
-from protocol.messages import Message, SupplyUpdate, Update
+from protocol.messages import Message, Queue, Recommend, Reserve, SupplyUpdate, Update, Why
 
 # Reading goes on when this many messages may be taken again, so that it does not stop and start for each one.
 RESUME_AT = 10.0
+# Questions for which Central looks at everybody who waits or charges, or through its log, count as so many messages:
+# some milliseconds each at the largest sites, where others cost a tenth of one. A person asks one in ten seconds.
+QUESTION_WEIGHT = 20
+# What such a message counts besides being one.
+EXTRA: dict[type, int] = dict.fromkeys((Queue, Recommend, Reserve, Why), QUESTION_WEIGHT - 1)
 
 
 class Rate(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from evcharge.domain.reasons import Objection, Obstacle, objection_sentence
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.reservations import GRACE_MS, MAX_AHEAD_MS, MAX_LENGTH_MS, MIN_LENGTH_MS
 from evcharge.domain.words import ReservationEnd, ReservationState, Role, SessionStatus, StopCause
-from evcharge.ids import ConnectorNo, DriverId, SessionId
+from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
 from evcharge.units import MS_PER_HOUR, WattHours
 from tests.support.scenario import (
     ANNA,
@@ -37,6 +37,7 @@ from tests.support.scenario import (
 )
 
 CARLA = DriverId("carla")
+THIRD = ChargePointId("cp-3")
 SERVE = c.ServeWaiting()
 R = SessionId("r-1")
 HOUR = MS_PER_HOUR
@@ -155,6 +156,69 @@ def test_who_waits_now_is_not_overtaken_by_a_reservation_for_the_next_moment() -
     (objection,) = refused(scenario.when(reserve(from_h=1)), RefusalReason.BUSY)
     assert (objection.obstacle, objection.value) == (Obstacle.LINE, 1)
     made(scenario.when(reserve(from_h=2)))
+
+
+def line_for_power(depart_h: float | None = None) -> Scenario:
+    """Power for one: Anna charges for another 10 minutes, Ben waits for her power at the other charge point."""
+    scenario = ready(MIN_W + 20).given(engine_up(OTHER, 5), boot(OTHER), engine_up(THIRD, 6), boot(THIRD))
+    scenario.given(request("s-1", depart_by_ms=SITE_MS + HOUR // 6), plug(), reallocate(), started("s-1"))
+    until_ms = None if depart_h is None else round(SITE_MS + depart_h * HOUR)
+    return scenario.given(request("s-2", OTHER, BEN, depart_by_ms=until_ms, wait=True))
+
+
+@pytest.mark.parametrize("from_h", [0.2, 1.9, 2.2, 24])
+def test_nobody_reserves_the_power_that_somebody_waits_for(from_h: float) -> None:
+    scenario = line_for_power().when(reserve("r-1", CARLA, from_h, cp_id=THIRD))
+    (objection,) = refused(scenario, RefusalReason.NO_CAPACITY)
+    assert (objection.obstacle, objection.value, objection.limit) == (Obstacle.POWER, 2 * MIN_W, MIN_W + 20)
+    at(scenario, 0.17).given(ends_of_anna(), plug(plugged=False))
+    scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+
+
+def ends_of_anna() -> c.ReportEnded:
+    return c.ReportEnded(
+        cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=StopCause.UNPLUGGED, at_ms=None
+    )
+
+
+def test_who_waits_and_will_be_gone_by_then_needs_nothing_then() -> None:
+    made(line_for_power(depart_h=1).when(reserve("r-1", CARLA, 1.5, cp_id=THIRD)))
+    refused(line_for_power(depart_h=2).when(reserve("r-1", CARLA, 1.5, cp_id=THIRD)), RefusalReason.NO_CAPACITY)
+
+
+def test_who_waits_for_a_connector_takes_its_power_over() -> None:
+    """Anna's power is the next one's, and not a second time what both need while she has not said when she leaves."""
+    both = line_for_power().given(
+        c.LeaveQueue(driver_id=BEN, waiting_id=SessionId("s-2")), request("s-3", CP, BEN, wait=True)
+    )
+    refused(both.when(reserve("r-1", CARLA, 1, cp_id=THIRD)), RefusalReason.NO_CAPACITY)
+    roomy = ready(2 * MIN_W).given(engine_up(THIRD, 6), boot(THIRD), *charging(), request("s-3", CP, BEN, wait=True))
+    made(roomy.when(reserve("r-1", CARLA, 1, cp_id=THIRD)))
+
+
+def test_nobody_reserves_past_those_who_wait_for_any_charge_point() -> None:
+    scenario = ready(44_000)
+    scenario.given(request("s-1", depart_by_ms=SITE_MS + HOUR // 6), plug(), reallocate(), started("s-1"))
+    scenario.given(request("s-2", c.ANYWHERE, BEN, wait=True))
+    (objection,) = refused(scenario.when(reserve("r-1", CARLA, 1)), RefusalReason.BUSY)
+    assert (objection.obstacle, objection.value) == (Obstacle.LINE, 1)
+    made(scenario.when(reserve("r-1", CARLA, 3)))
+
+
+def test_the_power_of_those_who_wait_for_any_charge_point_below_a_node() -> None:
+    """They may get any connector there, so their power is kept where all of these hang."""
+    scenario = line_for_power().given(c.LeaveQueue(driver_id=BEN, waiting_id=SessionId("s-2")))
+    scenario.given(request("s-3", c.ANYWHERE, BEN, wait=True))
+    (objection,) = refused(scenario.when(reserve("r-1", CARLA, 3, cp_id=THIRD)), RefusalReason.NO_CAPACITY)
+    assert objection.value == 2 * MIN_W
+
+
+def test_it_needs_what_its_connector_needs_when_its_time_comes() -> None:
+    scenario = ready(3_000).given(reserve("r-1", from_h=1))
+    scenario.given(boot(min_w=50_000, max_w=60_000))
+    at(scenario, 1).when(SERVE).then_kinds(e.ReservationDelayed)
+    assert scenario.state.nodes[MAIN].reserved_w == 0
+    scenario.given(boot()).when(SERVE).then_kinds(e.ChargeAuthorized, e.ReservationOpened)
 
 
 def test_what_the_node_can_carry_by_smallest_currents() -> None:
@@ -300,6 +364,17 @@ def test_a_vehicle_of_which_nobody_knows_whose_it_is_gets_nothing_on_its_account
     scenario.then_kinds(e.ReservationDelayed)
     scenario.when(request("s-9", driver_id=BEN)).then_kinds(e.ChargeAuthorized)
     ends(scenario.when(SERVE), ReservationEnd.KEPT)
+
+
+def test_its_driver_says_that_the_vehicle_is_his_before_all_who_wait() -> None:
+    scenario = ready().given(reserve(from_h=3), *charging(), request("s-2", CP, CARLA, wait=True))
+    at(scenario, 3).given(SERVE)
+    ends = c.ReportEnded(
+        cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=StopCause.TARGET_REACHED, at_ms=None
+    )
+    scenario.given(ends).when(SERVE).then()
+    scenario.when(request("s-3", CP, ANNA)).then_kinds(e.ChargeRefused)
+    scenario.when(request("s-3", CP, BEN)).then_kinds(e.ChargeAuthorized)
 
 
 def test_a_capacity_that_was_cut_makes_it_late() -> None:

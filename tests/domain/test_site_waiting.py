@@ -30,6 +30,7 @@ BUSY = tuple(
         *("_await_reservation",) * 3,
         *("_settle", "_short", "_short", "_long", "_leave", "_cancel", "_operator", "_monitor", "_restart_central"),
         *("_broken", "_cut", "_connect", "_plug", "_plug", "_request", "_end", "_allocate"),
+        *("_announce", "_let_pass", "_let_pass"),
     )
 )
 DAYS = 150

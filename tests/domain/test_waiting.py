@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain import waiting as module
+from evcharge.domain.decide import AnyCommand
 from evcharge.domain.line import LINGERING_MS, PATIENCE_MS, in_order
 from evcharge.domain.openings import TYPICAL_STAY_MS
 from evcharge.domain.reasons import Constraint, Obstacle
@@ -309,6 +311,55 @@ def test_a_vehicle_that_was_left_behind_is_nobody_elses() -> None:
     scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
 
 
+def left_behind() -> Scenario:
+    """Anna's vehicle is full and stands there; Ben waits for the connector, Carla after him."""
+    scenario = taken().given(wait("s-2", BEN), wait("s-3", CARLA))
+    reason = StopCause.TARGET_REACHED
+    return scenario.given(
+        c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=reason, at_ms=None)
+    )
+
+
+@pytest.mark.parametrize("driver_id", [ANNA, CARLA, DORA])
+def test_a_connector_with_a_vehicle_left_behind_is_open_to_nobody_but_the_first_in_line(driver_id: DriverId) -> None:
+    scenario = left_behind().when(request("s-9", CP, driver_id))
+    (event,) = scenario.events
+    assert isinstance(event, e.ChargeRefused)
+    assert (event.reason, [one.obstacle for one in event.against]) == (RefusalReason.BUSY, [Obstacle.LINE])
+    (event,) = scenario.when(msgspec.structs.replace(request("s-9", CP, driver_id), on_the_way=True)).events
+    assert isinstance(event, e.ChargeRefused)
+    scenario.given(plug(plugged=False)).when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+    assert scenario.session("s-2").driver_id == BEN
+
+
+def test_the_first_in_line_who_says_that_it_is_his_vehicle_has_what_he_waits_for() -> None:
+    scenario = left_behind().when(request("s-9", CP, BEN)).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+    assert scenario.state.waiting[SessionId("s-2")].offer == "s-2"
+    assert (scenario.session("s-2").driver_id, list(scenario.state.sessions)) == (BEN, ["s-2"])
+    scenario.when(started("s-2")).then_kinds(e.SupplyStarted, e.QueueLeft)
+    assert names(scenario) == ["s-3"]
+
+
+def test_where_nobody_waits_whoever_says_so_is_believed_unless_he_is_still_on_his_way() -> None:
+    scenario = left_behind()
+    scenario.given(*(c.LeaveQueue(driver_id=who, waiting_id=SessionId(what)) for who, what in LEAVING))
+    scenario.when(msgspec.structs.replace(request("s-9", CP, DORA), on_the_way=True)).then_kinds(e.ChargeRefused)
+    scenario.when(request("s-9", CP, DORA)).then_kinds(e.ChargeAuthorized)
+
+
+LEAVING = [(BEN, "s-2"), (CARLA, "s-3")]
+
+
+def test_who_waits_for_any_charge_point_is_before_others_at_a_vehicle_left_behind() -> None:
+    scenario = taken().given(wait("s-2", BEN, c.ANYWHERE))
+    reason = StopCause.TARGET_REACHED
+    scenario.given(
+        c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=reason, at_ms=None)
+    )
+    scenario.when(request("s-9", CP, CARLA)).then_kinds(e.ChargeRefused)
+    scenario.given(plug(plugged=False)).when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+
+
 # --- the end of waiting -----------------------------------------------------------------------------------------------
 
 
@@ -339,6 +390,31 @@ def test_a_hold_ends_waiting_once_and_for_all() -> None:
     ]
     assert not any(isinstance(event, e.OfferEnded) for event in scenario.events)
     assert not scenario.state.waiting
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (c.ReportFault(cp_id=CP, code="ko"), "out_of_order"),
+        (c.RaiseDuplicate(role=Role.ENGINE, entity=CP), "duplicate_id"),
+    ],
+    ids=["fault", "duplicate"],
+)
+def test_what_may_be_over_in_a_moment_keeps_the_line(command: AnyCommand, reason: str) -> None:
+    scenario = offered().when(command)
+    assert not any(isinstance(event, e.QueueLeft) for event in scenario.events)
+    views = all_waiting(scenario.state, scenario.at_ms)
+    assert [(view.waiting_id, view.reason, view.eta_ms) for view in views] == [
+        ("s-2", reason, None),
+        ("s-3", reason, None),
+    ]
+    assert scenario.state.waiting[SessionId("s-2")].missed == 0, "it was not his fault"
+
+
+def test_after_a_fault_the_first_in_line_is_served() -> None:
+    scenario = offered().given(c.ReportFault(cp_id=CP, code="ko"), SERVE, c.ReportRecovery(cp_id=CP))
+    scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+    assert scenario.session("s-2.2").driver_id == BEN
 
 
 def test_a_lost_charge_point_ends_nothing_and_costs_no_turn() -> None:

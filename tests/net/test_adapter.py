@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from evcharge.net.adapter import GRACE_S, Adapter
-from evcharge.net.flow import Rate, WaitLimits
+from evcharge.net.flow import QUESTION_WEIGHT, Rate, WaitLimits
 from evcharge.net.timers import TimerWheel
 from evcharge.net.writer import LINGER_S
 from protocol import messages as m
@@ -459,6 +459,30 @@ async def test_pings_count_too() -> None:
     bench.carry()
     assert not bench.pipe.reading
     bench.clock.advance(3)
+    assert bench.pipe.reading
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        m.Queue(id=1),
+        m.Recommend(id=1, battery_percent=50.0),
+        m.Reserve(id=1, cp_id="CP-1", from_ms=1, until_ms=2),
+        m.Why(id=1, session_id="s-1"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+async def test_what_costs_more_counts_more_and_nothing_is_lost(question: m.Message) -> None:
+    bench = Bench(rate=Rate(50.0, 200.0)).open()
+    bench.say(*[question] * 40)
+    assert len(bench.desk.got) - 200 // QUESTION_WEIGHT in (0, 1), "tokens are counted in batches"
+    assert not bench.pipe.reading
+    bench.clock.advance(1.0)
+    assert len(bench.desk.got) <= (200 + 50) // QUESTION_WEIGHT + 1
+    bench.clock.advance(40 * QUESTION_WEIGHT / 50)
+    for _ in range(40):
+        bench.clock.advance(0.5)
+    assert len(bench.desk.got) == 40
     assert bench.pipe.reading
 
 

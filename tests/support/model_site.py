@@ -25,7 +25,18 @@ from evcharge.ids import ChargePointId, ConnectorNo, Fence, NodeId, SessionId, t
 from evcharge.units import WattHours, Watts
 from tests.support.model_cp import ModelChargePoint, ModelConnector, Wire
 from tests.support.scenario import Domain, replayed
-from tests.support.waiting_rules import Rank, check_one_each, check_order, check_promises, check_served, ranks
+from tests.support.waiting_rules import (
+    Rank,
+    check_kept,
+    check_left_behind,
+    check_one_each,
+    check_order,
+    check_promises,
+    check_reserved,
+    check_served,
+    first_at_left_behind,
+    ranks,
+)
 
 SETTLE_MS = 86_400_000
 _TO_PEOPLE = (
@@ -84,10 +95,12 @@ class Site(Domain):
         """Decide; effects are held until their records are durable."""
         last = self.state.last_command
         before = ranks(self.state, self.at_ms) if self.waits and isinstance(command, c.ServeWaiting) else {}
+        first = first_at_left_behind(self.state, self.at_ms) if isinstance(command, c.RequestCharge) else {}
         events, effects = self.execute(command)
         if self.dies is not None and len(events) > 1:
             self.die(len(self.log) - len(events) + 1 + self.dies % (len(events) - 1))
             return
+        check_left_behind(first, self.state, events)
         self._check_waiting(command, before, events, effects)
         numbers = [number for event in events if (number := command_number(event)) is not None]
         assert numbers == list(range(last + 1, last + 1 + len(numbers))), "command numbers rise one by one"
@@ -347,8 +360,10 @@ class Site(Domain):
         # What a node can hold is less than was promised also where it stands in for one that failed.
         moved = any(isinstance(one, e.ChargePointMoved) for one in events)
         self.cut_back |= isinstance(command, c.SetCapacity) or moved
+        check_kept(self.state, events)
         if self.waits:
             check_one_each(self.state)
+            check_reserved(self.state, self.at_ms, events)
             check_promises(self.state, self.at_ms, events, effects, cut=self.cut_back)
             if isinstance(command, c.ServeWaiting):
                 check_order(before, self.state, events)

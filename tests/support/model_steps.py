@@ -103,6 +103,7 @@ def _request(site: Site, cp_id: ChargePointId, how: int) -> None:
             connector=ConnectorNo(how % 3),
             energy_wh=(None, 5, 500, 40_000)[how % 4],
             depart_by_ms=None,
+            on_the_way=how % 8 > 5,
         )
     )
 
@@ -119,6 +120,7 @@ def _wait(site: Site, cp_id: ChargePointId, how: int) -> None:
             energy_wh=(None, 500)[how % 2],
             depart_by_ms=(None, None, site.at_ms + MS_PER_HOUR // 2)[how % 3],
             wait=True,
+            on_the_way=how % 2 > 0,
         )
     )
 
@@ -164,6 +166,15 @@ def _await_reservation(site: Site, _cp_id: ChargePointId, how: int) -> None:
     if planned:
         site.advance(min(planned) - site.at_ms + (0, 0, 5_000, 910_000)[how % 4])
         site.allocate()
+
+
+def _let_pass(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """Nobody comes for what was offered, once or twice."""
+    for _ in range(1 + how % 2):
+        offers = [one.offer for one in site.state.waiting.values() if one.offer is not None]
+        if offers:
+            ends_ms = min(site.state.sessions[offer].expires_ms for offer in offers)
+            site.advance(max(0, ends_ms - site.at_ms) + 1_000)
 
 
 def _end(site: Site, _cp_id: ChargePointId, how: int) -> None:
@@ -278,6 +289,23 @@ def _anywhere(site: Site, _cp_id: ChargePointId, how: int) -> None:
             wait=how % 4 > 1,
         )
     )
+
+
+def _announce(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """One driver is on the way to more than he can drive to."""
+    for _ in range(2 + how % 3):
+        site.requests += 1
+        site.command(
+            c.RequestCharge(
+                session_id=SessionId(f"s-{site.requests}"),
+                driver_id=DriverId(f"d-{how % 5}"),
+                cp_id=c.ANYWHERE,
+                connector=ConnectorNo(0),
+                energy_wh=None,
+                depart_by_ms=None,
+                on_the_way=True,
+            )
+        )
 
 
 def _meter(site: Site, _cp_id: ChargePointId, how: int) -> None:

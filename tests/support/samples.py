@@ -109,6 +109,7 @@ SAMPLES: tuple[e.Event, ...] = (
         depart_by_ms=Millis(T0 + 9),
         expires_ms=Millis(T0 + 60_000),
         command_id=CommandId(1),
+        on_the_way=True,
     ),
     e.ChargeRefused(
         driver_id=ANNA,

@@ -11,8 +11,8 @@ from evcharge.domain.line import PATIENCE_MS
 from evcharge.domain.openings import TYPICAL_STAY_MS
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import ChargePoint, Connector, Reservation, Session, State, Waiting, shown_state
-from evcharge.domain.words import Health, LinkState, ReservationState, Shown
-from evcharge.ids import ANYWHERE, ConnectorNo, NodeId, SessionId
+from evcharge.domain.words import Health, Hold, LeftCause, LinkState, ReservationState, SessionStatus, Shown
+from evcharge.ids import ANYWHERE, ConnectorNo, DriverId, NodeId, SessionId
 
 Rank = tuple[bool, int]
 
@@ -151,6 +151,105 @@ def _would_do(state: State, other: Waiting, session: Session) -> bool:
     connector = state.charge_points[session.cp_id].connectors[session.connector]
     here = other.node_id is None or other.node_id in above(state, session.node_id)
     return here and not connector.occupied and not state.away
+
+
+Place = tuple[str, ConnectorNo]
+
+
+def first_at_left_behind(state: State, now_ms: int) -> dict[Place, DriverId]:
+    """By connector with a vehicle left behind who alone may have it, because he is the first who waits for it."""
+    found: dict[Place, DriverId] = {}
+    in_line = ranks(state, now_ms)
+    for charge_point in state.charge_points.values():
+        for no, connector in charge_point.connectors.items():
+            if not connector.left_behind:
+                continue
+            there = [
+                each
+                for each in in_line
+                if (state.waiting[each].cp_id == charge_point.cp_id and state.waiting[each].connector in (0, no))
+                or (
+                    state.waiting[each].cp_id == ANYWHERE
+                    and state.waiting[each].node_id in (None, *above(state, charge_point.node_id))
+                )
+            ]
+            if there:
+                found[charge_point.cp_id, no] = state.waiting[min(there, key=lambda each: in_line[each])].driver_id
+    return found
+
+
+def check_left_behind(first: dict[Place, DriverId], state: State, events: list[e.Event]) -> None:
+    """Nobody overtakes at a connector where somebody else's vehicle may still stand."""
+    for event in events:
+        if isinstance(event, e.ChargeAuthorized) and (event.cp_id, event.connector) in first:
+            booked = any(
+                (one.cp_id, one.connector, one.driver_id) == (event.cp_id, event.connector, event.driver_id)
+                for one in state.reservations.values()
+            )
+            assert booked or first[event.cp_id, event.connector] == event.driver_id, f"{event} overtakes"
+
+
+def check_kept(state: State, events: list[e.Event]) -> None:
+    """One account never keeps a third connector empty for the way there; only people end a line."""
+    held = any(isinstance(one, e.HoldPlaced) and one.hold in (Hold.ADMIN, Hold.REVOKED) for one in events)
+    for event in events:
+        if isinstance(event, e.QueueLeft):
+            assert held or event.cause is not LeftCause.HELD, f"{event} without a person"
+        if isinstance(event, e.ChargeAuthorized) and event.on_the_way:
+            own = [state.sessions[each] for each in state.drivers[event.driver_id].open_sessions]
+            empty = [
+                one
+                for one in own
+                if one.on_the_way
+                and one.status is SessionStatus.AUTHORIZED
+                and one.session_id != event.session_id
+                and not state.charge_points[one.cp_id].connectors[one.connector].occupied
+            ]
+            assert len(empty) < 2, f"{event.driver_id} keeps {len(empty) + 1} connectors empty"
+
+
+def check_reserved(state: State, now_ms: int, events: list[e.Event]) -> None:
+    """What is promised is not what somebody waits for already."""
+    for event in events:
+        if not isinstance(event, e.ReservationMade):
+            continue
+        charge_point = state.charge_points[event.cp_id]
+        line = [one for one in state.waiting.values() if one.offer is None]
+        if event.from_ms - now_ms < TYPICAL_STAY_MS:
+            for one in line:
+                here = one.cp_id == event.cp_id and one.connector in (0, event.connector)
+                around = one.cp_id == ANYWHERE and one.node_id in (None, *above(state, charge_point.node_id))
+                assert not (here or around), f"{event} overtakes {one}"
+        for node_id in above(state, charge_point.node_id):
+            node = state.nodes[node_id]
+            needed_w = event.min_w + sum(_still_there_w(state, node_id, event)) + sum(_waiting_w(state, node_id, event))
+            assert needed_w <= node.capacity_w - node.base_w, f"{event} takes the power of those who wait"
+
+
+def _still_there_w(state: State, node_id: NodeId, event: e.ReservationMade) -> Iterator[int]:
+    for each, node in state.nodes.items():
+        if node_id in above(state, each):
+            yield from (state.sessions[one].min_w for one in node.sessions if state.sessions[one].depart_by_ms is None)
+
+
+def _waiting_w(state: State, node_id: NodeId, event: e.ReservationMade) -> Iterator[int]:
+    """For each charge point at which somebody waits for power alone what one connector needs there at least."""
+    for charge_point in state.charge_points.values():
+        if node_id not in above(state, charge_point.node_id) or not _can_charge(state, charge_point):
+            continue
+        for one in state.waiting.values():
+            stays = one.depart_by_ms is None and one.offer is None and one.cp_id == charge_point.cp_id
+            free_w = [
+                connector.min_w
+                for no, connector in charge_point.connectors.items()
+                if connector.session_id is None
+                and connector.error is None
+                and one.connector in (0, no)
+                and (charge_point.cp_id, no) != (event.cp_id, event.connector)
+            ]
+            if stays and free_w:
+                yield min(free_w)
+                break
 
 
 def check_promises(state: State, now_ms: int, events: list[e.Event], effects: list[fx.Effect], *, cut: bool) -> None:
