@@ -22,7 +22,7 @@ _EPOCH_SLACK = 2
 # Most messages a second, and at once, that a setting may allow one peer: more than a core opens.
 _MOST_MESSAGES = 1_000_000
 # Longest time that makes sense for a limit of the door, and for one of a channel, in seconds.
-_DAY_S, _WEEK_S = 86_400.0, 604_800.0
+_DAY_S = 86_400.0
 
 
 class BadLimits(ValueError):
@@ -97,10 +97,12 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How many peers a second are told to come back after a drain."""
 
 
-# Smallest and largest value of each. The upper ends of ttl and rekey are the wire's own (SPEC §4.5).
+# Smallest and largest value of each. The upper ends of ttl and rekey are the wire's own (SPEC §4.5), those of handshake
+# and channel what leases rest on (``energy.leases.MARGIN_MS``): with more, a charge point's clock could be behind by
+# more than is counted.
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "hello_s": (0.1, 60),
-    "handshake_s": (0.5, 600),
+    "handshake_s": (0.5, 10),
     "unauthenticated": (1, 1_000_000),
     "known_share": (0, 0.95),
     "connections": (0, 1_000_000),
@@ -117,7 +119,7 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "lookups": (1, 10_000),
     "ping_s": (0.5, 3_600),
     "dead_s": (1, _DAY_S),
-    "channel_s": (1, _WEEK_S),
+    "channel_s": (1, _DAY_S),
     "ttl_s": (1, 3_600),
     "rekey_msgs": (2, 65_536),
     "rekey_bytes": (1 << 16, 1 << 34),

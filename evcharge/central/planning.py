@@ -166,7 +166,7 @@ class Planning:
         nodes = planned_nodes(state, root, measured_w)
         inside = {node.id for node in nodes}
         sessions = [
-            demand_of(state, session, session.node_id)
+            demand_of(state, session, session.node_id, now_ms)
             for session in state.sessions.values()
             if session.node_id in inside and _draws(session)
         ]

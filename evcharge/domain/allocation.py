@@ -8,7 +8,7 @@ connectors' minima, whose sum was checked at every node before each session was 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -94,9 +94,8 @@ class _Round:
         self._state, self._command, self._stamp = state, command, stamp
         self._trees, self._members, self._placing = trees, members, placing
         self._worst_w = {session.session_id: session.lease.worst_w(stamp.clock_ms) for session in members}
-        self._measured_w: Mapping[NodeId, int] = command.measured_w
         self._ceiling_w: dict[str, int] = {}
-        self._headroom = Headroom(state, members, self._worst_w, self._measured_w)
+        self._headroom = Headroom(state, members, self._worst_w, command.measured_w)
         self._homeward = {} if placing.calm else placing.homeward(self._headroom)
         self._held: dict[SessionId, NodeId] = {}
         """Sessions that may have no more than their smallest current, or nothing, and the lost node that is why."""
@@ -174,11 +173,11 @@ class _Round:
         for tree in self._trees:
             there, plan = frozenset(tree), plan_of(state, tree[0])
             sessions = [
-                demand_of(state, session, at[session.session_id], self._current_w(session), plan)
+                demand_of(state, session, at[session.session_id], now_ms, self._current_w(session), plan)
                 for session in steered
                 if at.get(session.session_id) in there
             ]
-            nodes = [node_of(state, node_id, self._measured_w, kept_w.get(node_id, 0)) for node_id in tree]
+            nodes = [node_of(state, node_id, self._headroom.measured_w, kept_w.get(node_id, 0)) for node_id in tree]
             if state.site.rules:
                 sessions, nodes = self._under_rules(sessions, nodes)
             known = plan if self._placing.knew(plan) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evcharge.domain.feeds import awaits_place, home_of
 from evcharge.domain.headroom import part_of, shares_of
 from evcharge.domain.state import (
     Driver,
@@ -23,7 +24,8 @@ def attach(state: State, session: Session) -> None:
 
 def detach(state: State, session: Session) -> None:
     """Free its connector and its share; harmless when they are free already, or another's."""
-    connector = state.charge_points[session.cp_id].connectors.get(session.connector)
+    charge_point = state.charge_points[session.cp_id]
+    connector = charge_point.connectors.get(session.connector)
     if connector is not None and connector.session_id == session.session_id:
         connector.session_id = None
         connector.left_behind = connector.occupied and session.start_ms is not None
@@ -31,6 +33,9 @@ def detach(state: State, session: Session) -> None:
     if session.session_id in node.sessions:
         del node.sessions[session.session_id]
         reserve(state, session, -1)
+    if awaits_place(charge_point) and not any(each.session_id for each in charge_point.connectors.values()):
+        charge_point.node_id, charge_point.leaving_id = home_of(state.site, charge_point.cp_id), None
+        state.away.pop(charge_point.cp_id, None)
 
 
 def reserve(state: State, session: Session, sign: int) -> None:

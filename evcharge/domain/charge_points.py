@@ -14,10 +14,14 @@ from evcharge.domain.sessions import next_command, settle, stop_all_at, stop_ses
 from evcharge.domain.state import ChargePoint, Session, State
 from evcharge.domain.words import RUNNING, Hold, LinkState, Role, SessionStatus, Stamp, StopCause
 from evcharge.ids import ChargePointId, CommandId
+from evcharge.units import Watts
 
 # Failed authentications of one source within this time that raise an incident (features.md, "Audit record").
 INCIDENT_FAILURES = 5
 INCIDENT_WINDOW_MS = 600_000
+# The smallest current of a connector that says it has none, W: 6 A of one phase (IEC 61851-1 knows no less). Where it
+# counted as nothing, any number of sessions would fit anywhere.
+MIN_W = Watts(1_380)
 
 
 def peer_ready(state: State, command: c.PeerReady) -> list[e.Event]:
@@ -163,7 +167,8 @@ def boot(state: State, command: c.BootChargePoint) -> list[e.Event]:
     """The engine described itself: running sessions are online again, those that were settled have to stop."""
     if command.cp_id not in state.charge_points:
         return []
-    ratings = tuple(rating for rating in command.connectors if rating.max_w > 0 and rating.min_w <= rating.max_w)
+    told = (msgspec.structs.replace(one, min_w=one.min_w or MIN_W) for one in command.connectors)
+    ratings = tuple(rating for rating in told if rating.max_w > 0 and rating.min_w <= rating.max_w)
     happened: list[e.Event] = []
     if len(ratings) < len(command.connectors):
         happened.append(

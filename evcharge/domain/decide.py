@@ -97,7 +97,7 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
         case c.ServeWaiting():
             return waiting.serve(state, stamp)
         case c.AdoptPlan():
-            return grid.adopt_plan(state, command)
+            return grid.adopt_plan(state, command, stamp)
         case c.Rule():
             return [] if command.ruling == state.ruling else [e.RulingChanged(ruling=command.ruling)]
         case c.FailPlan():

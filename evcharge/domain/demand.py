@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from evcharge.domain.feeds import above
-from evcharge.domain.headroom import base_w
+from evcharge.domain.headroom import base_w, measured_all_over
+from evcharge.domain.openings import declared_end_ms
 from evcharge.domain.state import Session, State
 from evcharge.domain.words import LimitReason
 from evcharge.energy import model as en
@@ -17,10 +18,18 @@ UNKNOWN_NEED_WH = 12_000
 
 
 def demand_of(
-    state: State, session: Session, node_id: NodeId, current_w: int = 0, plan: en.Plan | None = None
+    state: State, session: Session, node_id: NodeId, now_ms: int, current_w: int = 0, plan: en.Plan | None = None
 ) -> en.Session:
-    """What a session wants at a node; ``current_w`` is what it may draw now, ``plan`` the newest one there."""
+    """What a session wants at a node; ``current_w`` is what it may draw now, ``plan`` the newest one there.
+
+    A departure that has passed says nothing: who stays longer than he said is not more urgent for it.
+    """
     needed_wh, begun_ms = session.requested_wh, session.start_ms
+    ampere_w = step_w(session)
+    # Six whole amperes may be a few watts more than the smallest current, and than a rating that is no more than that;
+    # what is sent is cut to both.
+    six_w = en.MIN_A * ampere_w
+    most_w = max(session.max_w, six_w) if session.max_w >= session.min_w else session.max_w
     return en.Session(
         id=session.session_id,
         connector=session.session_id,
@@ -28,11 +37,11 @@ def demand_of(
         need_wh=session.energy_wh + UNKNOWN_NEED_WH if needed_wh is None else max(needed_wh, session.energy_wh + 1),
         delivered_wh=session.energy_wh,
         arrival_ms=session.authorized_ms,
-        departure_ms=session.depart_by_ms,
-        max_w=session.max_w,
-        volts=step_w(session),
+        departure_ms=declared_end_ms(session, now_ms),
+        max_w=most_w,
+        volts=ampere_w,
         on=state.site.phases.get(session.cp_id, ()),
-        last_w=current_w,
+        last_w=six_w if session.min_w <= current_w < six_w else current_w,
         last_ms=None if waits(session, current_w) else session.limit_ms,
         turned_ms=session.turned_ms,
         new=begun_ms is None or (plan is not None and begun_ms >= plan.made_ms),
@@ -45,7 +54,7 @@ def step_w(session: Session) -> int:
 
 
 def node_of(state: State, node_id: NodeId, measured_w: Mapping[NodeId, int], kept_w: int = 0) -> en.Node:
-    """A node; ``kept_w`` of it is not to be shared."""
+    """A node; ``kept_w`` of it is not to be shared. ``measured_w``: with what is measured below each node."""
     node = state.nodes[node_id]
     return en.Node(
         id=node_id,
@@ -64,7 +73,8 @@ def tree_of(state: State, node_id: NodeId) -> list[NodeId]:
 
 def planned_nodes(state: State, root: NodeId, measured_w: Mapping[NodeId, int]) -> list[en.Node]:
     """The nodes of a tree for the planner."""
-    return [node_of(state, node_id, measured_w) for node_id in tree_of(state, root)]
+    all_over_w = measured_all_over(state, measured_w)
+    return [node_of(state, node_id, all_over_w) for node_id in tree_of(state, root)]
 
 
 def root_of(state: State, node_id: NodeId) -> NodeId:

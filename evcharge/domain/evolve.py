@@ -14,7 +14,8 @@ from evcharge.domain import evolve_nodes, evolve_sessions, evolve_waiting
 from evcharge.domain.applying import apply
 from evcharge.domain.binding import reserve
 from evcharge.domain.charge_points import INCIDENT_WINDOW_MS, outbox_was_lost
-from evcharge.domain.feeds import home_of, is_away
+from evcharge.domain.feeds import above, awaits_place, home_of, is_away
+from evcharge.domain.headroom import with_those_below
 from evcharge.domain.routing import outdate
 from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.domain.state import (
@@ -103,24 +104,48 @@ def _configure(state: State, site: SiteConfig) -> None:
         state.nodes.setdefault(node_id, Node(capacity_w=Watts(0)))
     for node_id, node in state.nodes.items():
         if node_id not in site.capacities:
-            # Not there (any more), but sessions may still run there. Nothing new fits into 0 W.
-            node.capacity_w, node.parent = Watts(0), None
+            # Not there (any more), but sessions may still draw from it: they count above it as before. Nothing new fits
+            # into 0 W.
+            node.capacity_w, node.base_w = Watts(0), Watts(0)
         node.reserved_w = node.wanted_w = Watts(0)
         node.reserved_phase_w = (Watts(0), Watts(0), Watts(0))
+    own_w = {node_id: node.base_w for node_id, node in state.nodes.items()}
+    for node_id, watts in with_those_below(own_w, {each: node.parent for each, node in state.nodes.items()}).items():
+        state.nodes[node_id].base_w = Watts(watts)
     state.site = site
     state.plans = {root_id: plan for root_id, plan in state.plans.items() if root_id in state.nodes}
     if not site.rules:
         state.ruling = None
-    state.away = {cp_id: None for cp_id in state.away if is_away(state, cp_id)}
+    for charge_point in state.charge_points.values():
+        _place(state, charge_point)
+    state.away = {cp_id: None for cp_id in (*state.away, *state.charge_points) if is_away(state, cp_id)}
     for node in list(state.nodes.values()):
         for session_id in node.sessions:
             session = state.sessions[session_id]
             reserve(state, session, 1)
-    for charge_point in state.charge_points.values():
-        busy = any(connector.session_id for connector in charge_point.connectors.values())
-        if not busy and charge_point.cp_id not in state.away:
-            charge_point.node_id = home_of(site, charge_point.cp_id)
     state.spots = None
+
+
+def _place(state: State, charge_point: ChargePoint) -> None:
+    """Where a charge point stands by a new configuration. What charges there may still draw from where it stood, and a
+    transfer switch may not change that at once: it counts at both until nothing is open there (``binding.detach``).
+    """
+    if charge_point.cp_id in state.away and not awaits_place(charge_point):
+        # A transfer switch has it; ``failover`` brings it home.
+        return
+    home = home_of(state.site, charge_point.cp_id)
+    stood = next((each for each in above(state, charge_point.node_id) if each in state.site.capacities), home)
+    busy = any(connector.session_id for connector in charge_point.connectors.values())
+    charge_point.leaving_id = None
+    here = stood if busy and stood not in above(state, home) else home
+    for session_id in (connector.session_id for connector in charge_point.connectors.values()):
+        if session_id is not None:
+            state.nodes[charge_point.node_id].sessions.pop(session_id, None)
+            state.nodes[here].sessions[session_id] = None
+            state.sessions[session_id].node_id = here
+    charge_point.node_id = here
+    if here != home:
+        charge_point.leaving_id, charge_point.moved_ms = home, None
 
 
 @apply.register

@@ -69,6 +69,7 @@ def _charge_point_moved(event: e.ChargePointMoved, state: State, stamp: Stamp) -
     sessions = _let_go(state, charge_point)
     charge_point.node_id, charge_point.leaving_id = event.to_id, event.from_id
     charge_point.moved_ms, charge_point.moved_command = Millis(stamp.at_ms), state.last_command
+    charge_point.moved_clock_ms = stamp.clock_ms
     state.away[event.cp_id] = None
     for session in sessions:
         session.node_id = event.to_id

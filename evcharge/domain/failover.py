@@ -1,8 +1,8 @@
 """Where each charge point is to be fed from, and when it may move there.
 
 A charge point moves when the worst case of its sessions fits at the new nodes beside all that is there. Until nothing
-from before the move rules any more it counts at the old ones too, so no limit is passed whichever feed its transfer
-switch has at that instant.
+from before the move rules any more, and the time is over in which transfer switches follow, it counts at the old ones
+too, so no limit is passed whichever feed its switch has at that instant.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from evcharge.domain import events as e
-from evcharge.domain.feeds import above, feeds_of, home_of, path_of
+from evcharge.domain.feeds import above, awaits_place, feeds_of, home_of, path_of
 from evcharge.domain.headroom import Headroom, overfull, shares_of
 from evcharge.domain.health import all_up, lost_on
 from evcharge.domain.site import NodeConfig
@@ -22,6 +22,9 @@ from evcharge.ids import ChargePointId, NodeId, SessionId
 # A charge point does not move again sooner, and its own node has to be well for so long before it moves home, ms: a
 # node that flaps must not make transfer switches flap.
 STEADY_MS = 60_000
+# How long a transfer switch may take to follow, ms, channel clock (SPEC §7.6): for a gateway that asks every few
+# seconds, and asks again when an answer was lost.
+SWITCH_MS = 60_000
 # How long a session on trial has to show that it is supplied before the next one is tried beside it, ms: twice the
 # longest time between two logged meter values.
 PROBE_MS = 60_000
@@ -79,8 +82,7 @@ class Placing:
 
     def _goal(self, charge_point: ChargePoint) -> NodeId | None:
         here = charge_point.node_id
-        # One that stands elsewhere than is configured since its site was, and not because it was moved, stands there.
-        key = (home_of(self._state.site, charge_point.cp_id) if charge_point.cp_id in self._state.away else here, here)
+        key = (home_of(self._state.site, charge_point.cp_id), here)
         if key not in self._goals:
             self._goals[key] = self._goal_from(charge_point.cp_id, *key)
         return self._goals[key]
@@ -128,15 +130,20 @@ class Placing:
     # --- moving -------------------------------------------------------------------------------------------------------
 
     def homeward(self, headroom: Headroom) -> dict[ChargePointId, NodeId]:
-        """The next that goes home, one for each node: those whose smallest currents fit there for good."""
+        """The next that goes home, one for each node: those whose smallest currents fit there for good. And all that
+        get another place when they are free: they count there already, so their shares are made to fit there.
+        """
         found: dict[NodeId, ChargePointId] = {}
+        placed: dict[ChargePointId, NodeId] = {}
         for cp_id, goal in self.goals.items():
             charge_point = self._state.charge_points[cp_id]
-            if goal is None or goal in found or self.lost_above(charge_point) is not None:
+            if goal is None or self.lost_above(charge_point) is not None:
                 continue
-            if self._may_move(charge_point) and self._minima_fit(cp_id, goal, headroom):
+            if awaits_place(charge_point):
+                placed[cp_id] = goal
+            elif goal not in found and self._may_move(charge_point) and self._minima_fit(cp_id, goal, headroom):
                 found[goal] = cp_id
-        return {cp_id: goal for goal, cp_id in found.items()}
+        return placed | {cp_id: goal for goal, cp_id in found.items()}
 
     def _minima_fit(self, cp_id: ChargePointId, goal: NodeId, headroom: Headroom) -> bool:
         state = self._state
@@ -175,7 +182,9 @@ class Placing:
 
     def _completed(self, cp_id: ChargePointId) -> bool:
         charge_point = self._state.charge_points[cp_id]
-        if charge_point.leaving_id is None:
+        if charge_point.leaving_id is None or awaits_place(charge_point):
+            return False
+        if self._stamp.clock_ms - charge_point.moved_clock_ms < SWITCH_MS:
             return False
         return not any(
             grant.command_id <= charge_point.moved_command and grant.worst_w(self._stamp.clock_ms) > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evcharge.domain.site import SiteConfig
-from evcharge.domain.state import State
+from evcharge.domain.state import ChargePoint, State
 from evcharge.ids import ChargePointId, NodeId
 
 
@@ -55,3 +55,8 @@ def is_away(state: State, cp_id: ChargePointId) -> bool:
     """Whether a charge point is fed from elsewhere than where it stands, or its switch is on the way."""
     charge_point = state.charge_points[cp_id]
     return charge_point.node_id != home_of(state.site, cp_id) or charge_point.leaving_id is not None
+
+
+def awaits_place(charge_point: ChargePoint) -> bool:
+    """Whether it stands elsewhere by a newer configuration, and gets there when nothing is open at it any more."""
+    return charge_point.leaving_id is not None and charge_point.moved_ms is None

@@ -7,6 +7,7 @@ from evcharge.domain.commands import AdoptPlan, SetCapacity
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import State
+from evcharge.domain.words import Stamp
 from evcharge.units import Watts
 
 # Largest capacity that can be set: 1 GW. More is a slip of the keyboard.
@@ -26,9 +27,11 @@ def set_capacity(state: State, command: SetCapacity) -> list[e.Event]:
     return [e.RequestRefused(request="set_capacity", subject=command.node_id, reason=reason, against=(against,))]
 
 
-def adopt_plan(state: State, command: AdoptPlan) -> list[e.Event]:
-    """A newer plan; one that was overtaken while it was worked out says nothing."""
+def adopt_plan(state: State, command: AdoptPlan, stamp: Stamp) -> list[e.Event]:
+    """A newer plan; one that was overtaken while it was worked out says nothing. One that is of a time to come, because
+    a clock was ahead once, overtakes none.
+    """
     before = state.plans.get(command.root_id)
-    if before is not None and command.plan.made_ms <= before.made_ms:
+    if before is not None and command.plan.made_ms <= before.made_ms <= stamp.at_ms:
         return []
     return [e.PlanAdopted(root_id=command.root_id, plan=command.plan)]

@@ -54,6 +54,30 @@ def base_w(node: Node, measured_w: int | None) -> int:
     return max(node.base_w, measured_w or 0)
 
 
+def with_those_below(own_w: Mapping[NodeId, int], parents: Mapping[NodeId, NodeId | None]) -> dict[NodeId, int]:
+    """Base load by node: its own, or what the nodes below it have together where that is more. A meter or a setting may
+    be of what draws at this very node, or of all that is below it; nothing may count at one level only.
+    """
+    children: dict[NodeId, list[NodeId]] = {}
+    top_first: list[NodeId] = []
+    for node_id, parent in parents.items():
+        (top_first if parent is None else children.setdefault(parent, [])).append(node_id)
+    for node_id in top_first:
+        top_first += children.get(node_id, ())
+    found: dict[NodeId, int] = {}
+    for node_id in reversed(top_first):
+        found[node_id] = max(own_w.get(node_id, 0), sum(found[each] for each in children.get(node_id, ())))
+    return found
+
+
+def measured_all_over(state: State, measured_w: Mapping[NodeId, int]) -> Mapping[NodeId, int]:
+    """What meters show of the base load, counted at all nodes above them too; the same when asked again."""
+    if not measured_w:
+        return NO_METERS
+    own_w = {node_id: base_w(node, measured_w.get(node_id)) for node_id, node in state.nodes.items()}
+    return with_those_below(own_w, {node_id: node.parent for node_id, node in state.nodes.items()})
+
+
 class Headroom:
     """What is left in each row that one of ``sessions`` counts in. Watts; below 0 where a limit was cut."""
 
@@ -65,7 +89,7 @@ class Headroom:
         measured_w: Mapping[NodeId, int],
     ) -> None:
         self._state = state
-        self.measured_w = measured_w
+        self.measured_w = measured_all_over(state, measured_w)
         self._left: dict[Row, int] = {}
         self._shares: dict[SessionId, tuple[Share, ...]] = {}
         self._sharing: dict[Row, int] = {}
@@ -176,6 +200,7 @@ def sessions_below(state: State) -> Mapping[NodeId, int]:
 
 def tight_nodes(state: State, measured_w: Mapping[NodeId, int]) -> set[NodeId]:
     """The nodes that hold somebody back: their limit does not take all maxima, on each phase too."""
+    measured_w = measured_all_over(state, measured_w)
     return {
         node_id
         for node_id, node in state.nodes.items()
@@ -210,6 +235,14 @@ def check_tree(site: SiteConfig) -> None:
                 "nothing is left to charge with"
             )
         _check_backups(site, node_id, placed, path)
+    own_w = {node_id: placed.base_w for node_id, placed in site.nodes.items()}
+    parents = {each: site.nodes[each].parent if each in site.nodes else None for each in site.capacities}
+    for node_id, watts in with_those_below(own_w, parents).items():
+        if watts > site.capacities[node_id]:
+            raise BadTree(
+                f"{node_id} has a capacity of {site.capacities[node_id]} W, and what is below it a base load of "
+                f"{watts} W: nothing is left to charge with"
+            )
     for cp_id, node_id in site.assignments.items():
         if node_id not in site.capacities:
             raise BadTree(f"charge point {cp_id} stands at {node_id}, which there is not")

@@ -1,7 +1,7 @@
 """Nodes that are lost and come back: from their own reports, and from sessions that fail one after the other.
 
-LOST → PROBING when it is reported well, or when its ejection is over → UP when a session is supplied there, or LOST
-again when one fails.
+LOST → PROBING when it is reported well, or when its ejection is over → UP when a session is supplied there or nothing
+failed for ``QUIET_MS``, or LOST again when one fails.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Iterable, Sequence
 from evcharge.domain import events as e
 from evcharge.domain.commands import ReportNode
 from evcharge.domain.feeds import above
-from evcharge.domain.headroom import sessions_below
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Failure, Node, State
-from evcharge.domain.words import Health, Stamp, StopCause
+from evcharge.domain.words import Health, SessionStatus, Stamp, StopCause
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.units import Millis
 
@@ -29,7 +28,11 @@ FAILED_WITHIN_MS = 600_000
 # servers behind a load balancer (Envoy: 30 s and 300 s), with more patience, because a try costs a driver's session.
 EJECTED_MS = 30_000
 MOST_EJECTED_MS = 600_000
+# A trial at which nothing failed for so long is over, ms: nobody may be there who could show anything, and a node is
+# not closed for ever because a car is full.
+QUIET_MS = FAILED_WITHIN_MS
 
+_SHOWING = frozenset({SessionStatus.AUTHORIZED, SessionStatus.SUPPLYING})
 _FAULTS = frozenset({StopCause.FAULT, StopCause.REJECTED})
 
 
@@ -55,12 +58,15 @@ def report_node(state: State, command: ReportNode, stamp: Stamp) -> list[e.Event
 
 
 def tried_again(state: State, nodes: Iterable[NodeId], stamp: Stamp) -> list[e.Event]:
-    """Those whose ejection is over."""
-    return [
-        e.NodeProbing(node_id=node_id)
-        for node_id in nodes
-        if (until_ms := state.nodes[node_id].until_ms) is not None and stamp.at_ms >= until_ms
-    ]
+    """Those whose ejection is over, and those whose trial is."""
+    happened: list[e.Event] = []
+    for node_id in nodes:
+        node = state.nodes[node_id]
+        if node.until_ms is not None and stamp.at_ms >= node.until_ms:
+            happened.append(e.NodeProbing(node_id=node_id))
+        elif node.health is Health.PROBING and stamp.at_ms - (node.since_ms or 0) >= QUIET_MS:
+            happened.append(e.NodeRecovered(node_id=node_id))
+    return happened
 
 
 def verdicts(state: State, events: Sequence[e.Event], stamp: Stamp) -> list[e.Event]:
@@ -137,17 +143,29 @@ def lost_on(state: State, nodes: Iterable[NodeId]) -> NodeId | None:
 
 
 def closed_on(state: State, nodes: Sequence[NodeId]) -> NodeId | None:
-    """The first of these that admits nothing new: it is lost, or on trial with a session there already."""
+    """The first of these that admits nothing new: it is lost, or on trial with a session there that may show it."""
     counts = None
     for node_id in nodes:
         health = state.nodes[node_id].health
         if health is Health.PROBING:
-            counts = counts or sessions_below(state)
-            if counts[node_id]:
+            counts = _may_show(state) if counts is None else counts
+            if node_id in counts:
                 return node_id
         elif health is Health.LOST:
             return node_id
     return None
+
+
+def _may_show(state: State) -> set[NodeId]:
+    """The nodes with a session at them or below that may draw. One that is full, or of which nothing is heard, shows
+    nothing, however long one waits.
+    """
+    found: set[NodeId] = set()
+    for node_id, node in state.nodes.items():
+        sessions = (state.sessions[session_id] for session_id in node.sessions)
+        if any(session.status in _SHOWING and session.stop is None for session in sessions):
+            found.update(above(state, node_id))
+    return found
 
 
 def all_up(state: State, nodes: Iterable[NodeId]) -> bool:

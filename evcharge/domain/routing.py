@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from evcharge.domain import events as e
@@ -78,8 +79,8 @@ def route(state: State, seeker: Seeker, before: Claims) -> Routed | Nowhere:
     full: Row | None = None
     for _, node_id, spot in ranked:
         # Where the preferred one does not fit, the one that needs least may.
-        least = next(filter(is_open, (each for _, each in spots.frugal[node_id])))
-        for each in (spot, least):
+        least = _least_of_each(state, filter(is_open, (each for _, each in spots.frugal[node_id])))
+        for each in chain((spot,), least):
             short = before.bookings.short_of(each.cp_id, each.min_w, wish.depart_by_ms, before.claimed_w)
             if short is None:
                 return Routed(each.cp_id, each.connector)
@@ -89,6 +90,18 @@ def route(state: State, seeker: Seeker, before: Claims) -> Routed | Nowhere:
     if closed:
         return Nowhere(RefusalReason.SUBSTATION_LOST, tuple(sorted(set(closed))))
     return Nowhere(RefusalReason.BUSY)
+
+
+def _least_of_each(state: State, spots: Iterator[Spot]) -> Iterator[Spot]:
+    """The first; and while charge points are away the first of all that count at the same nodes."""
+    tried: set[tuple[NodeId, ...] | None] = set()
+    for spot in spots:
+        feeds = feeds_of(state, spot.cp_id) if spot.cp_id in state.away else None
+        if feeds not in tried:
+            yield spot
+            tried.add(feeds)
+        if not state.away:
+            return
 
 
 def _utilisation(state: State, node_id: NodeId, more_w: int) -> float:

@@ -69,9 +69,13 @@ class ChargePoint(msgspec.Struct):
     outbox_epoch: int | None = None
     next_n: int = 0
     leaving_id: NodeId | None = None
-    """The node that fed it before, as long as a set-point of then may rule: it counts there too."""
+    """The node that fed it before, as long as its switch or a set-point of then may rule: it counts there too. Where it
+    never moved, the one that it stands at by a newer configuration, as long as something is open at it.
+    """
     moved_ms: Millis | None = None
-    """When it was moved last, site time."""
+    """When a transfer switch was told to move it last, site time."""
+    moved_clock_ms: int = 0
+    """The same moment, channel clock."""
     moved_command: CommandId = CommandId(0)
     """The newest command number of then."""
 
@@ -242,7 +246,7 @@ class Node(msgspec.Struct):
     parent: NodeId | None = None
     """The node that it is fed from; None: nothing above it is limited."""
     base_w: Watts = Watts(0)
-    """The most that anything else draws there: kept free, whatever a meter says."""
+    """The most that anything else draws there, or at all nodes below it together: kept free, whatever a meter says."""
     phase_w: tuple[Watts, Watts, Watts] | None = None
     """Limits of its three phases, where they are known."""
     sessions: dict[SessionId, None] = {}

@@ -17,6 +17,8 @@ from evcharge.energy.rules import GRID_PAUSE_PERCENT, Rule
 # charging itself brings about comes and goes for ever.
 SOFT_CAP = GRID_PAUSE_PERCENT / 100
 
+_PAUSES = (Rule.GRID_HIGH, Rule.GRID_RECOVERING)
+
 
 class Ceiling(Protocol):
     """What there is to know of a ruling."""
@@ -31,8 +33,8 @@ class Ceiling(Protocol):
 def ceilings_w(now_ms: int, sessions: Sequence[Session], ruling: Ceiling | None) -> dict[str, float]:
     """Ceiling by session id; nothing for any where there is no ruling.
 
-    Who cannot wait any longer has none but its rating, unless the grid is not seen: nothing says then that the grid
-    can take more.
+    Who cannot wait any longer has none but its rating; while the grid is loaded its smallest current, because anybody
+    can say that he is in a hurry; and none at all while the grid is not seen: nothing says then that it can take more.
     """
     ceilings: dict[str, float] = {}
     for session in sessions:
@@ -40,7 +42,8 @@ def ceilings_w(now_ms: int, sessions: Sequence[Session], ruling: Ceiling | None)
         if ruling is None:
             ceilings[session.id] = 0.0
         elif ruling.rule is not Rule.GRID_UNKNOWN and left is not None and left < URGENT_LAXITY:
-            ceilings[session.id] = float(min(session.max_w, MOST_W))
+            most_w = session.min_w if ruling.rule in _PAUSES else session.max_w
+            ceilings[session.id] = float(min(session.max_w, max(most_w, ruling.ceiling_w), MOST_W))
         else:
             ceilings[session.id] = float(min(session.max_w, ruling.ceiling_w))
     return ceilings

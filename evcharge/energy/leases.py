@@ -11,7 +11,8 @@ import msgspec
 
 # How long after its expiry a lease is still counted, ms: how far a charge point's channel clock may be behind. It
 # starts late by the way of SESSION (10 s at most, SPEC §5: READY has to be back by then), its oscillator and Central's
-# part by 8.6 s (100 ppm) in the 24 h that a channel lives, and its checks are up to 1 s apart.
+# part by 8.6 s (100 ppm) in the 24 h that a channel lives, and its checks are up to 1 s apart. No setting may allow
+# more (``central.limits.RANGES``).
 MARGIN_MS = 20_000
 
 

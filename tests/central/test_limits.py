@@ -11,6 +11,7 @@ import pytest
 
 from evcharge.central.limits import RANGES, BadLimits, LimitSettings, check_limits, flag, server_limits, wire_limits
 from evcharge.central.settings import Settings
+from evcharge.energy.leases import MARGIN_MS
 from evcharge.net.server import ServerLimits
 from protocol.events import Limits
 from tests.central.test_cli import central_json, invoke
@@ -34,6 +35,15 @@ def test_the_defaults_are_those_of_the_protocol() -> None:
 
 def test_every_limit_has_a_range_that_its_default_is_in() -> None:
     assert list(RANGES) == list(LimitSettings.__struct_fields__)
+
+
+def test_no_setting_lets_a_clock_be_further_behind_than_leases_count() -> None:
+    """SESSION under way, 100 ppm while the channel lives, and checks that are a second apart (SPEC §5)."""
+    late_s = RANGES["handshake_s"][1] + RANGES["channel_s"][1] * 100 / 1_000_000 + 1
+    assert late_s * 1_000 <= MARGIN_MS
+    for name, seconds in (("handshake_s", 10.1), ("channel_s", 86_401.0)):
+        with pytest.raises(BadLimits):
+            check_limits(LimitSettings(**{name: seconds}))
 
 
 @pytest.mark.parametrize("name", [*RANGES])

@@ -290,3 +290,25 @@ def test_monitor_reports_the_engine_dead_and_it_never_comes_back() -> None:
     scenario.pass_time(1)
     scenario.when(c.PassDeadline(session_id=SessionId("s-1"))).then_kinds(e.TicketIssued)
     assert only_ticket(scenario) == (SessionStatus.INTERRUPTED, StopCause.FAULT)
+
+
+# --- what a charge point says of itself -------------------------------------------------------------------------------
+
+
+def test_a_connector_without_a_smallest_current_has_the_least_that_there_is() -> None:
+    """Otherwise each of any number of sessions would fit into what is left."""
+    scenario = Scenario().given(site(1_500), engine_up(), boot(connectors=2, min_w=0))
+    assert [one.min_w for one in scenario.cp().connectors.values()] == [1_380, 1_380]
+    scenario.given(request("s-1", connector=1))
+    (refused,) = scenario.when(request("s-2", connector=2)).events
+    assert isinstance(refused, e.ChargeRefused)
+    assert refused.reason == "no_capacity"
+    assert scenario.state.nodes[MAIN].reserved_w == 1_380
+
+
+@pytest.mark.parametrize(("min_w", "max_w"), [(0, 1_379), (0, 0), (1_380, 1_379), (50_000, 11_040)])
+def test_a_connector_that_can_do_less_than_its_smallest_current_is_none(min_w: int, max_w: int) -> None:
+    scenario = Scenario().given(site(), engine_up()).when(boot(min_w=min_w, max_w=max_w))
+    scenario.then_kinds(e.AnomalySeen, e.ChargePointBooted)
+    assert not scenario.cp().connectors
+    scenario.when(request()).then_kinds(e.ChargeRefused)

@@ -10,25 +10,27 @@ from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.digest import Digest, fingerprint
-from evcharge.domain.failover import STEADY_MS
+from evcharge.domain.failover import STEADY_MS, SWITCH_MS
 from evcharge.domain.headroom import BadTree, check_tree, worst_case_w
-from evcharge.domain.health import EJECTED_MS, FAILED_WITHIN_MS, FAILURES, MOST_EJECTED_MS
+from evcharge.domain.health import EJECTED_MS, FAILED_WITHIN_MS, FAILURES, MOST_EJECTED_MS, QUIET_MS
 from evcharge.domain.reasons import Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.domain.views import view_substations
 from evcharge.domain.words import Health, LimitReason, Stamp
 from evcharge.energy.model import Plan
-from evcharge.ids import ChargePointId, CommandId, NodeId, SessionId
-from evcharge.units import Watts
+from evcharge.ids import ANYWHERE, ChargePointId, CommandId, NodeId, SessionId
+from evcharge.units import WattHours, Watts
 from tests.support.scenario import (
     CP,
     MIN_W,
     OTHER,
     Scenario,
+    boot,
     canonical,
     connected,
     engine_down,
+    engine_up,
     plug,
     replayed,
     report,
@@ -275,6 +277,31 @@ def test_one_session_at_a_time_on_trial() -> None:
     power.given(request("s-3", CP))
 
 
+@pytest.mark.parametrize("how", ["full", "unheard"])
+def test_who_cannot_show_that_a_node_is_well_keeps_nobody_out(how: str) -> None:
+    power = charging(CP, backups={SOUTH: (NORTH,)})
+    full = c.ReportPaused(cp_id=CP, session_id=SessionId("s-1"), paused=True, meter_wh=WattHours(9_000))
+    power.given(full if how == "full" else engine_down(CP, 1))
+    power.given(report(NORTH, ok=False), report(NORTH, ok=True))
+    assert power.health() is Health.PROBING
+    power.given(boot(THIRD, connectors=2), request("s-2", THIRD, connector=1))
+    (refused,) = power.when(request("s-3", THIRD, connector=2)).events
+    assert isinstance(refused, e.ChargeRefused)
+    assert refused.reason is RefusalReason.SUBSTATION_LOST, "one at a time"
+
+
+def test_a_trial_that_nothing_fails_at_ends() -> None:
+    power = charging(CP, backups={SOUTH: (NORTH,)}).given(report(NORTH, ok=False), report(NORTH, ok=True))
+    began_ms = power.at_ms
+    power.settle(QUIET_MS // 1_000 - 10)
+    assert power.health() is Health.PROBING, "the car draws nothing, and nothing failed"
+    power.when(request("s-2", THIRD)).then_kinds(e.ChargeRefused)
+    power.settle(20)
+    assert power.health() is Health.UP
+    assert power.at_ms - began_ms >= QUIET_MS
+    power.given(request("s-2", THIRD))
+
+
 # --- with a backup ----------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +326,36 @@ def test_lower_first_then_move_then_raise() -> None:
     assert power.limit_w("s-1") + power.limit_w("s-2") <= 14_000
 
 
+def test_nobody_gets_what_a_switch_that_is_late_still_gives_away() -> None:
+    """Going home: both cars at their full power on the backup would be twice what it has."""
+    power = charging(CP, OTHER, north_w=11_040, south_w=11_040).given(report(NORTH, ok=False))
+    power.settle(120)
+    power.given(report(NORTH, ok=True))
+    while not (found := moves(power.look())):
+        power.pass_time(1_000)
+    assert found == [(CP, NORTH)]
+    told_ms = power.clock_ms
+    while power.clock_ms < told_ms + 57_000:
+        power.pass_time(3_000)
+        power.look()
+        both_w = [power.session(each).lease.worst_w(power.clock_ms) for each in ("s-1", "s-2")]
+        assert sum(both_w) <= 11_040, "the switch may have either feed"
+    power.settle(120)
+    assert power.limit_w("s-2") == 11_040
+
+
+def test_one_that_counts_at_a_full_node_too_keeps_nobody_from_another() -> None:
+    """The one that is away is the strongest, and needs least, and its old node has no room even for that."""
+    power = Power().given(a_site(30_000, 900, {SOUTH: (NORTH,)}), *connected(CP, 1), engine_up(OTHER, 2))
+    power.given(boot(OTHER, min_w=1_000, max_w=22_000), report(SOUTH, ok=False))
+    power.settle()
+    power.given(report(SOUTH, ok=True))
+    assert (power.cp(OTHER).node_id, power.cp(OTHER).leaving_id) == (NORTH, SOUTH)
+    (authorized,) = power.when(request("s-1", ANYWHERE)).events
+    assert isinstance(authorized, e.ChargeAuthorized)
+    assert authorized.cp_id == CP
+
+
 def test_it_counts_at_both_until_nothing_from_before_rules() -> None:
     power = charging(CP).given(report(NORTH, ok=False))
     power.look()
@@ -311,8 +368,10 @@ def test_it_counts_at_both_until_nothing_from_before_rules() -> None:
     newest = power.session().lease.newest
     assert newest is not None
     power.given(c.ReportResult(cp_id=CP, command_id=CommandId(newest.command_id), outcome="done"))
-    assert e.MoveCompleted(cp_id=CP) in power.look()
-    power.settle()
+    power.settle(50)
+    assert power.cp().leaving_id == NORTH, "its transfer switch may not have followed yet"
+    assert worst_case_w(power.state, power.clock_ms) == {NORTH: 11_040, SOUTH: 11_040}
+    assert e.MoveCompleted(cp_id=CP) in power.settle(12)
     now_w = worst_case_w(power.state, power.clock_ms)
     assert now_w == {NORTH: 0, SOUTH: 11_040}
     assert power.state.nodes[NORTH].reserved_w == 0
@@ -520,7 +579,7 @@ def test_a_restart_in_the_middle(looks: int) -> None:
 def test_what_is_shown() -> None:
     power = charging(CP).given(report(NORTH, ok=False))
     lost_ms = power.at_ms
-    power.settle()
+    power.settle(SWITCH_MS // 1_000)
     north, south = view_substations(power.state, power.clock_ms, 10)
     assert (north.health, north.since_ms, north.sessions, north.home_sessions) == ("LOST", lost_ms, 0, 1)
     assert (south.health, south.since_ms, south.sessions, south.home_sessions) == ("UP", None, 1, 0)

@@ -6,7 +6,8 @@ import pytest
 
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
-from evcharge.domain.headroom import BadTree, check_tree
+from evcharge.domain.demand import planned_nodes
+from evcharge.domain.headroom import BadTree, check_tree, measured_all_over, tight_nodes
 from evcharge.domain.reasons import Bound, Constraint, Rejected
 from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.domain.state import Ruled, RuleInput
@@ -15,7 +16,7 @@ from evcharge.energy.model import Input, Plan, Policy
 from evcharge.energy.rules import ChargingMode, Rule
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.units import Watts
-from tests.support.scenario import Scenario, connected, plug, request, started
+from tests.support.scenario import SITE_MS, Scenario, boot, connected, engine_up, plug, request, started
 
 TOP, NORTH, SOUTH, ROW = (NodeId(name) for name in ("top", "north", "south", "row"))
 CPS = [ChargePointId(f"cp-{i}") for i in range(1, 5)]
@@ -41,10 +42,15 @@ def site(*which: int, config: c.StartCentral | None = None, **more: int) -> Scen
     return scenario
 
 
-def shared(scenario: Scenario, measured_w: dict[NodeId, int] | None = None, inputs: tuple[Input, ...] = ()) -> None:
+def shared(
+    scenario: Scenario,
+    measured_w: dict[NodeId, int] | None = None,
+    inputs: tuple[Input, ...] = (),
+    node_id: NodeId = ROW,
+) -> None:
     """Share anew until nothing changes, everything acknowledged."""
     for _ in range(8):
-        scenario.when(c.Reallocate(node_id=ROW, measured_w=measured_w or {}, inputs=inputs))
+        scenario.when(c.Reallocate(node_id=node_id, measured_w=measured_w or {}, inputs=inputs))
         for event in list(scenario.events):
             assert isinstance(event, e.SetPointIssued)
             session = scenario.session(event.session_id)
@@ -132,6 +138,40 @@ def test_a_meter_that_shows_more_lowers_at_once_and_its_age_is_in_the_log() -> N
     assert event.basis.bound == Bound(Constraint.CAPACITY, "north", 9_200, 3_000, 1)
 
 
+@pytest.mark.parametrize("told", ["the file", "meters"])
+def test_base_load_below_a_node_flows_through_it_too(told: str) -> None:
+    """4 kW at the row and 1 kW at the south are 5 kW of the site's 13; the north carries the row's."""
+    base_w = {ROW: Watts(4_000), SOUTH: Watts(1_000)}
+    filed = base_w if told == "the file" else {}
+    parents = {NORTH: TOP, SOUTH: TOP, ROW: NORTH}
+    nodes = {name: NodeConfig(parent, base_w=filed.get(name, Watts(0))) for name, parent in parents.items()}
+    scenario = site(1, 2, config=tree(nodes=nodes))
+    measured_w = {name: int(watts) for name, watts in base_w.items() if not filed}
+    shared(scenario, measured_w)
+    found = limits(scenario)
+    assert sum(found.values()) <= 13_000 - 5_000
+    assert sum(found.values()) > 13_000 - 5_000 - 460, "and counts once"
+    assert found["s-1"] <= 9_200 - 4_000
+    planned = {node.id: node.base_w for node in planned_nodes(scenario.state, TOP, measured_w)}
+    assert planned == {TOP: 5_000, NORTH: 4_000, SOUTH: 1_000, ROW: 4_000}
+    assert tight_nodes(scenario.state, measured_w) >= {TOP}
+
+
+def test_a_base_load_that_a_parent_knows_of_holds_all_below_it() -> None:
+    """What is measured at the site is not added to what is measured below it."""
+    nodes = {NORTH: NodeConfig(TOP, base_w=Watts(2_000)), SOUTH: NodeConfig(TOP), TOP: NodeConfig(base_w=Watts(3_000))}
+    scenario = Scenario().given(tree(nodes=nodes))
+    assert {node_id: node.base_w for node_id, node in scenario.state.nodes.items()} == {
+        TOP: 3_000,
+        NORTH: 2_000,
+        SOUTH: 0,
+        ROW: 0,
+    }
+    all_over_w = measured_all_over(scenario.state, {NORTH: 4_000, TOP: 3_500, SOUTH: -5})
+    assert (all_over_w[TOP], all_over_w[NORTH], all_over_w[SOUTH]) == (4_000, 4_000, 0)
+    assert measured_all_over(scenario.state, all_over_w) == all_over_w
+
+
 def test_phases_are_limits_of_their_own() -> None:
     nodes = {NORTH: NodeConfig(TOP, phase_w=(Watts(2_300),) * 3), SOUTH: NodeConfig(TOP), ROW: NodeConfig(NORTH)}
     config = tree(nodes=nodes, phases={CPS[0]: (0,), CPS[2]: (0, 1, 2), CPS[3]: (1,)})
@@ -188,6 +228,15 @@ def test_a_plan_that_was_overtaken_says_nothing() -> None:
     assert scenario.state.plans == {TOP: newer}
 
 
+def test_a_plan_of_a_clock_that_was_ahead_once_does_not_end_planning() -> None:
+    scenario = Scenario().given(tree())
+    ahead_ms, now_ms = scenario.at_ms + 86_400_000, scenario.at_ms
+    for made_ms in (ahead_ms, now_ms):
+        plan = Plan(made_ms=made_ms, starts_ms=(made_ms,), target_w={SOUTH: (2_300,)})
+        scenario.when(c.AdoptPlan(root_id=TOP, plan=plan)).then(e.PlanAdopted(root_id=TOP, plan=plan))
+    assert scenario.state.plans[TOP].holds(now_ms)
+
+
 def ruling(ceiling_w: int, rule: Rule = Rule.SOLAR_LOW) -> c.Rule:
     mode = ChargingMode.PAUSE if ceiling_w == 0 else ChargingMode.SLOW
     inputs = (RuleInput(name="grid_percent", milli=40_000, age_ms=700),)
@@ -215,6 +264,42 @@ def test_a_pause_of_the_rules_is_0_watts_in_a_session_that_goes_on() -> None:
     assert scenario.session("s-2").stop is None
 
 
+def test_a_word_about_a_hurry_gives_the_smallest_current_in_a_pause() -> None:
+    hurry = request("s-2", CPS[1], energy_wh=1_000_000, depart_by_ms=SITE_MS + 3_600_000)
+    scenario = Scenario().given(tree(rules=True), *connected(CPS[1]), hurry, plug(CPS[1]))
+    scenario.given(ruling(0, Rule.GRID_HIGH))
+    shared(scenario)
+    assert limits(scenario) == {"s-2": 1_380}
+
+
+def test_who_stays_longer_than_he_said_is_not_more_urgent_for_it() -> None:
+    """Both want more than they can get; one said that he leaves in a second."""
+    about = tree(capacities={TOP: Watts(11_040)}, nodes={}, assignments=dict.fromkeys(CPS, TOP))
+    scenario = Scenario().given(about)
+    for i, depart_by_ms in ((1, SITE_MS + 1_000), (2, SITE_MS + 8 * 3_600_000)):
+        asked = request(f"s-{i}", CPS[i - 1], energy_wh=1_000_000, depart_by_ms=depart_by_ms)
+        scenario.given(*connected(CPS[i - 1], fence=i), asked, plug(CPS[i - 1]))
+    for _ in range(8):
+        scenario.pass_time(61_000)
+        shared(scenario, node_id=TOP)
+    assert limits(scenario) == {"s-1": 5_520, "s-2": 5_520}
+
+
+@pytest.mark.parametrize("most_w", [1_400, 1_402, 1_404, 1_500])
+def test_a_connector_that_can_do_its_smallest_current_only_is_served_where_power_is_short(most_w: int) -> None:
+    """1,400 W are no whole amperes: six of them are 1,404 W."""
+    scenario = Scenario().given(tree())
+    for i in (3, 4):
+        cp_id = CPS[i - 1]
+        smallest = 1_400 if i == 3 else 1_380
+        ratings = boot(cp_id, min_w=smallest, max_w=most_w if i == 3 else 11_040)
+        scenario.given(engine_up(cp_id, fence=i), ratings, request(f"s-{i}", cp_id), plug(cp_id))
+    shared(scenario)
+    found = limits(scenario)
+    assert 1_400 <= found["s-3"] <= most_w
+    assert found["s-3"] + found["s-4"] <= 4_600
+
+
 def test_before_anything_is_known_rules_give_nothing() -> None:
     scenario = site(2, config=tree(rules=True))
     scenario.when(c.Reallocate(node_id=SOUTH)).then()
@@ -238,6 +323,16 @@ BAD = {
     ),
     "no capacity": ({"nodes": {NodeId("moon"): NodeConfig()}}, "moon has no capacity"),
     "all base": ({"nodes": {NORTH: NodeConfig(base_w=Watts(9_201))}}, "nothing is left to charge with"),
+    "all base below": (
+        {
+            "nodes": {
+                NORTH: NodeConfig(TOP, base_w=Watts(7_000)),
+                SOUTH: NodeConfig(TOP, base_w=Watts(7_000)),
+                ROW: NodeConfig(NORTH),
+            }
+        },
+        "top has a capacity of 13000 W, and what is below it a base load of 14000 W: nothing is left",
+    ),
     "nowhere": ({"assignments": {CPS[0]: NodeId("moon")}}, "stands at moon, which there is not"),
 }
 

@@ -31,7 +31,8 @@ def car(hours: float | None, **more: object) -> Session:
 
 
 def test_who_cannot_wait_is_exempt_but_not_from_blindness() -> None:
-    assert ceilings_w(NOW_MS, [car(1.08)], ruling(90)) == {"a": 7_360}
+    assert ceilings_w(NOW_MS, [car(1.08)], ruling(40)) == {"a": 7_360}
+    assert ceilings_w(NOW_MS, [car(1.08)], ruling(90)) == {"a": 1_380}, "a word is no reason for more"
     assert ceilings_w(NOW_MS, [car(1.09)], ruling(90)) == {"a": 0}
     assert ceilings_w(NOW_MS, [car(None)], ruling(90)) == {"a": 0}
     assert ceilings_w(NOW_MS, [car(1)], ruling(None)) == {"a": 0}

@@ -7,7 +7,7 @@ from random import Random
 import msgspec
 from hypothesis import strategies as st
 
-from evcharge.domain.headroom import check_tree
+from evcharge.domain.headroom import BadTree, check_tree
 from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.energy.model import Policy
 from evcharge.ids import ChargePointId, NodeId
@@ -52,8 +52,40 @@ def random_site(rng: Random, charge_points: int = 3) -> SiteConfig:
         policy=rng.choice([*Policy]),
         settle_ms=SETTLE_MS,
     )
-    check_tree(site)
+    try:
+        check_tree(site)
+    except BadTree:
+        # More base load below a node than it can carry.
+        nodes = {name: msgspec.structs.replace(placed, base_w=Watts(0)) for name, placed in nodes.items()}
+        site = msgspec.structs.replace(site, nodes=nodes)
+        check_tree(site)
     return site
+
+
+def with_less(site: SiteConfig, how: int) -> SiteConfig:
+    """The same site after somebody changed its file: a node is gone, what it fed is fed from above it, and charge
+    points are named elsewhere.
+    """
+    rng = Random(how)
+    gone = rng.choice([*site.capacities]) if len(site.capacities) > 1 else None
+    left = [node_id for node_id in site.capacities if node_id != gone]
+    nodes = {}
+    for node_id in left:
+        placed = site.nodes.get(node_id, NodeConfig())
+        parent = site.nodes.get(gone, NodeConfig()).parent if gone and placed.parent == gone else placed.parent
+        backups = tuple(each for each in placed.backups if each != gone)
+        nodes[node_id] = msgspec.structs.replace(placed, parent=parent, backups=backups)
+    stands = {cp_id: node_id if node_id in left else rng.choice(left) for cp_id, node_id in site.assignments.items()}
+    for cp_id in rng.sample(sorted(stands), len(stands) // 2):
+        stands[cp_id] = rng.choice(left)
+    capacities = {node_id: site.capacities[node_id] for node_id in left}
+    changed = msgspec.structs.replace(site, capacities=capacities, nodes=nodes, assignments=stands)
+    try:
+        check_tree(changed)
+    except BadTree:
+        # What remains of the gone node's children may stand in for each other in ways that are none.
+        return site
+    return changed
 
 
 def _above(nodes: dict[NodeId, NodeConfig], name: NodeId) -> list[NodeId]:

@@ -17,6 +17,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.charge_points import outbox_was_lost
 from evcharge.domain.decide import AnyCommand
+from evcharge.domain.feeds import feeds_of
 from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.domain.state import Session
 from evcharge.domain.words import RUNNING, LinkState, Role, SessionStatus
@@ -49,6 +50,8 @@ _TO_PEOPLE = (
     fx.Booked,
     fx.Denied,
 )
+# How long a transfer switch may take (SPEC §7.6).
+SWITCH_MS = 60_000
 NORTH, SOUTH = NodeId("north"), NodeId("south")
 
 
@@ -60,6 +63,8 @@ class Site(Domain):
 
     def __init__(self, config: SiteConfig | None = None, capacity_w: int = 16_000, charge_points: int = 3) -> None:
         super().__init__()
+        self.may_change = config is not None
+        """Whether its file may be another one at a restart."""
         self.config = config or SiteConfig(
             capacities={NORTH: Watts(capacity_w), SOUTH: Watts(9_000)},
             assignments={ChargePointId("cp-2"): SOUTH},
@@ -85,6 +90,10 @@ class Site(Domain):
         self.dirty: dict[NodeId, None] = {}
         self.seen_w: dict[tuple[NodeId, int | None], float] = {}
         """The worst case at the last look."""
+        self.drawn_from: dict[ChargePointId, list[NodeId]] = {}
+        """What carries the power of those that charge since before the site was changed."""
+        self.switching: dict[ChargePointId, tuple[int, list[NodeId]]] = {}
+        """When a transfer switch was told to move a charge point, and what fed it."""
         self.cut_back = False
         """Whether a capacity may have changed."""
         self.command(c.StartCentral(site=self.config))
@@ -102,6 +111,9 @@ class Site(Domain):
             return
         check_left_behind(first, self.state, events)
         self._check_waiting(command, before, events, effects)
+        for event in events:
+            if isinstance(event, e.ChargePointMoved):
+                self.switching[event.cp_id] = (self.clock_ms, self._above(event.from_id))
         numbers = [number for event in events if (number := command_number(event)) is not None]
         assert numbers == list(range(last + 1, last + 1 + len(numbers))), "command numbers rise one by one"
         self.held.append((len(self.log), effects))
@@ -144,8 +156,8 @@ class Site(Domain):
         self.dies, self.durable = None, durable
         self.crash()
 
-    def crash(self) -> None:
-        """Central dies and comes back from what was durable."""
+    def crash(self, config: SiteConfig | None = None) -> None:
+        """Central dies and comes back from what was durable; with ``config``, to a site that was changed meanwhile."""
         del self.log[self.durable :]
         self.held.clear()
         self.deadlines.clear()
@@ -156,7 +168,29 @@ class Site(Domain):
         self.wires.clear()
         self.monitors.clear()
         self.state = replayed(self.log)
+        # A move that was not durable was told to nobody.
+        told = {cp_id: known.moved_clock_ms for cp_id, known in self.state.charge_points.items()}
+        self.switching = {cp_id: one for cp_id, one in self.switching.items() if told.get(cp_id) == one[0]}
+        if config is not None:
+            self._remember_feeds(config)
+            self.config, self.cut_back = config, True
         self.command(c.StartCentral(site=self.config))
+
+    def _remember_feeds(self, config: SiteConfig) -> None:
+        """Whatever a file says: what charges goes on drawing through all that fed it, as far as that is still there."""
+        for cp_id, charge_point in self.state.charge_points.items():
+            if self._open_at(cp_id) and cp_id not in self.state.away:
+                self.drawn_from[cp_id] = self._above(charge_point.node_id)
+        for cp_id, (told_ms, feeds) in self.switching.items():
+            self.switching[cp_id] = (told_ms, [node_id for node_id in feeds if node_id in config.capacities])
+        for cp_id, feeds in self.drawn_from.items():
+            self.drawn_from[cp_id] = [node_id for node_id in feeds if node_id in config.capacities]
+
+    def _above(self, node_id: NodeId | None) -> list[NodeId]:
+        return [] if node_id is None else [node_id, *self._above(self.state.nodes[node_id].parent)]
+
+    def _open_at(self, cp_id: ChargePointId) -> bool:
+        return any(connector.session_id for connector in self.state.charge_points[cp_id].connectors.values())
 
     # --- the wires --------------------------------------------------------------------------------------------------
 
@@ -272,12 +306,14 @@ class Site(Domain):
         for cp in self.cps.values():
             for connector in cp.connectors.values():
                 self._check_draw(connector)
+        self._check_places()
         leased = {session_id for session_id, session in self.state.sessions.items() if session.lease.grants}
         for node_id, node in self.state.nodes.items():
             below = self._below(node_id)
-            self._check_row((node_id, None), node.capacity_w - node.base_w, below)
+            base_w = self._base_w(node_id)
+            self._check_row((node_id, None), node.capacity_w - base_w, below)
             for phase, limit_w in enumerate(node.phase_w or ()):
-                self._check_row((node_id, phase), limit_w - node.base_w, below)
+                self._check_row((node_id, phase), limit_w - base_w, below)
             assert node.reserved_w == sum(session.min_w for session in below)
             if node.phase_w is not None:
                 assert node.reserved_phase_w == tuple(self._reserved_w(phase, below) for phase in range(3))
@@ -286,6 +322,26 @@ class Site(Domain):
             leased -= set(node.sessions)
         assert not leased, "a lease that no node counts"
         self._check_totals()
+
+    def _check_places(self) -> None:
+        """What a switch may not have moved yet counts at both feeds; so does what charges since before a file was
+        changed, where it flows and where it is to stand.
+        """
+        for cp_id, (told_ms, feeds) in self.switching.items():
+            if self.clock_ms - told_ms < SWITCH_MS:
+                assert {*feeds} <= {*feeds_of(self.state, cp_id)}, f"the switch of {cp_id} may still have {feeds}"
+        for cp_id in list(self.drawn_from):
+            charge_point = self.state.charge_points[cp_id]
+            home = self._home_of(cp_id)
+            if not self._open_at(cp_id):
+                del self.drawn_from[cp_id]
+                assert charge_point.node_id == home or charge_point.moved_ms is not None, "idle, and not in its place"
+            elif charge_point.leaving_id is not None and charge_point.moved_ms is not None:
+                # A transfer switch has taken it elsewhere.
+                del self.drawn_from[cp_id]
+            else:
+                missing = {*self.drawn_from[cp_id], *self._above(home)} - {*feeds_of(self.state, cp_id)}
+                assert not missing, f"{cp_id} draws through {missing}, and does not count there"
 
     def _below(self, node_id: NodeId) -> list[Session]:
         """The sessions whose power may flow through a node, found from the top.
@@ -307,9 +363,20 @@ class Site(Domain):
                 found += [self.state.sessions[session_id] for session_id in ids if session_id is not None]
         return found
 
+    def _base_w(self, node_id: NodeId) -> int:
+        """What else may flow through a node: what the file says of it, or of all that it feeds."""
+        if node_id not in self.config.capacities:
+            return 0
+        fed = [each for each, placed in self.config.nodes.items() if placed.parent == node_id]
+        own_w = self.config.nodes.get(node_id, NodeConfig()).base_w
+        return max(own_w, sum(self._base_w(each) for each in fed))
+
+    def _home_of(self, cp_id: ChargePointId) -> NodeId:
+        return self.config.assignments.get(cp_id, self.config.default_node)
+
     def _own_feeders(self, cp_id: ChargePointId, feed: NodeId) -> list[NodeId]:
         """What lies between a charge point and the node that ``feed`` stands in for; nothing when it is no backup."""
-        at: NodeId | None = self.config.assignments.get(cp_id, self.config.default_node)
+        at: NodeId | None = self._home_of(cp_id)
         found: list[NodeId] = []
         while at is not None and at != feed:
             if feed in self.config.nodes.get(at, NodeConfig()).backups:

@@ -15,6 +15,7 @@ from evcharge.energy.model import Plan
 from evcharge.energy.rules import CEILING_W, ChargingMode, Rule
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
 from evcharge.units import MS_PER_HOUR, WattHours, Watts
+from tests.support.any_tree import with_less
 from tests.support.model_site import Site
 
 # How far a charge point's channel clock may be behind: SESSION under way for 10 s, a day of drift, a slow check.
@@ -377,7 +378,7 @@ def _restart_central(site: Site, _cp_id: ChargePointId, how: int) -> None:
     if how % 3 == 1:
         site.sync()
         site.command(c.StopCentral())
-    site.crash()
+    site.crash(with_less(site.config, how) if site.may_change and how % 4 < 2 else None)
 
 
 STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (

@@ -191,9 +191,11 @@ def check_left_behind(first: dict[Place, DriverId], state: State, events: list[e
 
 def check_kept(state: State, events: list[e.Event]) -> None:
     """One account never keeps a third connector empty for the way there; only people end a line."""
-    held = any(isinstance(one, e.HoldPlaced) and one.hold in (Hold.ADMIN, Hold.REVOKED) for one in events)
     for event in events:
         if isinstance(event, e.QueueLeft):
+            # Placed just now, or before a crash that came before this.
+            placed = () if event.cp_id == ANYWHERE else state.charge_points[event.cp_id].holds
+            held = any(hold in placed for hold in (Hold.ADMIN, Hold.REVOKED))
             assert held or event.cause is not LeftCause.HELD, f"{event} without a person"
         if isinstance(event, e.ChargeAuthorized) and event.on_the_way:
             own = [state.sessions[each] for each in state.drivers[event.driver_id].open_sessions]
