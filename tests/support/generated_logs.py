@@ -27,6 +27,7 @@ from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.digest import RULES, Digest, fingerprint
+from evcharge.domain.site import SiteConfig
 from evcharge.domain.state import State
 from evcharge.domain.words import Role, Stamp, StopCause
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, Fence, SessionId, ticket_of
@@ -106,9 +107,9 @@ class Day(Site):
             self.said[len(self.log)] = self.digest.value()
         return effects
 
-    def crash(self) -> None:
+    def crash(self, config: SiteConfig | None = None) -> None:
         self.said = {place: said for place, said in self.said.items() if place <= self.durable}
-        super().crash()
+        super().crash(config)
 
     def check(self) -> None:
         """Strangers name other people's sessions: no sum has to be right here."""
