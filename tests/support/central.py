@@ -307,5 +307,6 @@ def canonical(state: State) -> bytes:
 
 
 def copy_of(state: State) -> State:
-    """A state that shares nothing with the other."""
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=State)
+    """A state that shares nothing with the other; what follows from the rest of it is left out."""
+    bare = msgspec.structs.replace(state, spots=None)
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(bare), type=State)

@@ -284,7 +284,9 @@ class LogFacts:
 
 def state_hash(state: State) -> str:
     """SHA-256 of a state as canonical msgpack: fields and tables in their order, which means something; sets sorted."""
-    copy: State = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=State)
+    # What follows from the rest is made when somebody asks, and a replay is asked nothing.
+    bare = msgspec.structs.replace(state, spots=None)
+    copy: State = msgspec.msgpack.decode(msgspec.msgpack.encode(bare), type=State)
     for charge_point in copy.charge_points.values():
         charge_point.holds = sorted(charge_point.holds)  # type: ignore[assignment]  # only to be written
     return sha256(msgspec.msgpack.encode(copy)).hexdigest()
