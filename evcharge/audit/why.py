@@ -209,7 +209,7 @@ class Inquiry:
                 until = (
                     "until it is reported well" if event.until_ms is None else f"tried again at {when(event.until_ms)}"
                 )
-                return f"{event.node_id} was lost ({event.cause}){until}"
+                return f"{event.node_id} was lost ({event.cause}), {until}"
             case e.NodeProbing():
                 return f"{event.node_id} is on trial: one session at a time may show that it is well"
             case e.NodeRecovered():

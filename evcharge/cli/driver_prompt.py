@@ -232,7 +232,11 @@ class Prompt:
         self._show.say(f"Reservation {plain(reservation_id)} is cancelled.")
 
     async def _recommend(self, battery: str) -> None:
-        wish = m.Recommend(id=0, battery_percent=float(battery.rstrip("%")))
+        try:
+            percent = float(battery.rstrip("%"))
+        except ValueError:
+            raise ValueError(f"{battery!r} is no percentage; like 35.") from None
+        wish = m.Recommend(id=0, battery_percent=percent)
         if not 0 <= wish.battery_percent < wish.target_percent:
             raise ValueError(f"PERCENT is from 0 to below {wish.target_percent:g}: that is what it is charged to.")
         show_recommendation(await self._client.recommend(wish))

@@ -86,4 +86,6 @@ def sentence(reason: RefusalReason, subject: str = "", retry_after_s: int | None
     """One sentence that says what to do; ``subject`` is what was asked for, ``*`` any charge point."""
     if subject == "*" and reason in _ANYWHERE:
         return f"{_ANYWHERE[reason]}; try again {'later' if retry_after_s is None else f'in {retry_after_s} s'}."
+    if not subject and reason is RefusalReason.UNKNOWN_SESSION:
+        return "You have no open session; `tickets` shows those that ended, `queue` where you wait."
     return _SENTENCES[reason].format(subject=subject or "it")

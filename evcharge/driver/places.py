@@ -21,6 +21,9 @@ WAITS_FOR = {
     "reserved": "the end of a reservation",
     "disconnected": "the charge point to come back",
     "out_of_order": "the connector to be repaired",
+    "substation_lost": "its substation to come back",
+    "duplicate_id": "its charge point to be one again",
+    "stopped": "the operator to open it",
 }
 
 
