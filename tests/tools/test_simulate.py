@@ -21,7 +21,6 @@ from evcharge.audit.journal import Journal
 from evcharge.audit.replay import TornTail
 from evcharge.audit.segments import Segment
 from evcharge.central.engine import Engine
-from evcharge.cp import sessions as cp_sessions
 from evcharge.domain import evolve as evolve_module
 from evcharge.energy.leases import Lease
 from tools.simulate.__main__ import cli
@@ -83,10 +82,6 @@ def the_worst_case_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lease, "worst_w", lambda _self, _clock_ms: 0)
 
 
-def authorizations_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cp_sessions, "LAPSE_GRACE_MS", 10**12)
-
-
 def outbox_positions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evolve_module, "outbox_was_lost", lambda *_: True)
 
@@ -97,7 +92,6 @@ def outbox_positions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         (told_before_durable, 1, MINUTES, {"lost", "lost_ticket", "rollback", "doubled", "stuck"}),
         (nothing_is_synced, 1, MINUTES, {"lost", "lost_ticket", "rollback", "crashed"}),
         (the_worst_case_is_ignored, 1, MINUTES, {"capacity"}),
-        (authorizations_stay, 66, 5.0, {"stuck"}),
         (outbox_positions_are_forgotten, 1, MINUTES, {"doubled", "lost", "stuck", "crashed"}),
     ],
 )
