@@ -125,7 +125,9 @@ class _Round:
         newest, at_ms = session.lease.newest, self._stamp.at_ms
         current_w = 0 if newest is None else min(newest.limit_w, session.lease.worst_w(self._stamp.clock_ms))
         if current_w < session.max_w and session.max_w >= session.min_w:
-            since_ms = None if waits(session, current_w) or session.limit_ms is None else at_ms - session.limit_ms
+            # Who has nothing, from a plan that is no more perhaps, is not kept waiting for calm.
+            at_once = not current_w or waits(session, current_w) or session.limit_ms is None
+            since_ms = None if at_once or session.limit_ms is None else at_ms - session.limit_ms
             if since_ms is None or not 0 <= since_ms < CALM_MS:
                 return session.max_w
         return current_w if self._needs_renewal(session) else None

@@ -30,6 +30,8 @@ def demand_of(
     # what is sent is cut to both.
     six_w = en.MIN_A * ampere_w
     most_w = max(session.max_w, six_w) if session.max_w >= session.min_w else session.max_w
+    # Who has nothing, from a plan that is no more perhaps, is not kept waiting for calm.
+    unplanned = not current_w and (plan is None or not plan.holds(now_ms))
     return en.Session(
         id=session.session_id,
         connector=session.session_id,
@@ -42,7 +44,7 @@ def demand_of(
         volts=ampere_w,
         on=state.site.phases.get(session.cp_id, ()),
         last_w=six_w if session.min_w <= current_w < six_w else current_w,
-        last_ms=None if waits(session, current_w) else session.limit_ms,
+        last_ms=None if unplanned or waits(session, current_w) else session.limit_ms,
         turned_ms=session.turned_ms,
         new=begun_ms is None or (plan is not None and begun_ms >= plan.made_ms),
     )

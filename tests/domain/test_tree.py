@@ -219,6 +219,25 @@ def test_a_plan_holds_back_until_it_is_too_old() -> None:
     assert limits(scenario) == {"s-1": 9_200}
 
 
+def test_who_was_held_at_nothing_by_a_plan_that_is_withdrawn_goes_on_at_once() -> None:
+    """Calm is for those who have something: a minute at 0 W saves no flash."""
+    scenario = Scenario().given(tree(policy=Policy.PLAN), *connected(CPS[0], fence=1))
+    depart_ms = scenario.at_ms + 8 * 3_600_000
+    scenario.given(request("s-1", CPS[0], energy_wh=10_000, depart_by_ms=depart_ms), plug(CPS[0]))
+    shared(scenario)
+    scenario.given(started("s-1", cp_id=CPS[0]))
+    scenario.pass_time(1)
+    nothing = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={NORTH: (0,)})
+    scenario.given(c.AdoptPlan(root_id=TOP, plan=nothing))
+    shared(scenario)
+    assert limits(scenario) == {"s-1": 0}
+    scenario.pass_time(1)
+    withdrawn = Plan(made_ms=scenario.at_ms, life_ms=0, starts_ms=(), target_w={})
+    scenario.given(c.AdoptPlan(root_id=TOP, plan=withdrawn))
+    shared(scenario)
+    assert limits(scenario)["s-1"] >= 9_200
+
+
 def test_a_plan_that_was_overtaken_says_nothing() -> None:
     scenario = Scenario().given(tree())
     newer = Plan(made_ms=2_000, starts_ms=(2_000,), target_w={})
