@@ -193,7 +193,7 @@ def test_without_central_a_session_ends_by_itself_and_none_begins(site: Site) ->
     until(lambda: site.history.shown(SECOND_CP) is Shown.ACTIVATED)
     waiting, waiting_id = site.charge(SECOND_CP, wh=10, running=False, name=OTHER_DRIVER)
     until(lambda: (found := site.history.session(waiting_id)) and found.authorize_acknowledged)
-    driver, session_id = site.charge(wh=40)
+    driver, session_id = site.charge(wh=20)
     site.central.kill()
     site.timeline.say("Central is killed")
     before = site.history.records
@@ -211,7 +211,7 @@ def test_without_central_a_session_ends_by_itself_and_none_begins(site: Site) ->
     site.central = site.start_central("--monitor-return-s", 30)
     site.timeline.say("Central is back")
     ticket = site.ticket(driver, session_id)
-    assert (ticket["energy_wh"], ticket["status"], ticket["reason"]) == (40, "COMPLETED", "target_reached")
+    assert (ticket["energy_wh"], ticket["status"], ticket["reason"]) == (20, "COMPLETED", "target_reached")
     assert len(site.power()) == delivered
     # Nothing of the log was lost or changed, and it goes on where it ended.
     after = site.history.records

@@ -17,8 +17,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-# Longest wait for any single fact, in seconds: the slowest, a reconnect after a cut of ten seconds, takes 13.
-DEADLINE_S = 30.0
+from evcharge.net.backoff import CAP_S
+
+# Longest wait for any single fact, in seconds: that of a peer that had just drawn the longest interval before it
+# tries to connect again (SPEC §5.3), and then has its work to do.
+DEADLINE_S = CAP_S + 30.0
 # Pause between two looks, in seconds: a fact is seen soon, and looking costs next to nothing.
 LOOK_S = 0.05
 # Time from SIGTERM to SIGKILL, in seconds.
