@@ -18,12 +18,13 @@ LOCKED   = $(INSTALL) --require-hashes
 COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz simulate trees load bench drill mutation system-deps image-test lock clean
+.PHONY: help run test lint check fuzz simulate trees load bench drill mutation system-deps image-test lock clean
 
 help: ## What there is
 	@echo "make run ARGS='…'      the whole system on this machine, a simulated day; ARGS go to evcharge-demo (--help)"
 	@echo "make test ARGS='…'     the tests; ARGS go to pytest"
-	@echo "make check             ruff, mypy --strict, import contracts, tests with branch coverage in random order"
+	@echo "make lint              ruff, mypy --strict, import contracts"
+	@echo "make check             make lint, and the tests that need no processes with their branch coverage"
 	@echo "make fuzz ARGS='…'     the protocol under atheris, a minute unless ARGS say otherwise (python -m tools.fuzz run --help)"
 	@echo "make simulate SEEDS=n  the whole system and the log on virtual time, everything going wrong (python -m tools.simulate --help)"
 	@echo "make trees DAYS=n      random trees of limits with random days: the allocator and all of Central's rules, no limit ever passed"
@@ -40,14 +41,16 @@ run: $(VENV)/.run
 	@$(BIN)/evcharge-demo $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-check: $(VENV)/.dev
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not tool" --cov --cov-config=setup.cfg --cov-report=term $(ARGS)
+
+check: lint
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not tool and not process and not netns" --cov --cov-config=setup.cfg --cov-report=term $(ARGS)
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tools.fuzz run --parallel $(or $(ARGS),--seconds 60)

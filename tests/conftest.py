@@ -21,6 +21,15 @@ settings.register_profile(
 settings.load_profile("evcharge")
 
 
+# Marks of tests that take long: these begin first, so that none of them is alone at the end.
+LONG = ("netns", "process", "tool")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, otherwise the order as it is."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(mark) for mark in LONG))
+
+
 @pytest.fixture(autouse=True)
 def plain_logging() -> None:
     """A command that ran in this process must not leave its log level to the next test."""
