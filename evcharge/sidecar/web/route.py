@@ -1,0 +1,112 @@
+"""What a route is: one declaration from which come its checks, its throttle and its page of the OpenAPI document.
+
+A route that is not declared does not exist, and one that is declared cannot be called without its checks: handlers get
+a ``Call``, in which everything was judged already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from evcharge.sidecar.web.scopes import Scope
+
+# Largest request body in bytes. The largest legal one, a registration, is under 300. SPEC §2
+BODY_BYTES = 16 * 1024
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks: a client, by its token."""
+
+    name: str
+    """Of the client; the throttle counts it and the logs show it."""
+    scopes: frozenset[Scope]
+    driver_id: str | None = None
+    """The driver that is charged for what this client asks for."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that may be answered: who, from where, and what, all of it judged."""
+
+    principal: Principal | None
+    """None: nobody, on an open route."""
+    source: str
+    """The address that TCP shows, as a throttle counts it."""
+    path: Mapping[str, str]
+    query: Any = None
+    body: Any = None
+    request: web.BaseRequest | None = None
+    """For what does not end with one answer: a stream."""
+
+    @property
+    def client(self) -> str:
+        """The name of the client, on a route that is not open."""
+        assert self.principal is not None, "an open route has no client"
+        return self.principal.name
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a handler says: anything that msgspec can write, or bytes as they are."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = {}
+    media_type: str = "application/json"
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """So many requests in so many seconds, counted for each client (each source on an open route)."""
+
+    name: str
+    requests: int
+    seconds: int = 60
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A path and method with all that is asked of a request."""
+
+    method: str
+    path: str
+    name: str
+    """``operationId``: snake case, and the name of its handler."""
+    tag: str
+    summary: str
+    scope: Scope | None
+    """None: open to everybody."""
+    answers: Mapping[int, Any]
+    """Status → type of its body; None: no body."""
+    limit: Limit
+    also: tuple[str, ...] = ()
+    """Other paths under which it answers, for clients that know only those."""
+    query: type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | None = None
+    refusals: tuple[HTTPStatus, ...] = ()
+    """What it may refuse with, besides what every route may."""
+    body_bytes: int = BODY_BYTES
+    bad_fields: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY
+    """Clients that were made for another server may expect 400."""
+    form: bool = False
+    """Whether the body is a form (RFC 6749), not JSON."""
+
+    @property
+    def refused(self) -> tuple[HTTPStatus, ...]:
+        """Every status of a problem that this route may answer with."""
+        every = {HTTPStatus.BAD_REQUEST, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, *self.refusals}
+        if self.scope is not None:
+            every |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        if self.query is not None or self.body is not None:
+            every.add(self.bad_fields)
+        if self.body is not None:
+            every |= {
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                HTTPStatus.REQUEST_TIMEOUT,
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            }
+        return tuple(sorted(every))
