@@ -85,6 +85,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     limit: Limit
     also: tuple[str, ...] = ()
     """Other paths under which it answers, for clients that know only those."""
+    words: Mapping[str, str] = {}
+    """Word of the path → regular expression that it has to match; another one is not found."""
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
     refusals: tuple[HTTPStatus, ...] = ()

@@ -1,0 +1,290 @@
+"""From declared routes to an aiohttp application: for each request the same steps in the same order.
+
+    token → scope → throttle → words of the path → query → body (bounded in bytes and time) → handler → answer
+
+Whatever goes wrong on the way is a problem (RFC 9457); what nobody foresaw is a 500 whose trace is in the log alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
+
+import msgspec
+import structlog
+from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
+
+from evcharge.net.clock import Clock
+from evcharge.sidecar.auth import source_of
+from evcharge.sidecar.web.problem import MEDIA_TYPE, Problem, bad_request, forbidden, not_found, unavailable
+from evcharge.sidecar.web.reading import decode_object, read
+from evcharge.sidecar.web.route import Answer, Call, Handler, Principal, Route
+from evcharge.sidecar.web.throttle import Windows, headers
+
+log = structlog.get_logger()
+
+# Time for a whole request body, in seconds: 16 KiB over the slowest line that is of use.
+BODY_S = 10.0
+# Clients and sources that the throttles remember, each: far more than a site has; memory stays bounded.
+CLIENTS = 4_096
+# Parameters of one query: the longest declared one has twelve.
+QUERY_FIELDS = 32
+# When to ask again after the database said no, in seconds.
+DATABASE_RETRY_S = 5
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Without this the versions of Python and aiohttp stand in every answer.
+    "Server": "evcharge",
+}
+
+
+class Door(Protocol):
+    """Who decides whose token is good."""
+
+    def principal(self, authorization: str | None, source: str) -> Principal | None:
+        """Who asks; None without a token.
+
+        Raises:
+            Problem: 401 for a token that is none of ours, 429 after too many of those from one source.
+        """
+        ...
+
+
+class Api:
+    """The routes with their handlers, as an application."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        handlers: Mapping[str, Handler],
+        *,
+        door: Door,
+        clock: Clock,
+        clients: int = CLIENTS,
+    ) -> None:
+        """``handlers`` by the routes' names.
+
+        Raises:
+            ValueError: a route without a handler, or a handler without a route.
+        """
+        if {route.name for route in routes} != set(handlers):
+            raise ValueError(f"routes and handlers differ: {sorted({r.name for r in routes} ^ set(handlers))}")
+        self._door = door
+        self._clock = clock
+        # Strangers' sources are counted apart: however many there are, no client's window is forgotten for them.
+        self._clients = Windows(clients)
+        self._sources = Windows(clients)
+        self._routes = routes
+        self._handlers = handlers
+
+    def application(self) -> web.Application:
+        """Ready to be served; callers may add what is no JSON (a page)."""
+        most = max(route.body_bytes for route in self._routes)
+        app = web.Application(middlewares=[answer_problems], client_max_size=most)
+        for route in self._routes:
+            handle = self._handle(route)
+            for path in (route.path, *route.also):
+                app.router.add_route(route.method, path, handle)
+        app.on_response_prepare.append(_add_headers)
+        return app
+
+    def _handle(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        handler = self._handlers[route.name]
+        words = {word: re.compile(pattern) for word, pattern in route.words.items()}
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            source = source_of(request.remote)
+            principal = self._door.principal(request.headers.get("Authorization"), source)
+            if route.scope is not None:
+                if principal is None:
+                    raise _who(route)
+                if route.scope not in principal.scopes:
+                    raise forbidden(route.scope.value)
+            now = self._clock.monotonic()
+            windows = self._sources if principal is None else self._clients
+            verdict = windows.take(source if principal is None else principal.name, route.limit, now)
+            said = headers(route.limit, verdict)
+            if not verdict.allowed:
+                log.warning("http.throttled", route=route.name, client=principal and principal.name, source=source)
+                raise Problem(
+                    HTTPStatus.TOO_MANY_REQUESTS,
+                    "throttled",
+                    f"{route.limit.requests} requests in {route.limit.seconds} s are the limit here; "
+                    f"wait {verdict.reset_s} s.",
+                    headers=said,
+                )
+            path = dict(request.match_info)
+            for word, pattern in words.items():
+                if pattern.fullmatch(path[word]) is None:
+                    raise not_found(f"There is no such {word}.")
+            try:
+                answer = await handler(
+                    Call(
+                        principal=principal,
+                        source=source,
+                        path=path,
+                        query=_query(request, route),
+                        body=await _body(request, route),
+                        request=request,
+                    )
+                )
+            except Problem as error:
+                error.headers = {**said, **error.headers}
+                raise
+            return _response(answer, said)
+
+        return handle
+
+
+@web.middleware
+async def answer_problems(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Everything that goes wrong, as a problem."""
+    try:
+        return await handler(request)
+    except Problem as error:
+        return _problem(error)
+    except web.HTTPRequestEntityTooLarge:
+        return _problem(
+            Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The body is larger than this route takes.")
+        )
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return _problem(
+            Problem(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                f"This path answers {allowed}.",
+                headers={"Allow": allowed},
+            )
+        )
+    except web.HTTPNotFound:
+        return _problem(not_found("There is nothing at this path; /openapi.json lists what there is."))
+    except web.HTTPException as error:
+        return _problem(Problem(HTTPStatus(error.status), "http", f"{error.reason}."))
+    except (SQLAlchemyError, OSError) as error:
+        # The text of a database error may quote what was being stored: its class is enough here.
+        log.error("http.database_failed", kind=type(error).__name__)  # noqa: TRY400
+        return _problem(
+            unavailable(
+                "database", "The sidecar's database does not answer; look at its log and disk.", DATABASE_RETRY_S
+            )
+        )
+    except Exception:
+        # Our own bug ends this one request; its trace is for the log, not for a stranger.
+        log.exception("http.failed", method=request.method, route=request.match_info.route.name)
+        detail = "The sidecar made a mistake of its own; its log has the trace."
+        return _problem(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail))
+
+
+def _who(route: Route) -> Problem:
+    scope = "" if route.scope is None else route.scope.value
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "unauthorized",
+        f"Send a token with the scope {scope} as 'Authorization: Bearer TOKEN'.",
+        headers={"WWW-Authenticate": 'Bearer realm="evcharge"'},
+    )
+
+
+def _query(request: web.Request, route: Route) -> Any:
+    given: dict[str, object] = {}
+    try:
+        pairs = parse_qsl(
+            request.rel_url.raw_query_string,
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=QUERY_FIELDS,
+        )
+    except ValueError:
+        raise bad_request(f"The query cannot be read: at most {QUERY_FIELDS} parameters, in UTF-8.") from None
+    for name, value in pairs:
+        if name in given:
+            raise bad_request("A parameter of the query is there twice.")
+        given[name] = value
+    if route.query is not None:
+        return read(given, route.query, text=True)
+    return None
+
+
+async def _body(request: web.Request, route: Route) -> Any:
+    if route.body is None:
+        return None
+    wanted = "application/x-www-form-urlencoded" if route.form else "application/json"
+    if request.content_type != wanted:
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", f"Send the body as 'Content-Type: {wanted}'."
+        )
+    if request.content_length is not None and request.content_length > route.body_bytes:
+        raise web.HTTPRequestEntityTooLarge(max_size=route.body_bytes, actual_size=request.content_length)
+    try:
+        async with asyncio.timeout(BODY_S):
+            data = await request.read()
+    except TimeoutError:
+        raise Problem(
+            HTTPStatus.REQUEST_TIMEOUT, "timeout", f"The body did not arrive in {BODY_S:g} s; send it again."
+        ) from None
+    if len(data) > route.body_bytes:
+        raise web.HTTPRequestEntityTooLarge(max_size=route.body_bytes, actual_size=len(data))
+    return read_body(data, route)
+
+
+def read_body(data: bytes, route: Route) -> Any:
+    """The body of a route as its struct.
+
+    Raises:
+        Problem
+    """
+    assert route.body is not None
+    try:
+        return read(_form(data) if route.form else decode_object(data), route.body, text=route.form)
+    except Problem as error:
+        if error.fields:
+            error.status = route.bad_fields
+        raise
+
+
+def _form(data: bytes) -> dict[str, object]:
+    try:
+        pairs = parse_qsl(data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=QUERY_FIELDS)
+    except ValueError:
+        raise bad_request("The body is no form in application/x-www-form-urlencoded.") from None
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise bad_request("A parameter of the form is there twice.")
+    return dict(pairs)
+
+
+def _response(answer: Answer, more: Mapping[str, str]) -> web.Response:
+    if answer.body is None:
+        return web.Response(status=answer.status, headers={**more, **answer.headers})
+    data = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
+    return web.Response(
+        status=answer.status, body=data, content_type=answer.media_type, headers={**more, **answer.headers}
+    )
+
+
+def _problem(problem: Problem) -> web.Response:
+    return web.Response(
+        status=int(problem.status),
+        body=msgspec.json.encode(problem.body()),
+        content_type=MEDIA_TYPE,
+        headers=problem.headers,
+    )
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    # Not set by setdefault: aiohttp has put its own there.
+    response.headers["Server"] = HEADERS["Server"]
