@@ -385,7 +385,9 @@ class Central:
 
     def _reallocate(self, node_id: NodeId) -> None:
         sensors = self._sensors
-        self._engine.execute(c.Reallocate(node_id=node_id, measured_w=sensors.measured_w(), inputs=sensors.inputs()))
+        self._engine.execute(
+            c.Reallocate(node_id=node_id, measured_w=sensors.measured_w(), ages_ms=sensors.base_ages_ms())
+        )
 
     def _serve_waiting(self) -> None:
         if self.state.waiting or self.state.reservations:

@@ -1,20 +1,28 @@
 """What a gateway or an operator says of the site around the chargers: readings and forecasts.
 
-Handled beside the engine, like telemetry: a reading a second is no history. What is decided on it is.
+Handled beside the engine, like telemetry: a reading a second is no history. What is decided on it is, and what a base
+load was at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
+
 from evcharge.central.engine import Engine
 from evcharge.central.peers import Peer
 from evcharge.central.planning import Planning
-from evcharge.central.sensors import BASE, Sensors
+from evcharge.central.sensors import BASE, Sensors, rounded_up
+from evcharge.domain import commands as c
+from evcharge.domain.meters import most_believed_w
+from evcharge.domain.reasons import kw
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.energy.model import Series
 from evcharge.ids import NodeId
 from protocol import messages as m
+
+log = structlog.get_logger()
 
 
 class Surroundings:
@@ -22,6 +30,8 @@ class Surroundings:
 
     def __init__(self, engine: Engine, sensors: Sensors, planning: Planning, dirty: Callable[[NodeId], None]) -> None:
         self._engine, self._sensors, self._planning, self._dirty = engine, sensors, planning, dirty
+        self._absurd: set[NodeId] = set()
+        """Nodes whose meter made no sense the last time."""
 
     def reading(self, peer: Peer, message: m.SensorReading) -> None:
         """A sensor's newest value; a base load is acted on at once."""
@@ -31,12 +41,40 @@ class Surroundings:
             node_id = site.default_node if message.substation_id is None else NodeId(message.substation_id)
         if node_id is not None and node_id not in self._engine.state.nodes:
             self._answer(peer, message.id, RefusalReason.UNKNOWN_SUBSTATION, node_id)
-        elif not self._sensors.heard(message.name, node_id, message.value, message.at_ms):
+        elif node_id is not None:
+            self._base_load(peer, message, node_id)
+        elif not self._sensors.heard(message.name, None, message.value, message.at_ms):
             self._answer(peer, message.id, RefusalReason.READING_OUT_OF_RANGE, message.name)
         else:
-            if node_id is not None:
-                self._dirty(node_id)
             self._answer(peer, message.id, None)
+
+    def _base_load(self, peer: Peer, message: m.SensorReading, node_id: NodeId) -> None:
+        most_w = most_believed_w(self._engine.state, node_id)
+        if not self._sensors.heard(BASE, node_id, message.value, message.at_ms, most_w):
+            if message.value > most_w and node_id not in self._absurd:
+                # A meter need not ask for answers; its operator hears of it once, until it makes sense again.
+                self._absurd.add(node_id)
+                log.warning("reading.absurd", node=node_id, value_w=message.value, most_w=most_w)
+            subject = f"{BASE} of {node_id}, where {kw(most_w)} at most are believed,"
+            self._answer(peer, message.id, RefusalReason.READING_OUT_OF_RANGE, subject)
+            return
+        self._absurd.discard(node_id)
+        self._note(node_id, rounded_up(message.value))
+        self._dirty(node_id)
+        self._answer(peer, message.id, None)
+
+    def forget(self, node_id: NodeId) -> None:
+        """An operator said that what a node's meter showed counts no longer; what it shows now does."""
+        fresh_w = self._sensors.measured_w().get(node_id)
+        if fresh_w is None:
+            self._sensors.forget(node_id)
+        else:
+            self._note(node_id, fresh_w)
+
+    def _note(self, node_id: NodeId, base_w: int) -> None:
+        """Before anything is decided on it: whatever rests on a lower reading stands behind it in the log."""
+        if base_w > self._engine.state.nodes[node_id].metered_w:
+            self._engine.execute(c.NoteBaseLoad(node_id=node_id, base_w=base_w))
 
     def forecast(self, peer: Peer, message: m.SetForecast) -> None:
         """Replaces what Central would expect by itself."""

@@ -19,6 +19,7 @@ from evcharge.domain.failover import PROBE_MS, Placing, linked
 from evcharge.domain.feeds import above, feeds_of
 from evcharge.domain.headroom import Headroom, Row, limit_of, tight_nodes
 from evcharge.domain.health import tried_again
+from evcharge.domain.meters import Meters
 from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected
 from evcharge.domain.state import Session, State
 from evcharge.domain.views import may_start
@@ -96,6 +97,7 @@ class _Round:
         self._worst_w = {session.session_id: session.lease.worst_w(stamp.clock_ms) for session in members}
         self._ceiling_w: dict[str, int] = {}
         self._headroom = Headroom(state, members, self._worst_w, command.measured_w)
+        self._meters = Meters(state, command, self._headroom.measured_w, stamp.at_ms)
         self._homeward = {} if placing.calm else placing.homeward(self._headroom)
         self._held: dict[SessionId, NodeId] = {}
         """Sessions that may have no more than their smallest current, or nothing, and the lost node that is why."""
@@ -313,7 +315,7 @@ class _Round:
         if session.session_id in self._held:
             held = Bound(Constraint.NODE_LOST, self._held[session.session_id], limit_w)
             inputs = [] if session.start_ms is None else [Input("meter", self._age_ms(session.meter_ms))]
-            return LimitReason.NODE_LOST, Basis(held, (*inputs, *self._command.inputs))
+            return LimitReason.NODE_LOST, Basis(held, (*inputs, *self._base_loads(session)))
         limit = point.limit
         if limit is en.Limit.RATING and session.session_id in self._ceiling_w:
             limit = en.Limit.RULE
@@ -331,9 +333,12 @@ class _Round:
             inputs.append(Input("plan", self._age_ms(plan.made_ms)))
         if constraint is Constraint.RULE and self._state.ruling is not None:
             inputs += [Input(each.name, each.age_ms or 0) for each in self._state.ruling.inputs]
-        inputs += self._command.inputs
+        inputs += self._base_loads(session)
         bound = self._bound(session, constraint, point)
         return reason, Basis(bound, tuple(inputs), tuple(rejected))
+
+    def _base_loads(self, session: Session) -> tuple[Input, ...]:
+        return self._meters.inputs(feeds_of(self._state, session.cp_id))
 
     def _bound(self, session: Session, constraint: Constraint, point: en.SetPoint) -> Bound:
         if constraint is Constraint.RULE and self._state.ruling is not None:

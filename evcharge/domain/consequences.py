@@ -171,6 +171,12 @@ def _capacity_changed(event: e.CapacityChanged, _state: State, _stamp: Stamp) ->
     return [fx.Dirty(node_id=event.substation_id)]
 
 
+@effects_of.register(e.BaseLoadRose)
+@effects_of.register(e.BaseLoadForgotten)
+def _base_load_changed(event: e.BaseLoadRose | e.BaseLoadForgotten, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Dirty(node_id=event.node_id)]
+
+
 @effects_of.register(e.NodeLost)
 @effects_of.register(e.NodeProbing)
 @effects_of.register(e.NodeRecovered)

@@ -264,10 +264,16 @@ class Node(msgspec.Struct):
     """Until when it is ejected, site time; None: it is lost until it is reported well."""
     watched: bool = False
     """It reports its health: silence counts as lost."""
+    silent: bool = False
+    """It is lost because of that, and nobody said that it is bad."""
     ejections: int = 0
     """How many in a row: each one is longer."""
     failures: list[Failure] = []
     """Sessions at this very node that failed one after the other, oldest first."""
+    metered_w: Watts = Watts(0)
+    """No reading of its base-load meter was above this; it counts while that is silent. 0: there is no meter."""
+    metered_ms: Millis | None = None
+    """Site time of the reading that made it so."""
 
 
 class Spot(NamedTuple):

@@ -53,6 +53,8 @@ def test_when_all_is_well_again_everybody_charges(program: bytes) -> None:
     for node_id in (NORTH, SOUTH):
         site.command(c.SetCapacity(node_id=node_id, capacity_w=200_000))
     site.measured_w.clear()
+    for node_id in (NORTH, SOUTH):
+        site.command(c.ForgetBaseLoad(node_id=node_id))
     # Until the last lease of the bad times has run out, every start was repeated, raises may be given again, and no
     # plan of the bad times holds any more.
     for _ in range(350):

@@ -45,12 +45,11 @@ def site(*which: int, config: c.StartCentral | None = None, **more: int) -> Scen
 def shared(
     scenario: Scenario,
     measured_w: dict[NodeId, int] | None = None,
-    inputs: tuple[Input, ...] = (),
     node_id: NodeId = ROW,
 ) -> None:
     """Share anew until nothing changes, everything acknowledged."""
     for _ in range(8):
-        scenario.when(c.Reallocate(node_id=node_id, measured_w=measured_w or {}, inputs=inputs))
+        scenario.when(c.Reallocate(node_id=node_id, measured_w=measured_w or {}))
         for event in list(scenario.events):
             assert isinstance(event, e.SetPointIssued)
             session = scenario.session(event.session_id)
@@ -127,13 +126,12 @@ def test_a_meter_that_shows_more_lowers_at_once_and_its_age_is_in_the_log() -> N
     scenario = site(1)
     shared(scenario)
     assert limits(scenario) == {"s-1": 9_200}
-    age = (Input("base load of north", 40),)
-    scenario.when(c.Reallocate(node_id=NORTH, measured_w={NORTH: 3_000}, inputs=age))
+    scenario.when(c.Reallocate(node_id=NORTH, measured_w={NORTH: 3_000}, ages_ms={NORTH: 40}))
     (event,) = scenario.events
     assert isinstance(event, e.SetPointIssued)
     assert event.grant.limit_w == 5_980
     assert event.basis is not None
-    assert age[0] in event.basis.inputs
+    assert Input("base load of north", 40) in event.basis.inputs
     # The worst case of the session itself still counts until it has confirmed less.
     assert event.basis.bound == Bound(Constraint.CAPACITY, "north", 9_200, 3_000, 1)
 

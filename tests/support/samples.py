@@ -215,9 +215,12 @@ SAMPLES: tuple[e.Event, ...] = (
     e.TicketDelivered(driver_id=ANNA, ticket_id=TicketId("t-s-1")),
     e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(9_000)),
     e.NodeWatched(node_id=MAIN),
-    e.NodeLost(node_id=MAIN, cause="silent for 10.0 s", until_ms=Millis(T0 + 30_000), ejections=2),
+    e.NodeUnwatched(node_id=MAIN),
+    e.NodeLost(node_id=MAIN, cause="silent for 10.0 s", until_ms=Millis(T0 + 30_000), ejections=2, silent=True),
     e.NodeProbing(node_id=MAIN),
     e.NodeRecovered(node_id=MAIN),
+    e.BaseLoadRose(node_id=MAIN, most_w=Watts(63_000)),
+    e.BaseLoadForgotten(node_id=MAIN),
     e.ChargePointMoved(cp_id=CP, from_id=MAIN, to_id=NodeId("zoo"), cause="main is lost"),
     e.MoveCompleted(cp_id=CP),
     e.PlanAdopted(

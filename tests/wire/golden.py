@@ -217,6 +217,7 @@ SAMPLES: tuple[m.Message, ...] = (
     m.SensorReading(name="base_w", value=12_500.5, substation_id="sub-1", at_ms=T0_MS, id=10),
     m.SetForecast(id=11, name="price", start_ms=T0_MS, step_ms=900_000, values=[0.12, -0.01]),
     m.SubstationHealth(id=10, substation_id="sub-1", ok=False, detail="breaker open", load_w=0),
+    m.Unwatch(id=12, substation_id="sub-1", what="base_w"),
     m.Query(id=9, what="sessions", after="s-1"),
     m.Authorize(**COMMAND, energy_wh=9000, depart_by_ms=T0_MS, expires_ms=T0_MS + 60_000),
     m.StartSupply(**COMMAND, **POINT, valid_until_ms=T0_MS + 10_000),
