@@ -17,7 +17,7 @@ from evcharge.domain.commands import Reallocate
 from evcharge.domain.demand import demand_of, node_of, plan_of, step_w, waits
 from evcharge.domain.failover import PROBE_MS, Placing, linked
 from evcharge.domain.feeds import above, feeds_of
-from evcharge.domain.headroom import Headroom, Row, limit_of, tight_nodes
+from evcharge.domain.headroom import Headroom, Row, base_w, limit_of, tight_nodes
 from evcharge.domain.health import tried_again
 from evcharge.domain.meters import Meters
 from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected
@@ -353,8 +353,11 @@ class _Round:
             plan = plan_of(self._state, session.node_id)
             planned_w = None if plan is None else plan.target_at(row.node_id, self._stamp.at_ms)
             limit_w = limit_w if planned_w is None else planned_w
-        others_w = max(0, limit_of(self._state, row) - self._headroom.left_w(row) - worst_w)
-        return Bound(constraint, str(row), limit_w, others_w, self._headroom.sharing(row))
+        base = base_w(self._state.nodes[row.node_id], self._headroom.measured_w.get(row.node_id))
+        others_w = max(0, limit_of(self._state, row) - base - self._headroom.left_w(row) - worst_w)
+        # What a plan gives is without the base load.
+        base = 0 if constraint is Constraint.PLAN else base
+        return Bound(constraint, str(row), limit_w, others_w, self._headroom.sharing(row), base)
 
     def _row(self, session: Session, at: str) -> Row:
         """The row that the allocator names; its own node where it names none."""

@@ -273,7 +273,7 @@ def _charge_refused(event: e.ChargeRefused, state: State, stamp: Stamp) -> list[
     anywhere = event.cp_id == c.ANYWHERE and event.reason in _AGAIN
     after_s = -(-state.site.authorization_ms // 1000) if anywhere else retry_after_s(event.against, stamp.at_ms)
     own = tuple(one for one in event.against if one.obstacle is Obstacle.ABSENT)
-    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s, against=own)]
+    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s, against=own, basis=event.basis)]
 
 
 @effects_of.register

@@ -144,6 +144,10 @@ class Waiting(msgspec.Struct, kw_only=True):
     """With ``ANYWHERE``: only at this node or below it."""
     power_w: int | None = None
     """With ``ANYWHERE``: a connector that can do this is preferred."""
+    vehicle_at: ConnectorNo | None = None
+    """The connector at which his vehicle stands, by his own word, though a session of before has left it behind."""
+    vehicle_since_ms: int | None = None
+    """The connector's ``since_ms`` then: another one is another vehicle."""
     offers: int = 0
     missed: int = 0
     """Offers that were not taken."""

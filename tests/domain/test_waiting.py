@@ -23,6 +23,7 @@ from tests.support.scenario import (
     ANNA,
     BEN,
     CP,
+    MAIN,
     MIN_W,
     OTHER,
     SITE_MS,
@@ -358,6 +359,52 @@ def test_who_waits_for_any_charge_point_is_before_others_at_a_vehicle_left_behin
     )
     scenario.when(request("s-9", CP, CARLA)).then_kinds(e.ChargeRefused)
     scenario.given(plug(plugged=False)).when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+
+
+def short_of_power(connectors: int = 1) -> Scenario:
+    """Anna's vehicle is full and stands there; then the site loses its power, and she asks for some more."""
+    scenario = taken(connectors=connectors)
+    reason = StopCause.TARGET_REACHED
+    ended = c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=reason, at_ms=None)
+    return scenario.given(ended, e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(MIN_W - 1)))
+
+
+def test_who_stands_there_and_lacks_only_power_is_served_when_it_is_back() -> None:
+    """Nobody waits for his own vehicle to go."""
+    event = queued(short_of_power().when(wait("s-2", ANNA)))
+    assert (event.reason, event.vehicle_at) == (RefusalReason.NO_CAPACITY, 1)
+    scenario = short_of_power().given(wait("s-2", ANNA), wait("s-3", BEN))
+    (own, others) = all_waiting(scenario.state, scenario.at_ms)
+    assert (own.reason, others.reason) == ("no_capacity", "busy")
+    scenario.when(SERVE).then()
+    scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(22_000)))
+    scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+    assert scenario.session("s-2").driver_id == ANNA
+    (told, *_) = scenario.when(reallocate()).events
+    assert isinstance(told, e.SetPointIssued) and told.start_valid_ms is not None, "it begins at once"
+    scenario.when(started("s-2")).then_kinds(e.SupplyStarted, e.QueueLeft)
+
+
+def test_another_vehicle_is_not_hers() -> None:
+    """Hers goes, and one comes that a session of Dora's leaves behind: it is not charged on Anna's account."""
+    scenario = short_of_power().given(wait("s-2", ANNA))
+    scenario.pass_time(1)
+    scenario.given(plug(plugged=False), plug())
+    scenario.state.charge_points[CP].connectors[ConnectorNo(1)].left_behind = True
+    scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(22_000)))
+    scenario.when(SERVE).then()
+    (view,) = all_waiting(scenario.state, scenario.at_ms)
+    assert view.reason == "busy"
+
+
+def test_who_is_still_on_his_way_or_finds_somebody_before_him_has_no_vehicle_there() -> None:
+    away = short_of_power(2).when(msgspec.structs.replace(wait("s-2", BEN), on_the_way=True))
+    assert (queued(away).reason, queued(away).vehicle_at) == (RefusalReason.NO_CAPACITY, None)
+    second = short_of_power().given(wait("s-2", ANNA)).when(wait("s-3", BEN))
+    assert (queued(second).reason, queued(second).vehicle_at) == (RefusalReason.BUSY, None)
+    second.given(c.LeaveQueue(driver_id=ANNA, waiting_id=SessionId("s-2")))
+    second.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(22_000)))
+    second.when(SERVE).then()
 
 
 # --- the end of waiting -----------------------------------------------------------------------------------------------
