@@ -10,7 +10,7 @@ import pytest
 from protocol import messages as m
 from tests.driver.test_cli import Command, InThread, central, command, thread
 from tests.support.fake_central import FakeCentral
-from tests.wire.golden import RECOMMENDATION, WHY
+from tests.wire.golden_samples import RECOMMENDATION, WHY
 
 # Fixtures of the other tests of the command line.
 __all__ = ["InThread", "central", "command", "thread"]
