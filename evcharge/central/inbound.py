@@ -63,6 +63,8 @@ class Inbound:
         elif not isinstance(message, m.Health):
             if isinstance(message, m.SubstationHealth) and NodeId(message.substation_id) in self._engine.state.nodes:
                 self._substations.heard(NodeId(message.substation_id), message.load_w)
+            if isinstance(message, m.SetCapacity):
+                self._surroundings.limit(message)
             command = incoming.command_of(message, peer.role, peer.entity, self._new_session)
             if command is not None:
                 self._engine.execute(command, peer.asking(getattr(message, "id", None)))

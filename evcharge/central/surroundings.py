@@ -6,27 +6,35 @@ load was at most.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
+from evcharge.central import notices
 from evcharge.central.engine import Engine
 from evcharge.central.peers import Peer
 from evcharge.central.planning import Planning
-from evcharge.central.sensors import BASE, Sensors, rounded_up
+from evcharge.central.sensors import BASE, BATTERY, GRID, SOLAR, Sensors, rounded_up
 from evcharge.domain import commands as c
 from evcharge.domain.meters import most_believed_w
 from evcharge.domain.reasons import kw
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.energy.model import Series
+from evcharge.energy.rules import MAX_BATTERY_PERCENT, MAX_GRID_PERCENT, MAX_SOLAR_W
 from evcharge.ids import NodeId
 from protocol import messages as m
 
 log = structlog.get_logger()
 
+# What the rules believe at most. More is refused, and heard all the same: a sensor that talks nonsense is at once as
+# good as none, and the rules do not go on with what it said before.
+_BELIEVED: Final = {GRID: MAX_GRID_PERCENT, SOLAR: MAX_SOLAR_W, BATTERY: MAX_BATTERY_PERCENT}
+
 
 class Surroundings:
-    """Takes ``sensor_reading`` and ``set_forecast``."""
+    """Takes ``sensor_reading`` and ``set_forecast``, and looks at each ``set_capacity``."""
 
     def __init__(self, engine: Engine, sensors: Sensors, planning: Planning, dirty: Callable[[NodeId], None]) -> None:
         self._engine, self._sensors, self._planning, self._dirty = engine, sensors, planning, dirty
@@ -43,7 +51,7 @@ class Surroundings:
             self._answer(peer, message.id, RefusalReason.UNKNOWN_SUBSTATION, node_id)
         elif node_id is not None:
             self._base_load(peer, message, node_id)
-        elif not self._sensors.heard(message.name, None, message.value, message.at_ms):
+        elif not self._hear(message):
             self._answer(peer, message.id, RefusalReason.READING_OUT_OF_RANGE, message.name)
         else:
             self._answer(peer, message.id, None)
@@ -76,10 +84,20 @@ class Surroundings:
         if base_w > self._engine.state.nodes[node_id].metered_w:
             self._engine.execute(c.NoteBaseLoad(node_id=node_id, base_w=base_w))
 
+    def limit(self, message: m.SetCapacity) -> None:
+        """A new limit is on its way to the engine: one that the base load fills leaves a line."""
+        node_id = NodeId(message.substation_id)
+        notices.limit_cut(self._engine.state, self._sensors.measured_w(), node_id, message.capacity_w)
+
     def forecast(self, peer: Peer, message: m.SetForecast) -> None:
         """Replaces what Central would expect by itself."""
         self._planning.foretell(message.name, Series(message.start_ms, message.step_ms, tuple(message.values)))
         self._answer(peer, message.id, None)
+
+    def _hear(self, message: m.SensorReading) -> bool:
+        """Whether it can be true."""
+        heard = self._sensors.heard(message.name, None, message.value, message.at_ms)
+        return heard and message.value <= _BELIEVED.get(message.name, math.inf)
 
     def _answer(self, peer: Peer, re: m.RequestId | None, reason: RefusalReason | None, subject: str = "") -> None:
         if re is None:

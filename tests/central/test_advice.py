@@ -10,7 +10,7 @@ import pytest
 
 from evcharge.central.decisions import Decisions
 from evcharge.central.settings import places_of
-from evcharge.central.site_file import BadSite
+from evcharge.central.site_mistakes import BadSite
 from evcharge.central.translate import tables
 from evcharge.central.translate.advice import Advice
 from evcharge.domain import events as e
@@ -22,11 +22,11 @@ from evcharge.ids import ChargePointId, ConnectorNo, NodeId
 from evcharge.net.client import RequestRefused
 from evcharge.units import Watts
 from protocol import messages as m
-from tests.central.test_settings import site_file
 from tests.support.central import Site, WirePeer, until
 from tests.support.clock import START_MS
 from tests.support.scenario import ANNA, Scenario, charging, connected
 from tests.support.scenario import site as one_node
+from tests.support.settings import site_file
 
 SITE = """
 [substations.north]
@@ -283,10 +283,11 @@ async def test_rows_that_do_not_fit_are_counted_as_left_out(
 
 
 BAD_PLACES = {
-    "half": ("latitude = 1\n", "latitude and longitude go together"),
-    "far north": ("latitude = 91\nlongitude = 0\n", "a latitude is from -90 to 90"),
-    "no number": ("latitude = nan\nlongitude = 0\n", "a latitude is from -90 to 90"),
-    "odd plug": ('plug = "a\\nb"\n', "the plug needs 1 to 64 printable characters"),
+    "half": ("latitude = 1\n", "needs longitude too: they go together"),
+    "far north": ("latitude = 91\nlongitude = 0\n", "latitude has to be from -90 to 90"),
+    "far east": ("latitude = 1\nlongitude = 181\n", "longitude has to be from -180 to 180"),
+    "no number": ("latitude = nan\nlongitude = 0\n", "latitude has to be from -90 to 90"),
+    "odd plug": ('plug = "a\\nb"\n', "plug needs names of 1 to 64 printable characters"),
 }
 
 
@@ -294,7 +295,7 @@ BAD_PLACES = {
 def test_mistakes_about_places_have_one_sentence(tmp_path: Path, name: str) -> None:
     text, expected = BAD_PLACES[name]
     values = site_file(tmp_path, f"[substations.a]\ncapacity_kw = 1\n[charge_points.X]\n{text}")
-    with pytest.raises(BadSite, match=expected):
+    with pytest.raises(BadSite, match=rf"line [345]: \[charge_points\.X\] {expected}"):
         places_of(values)
 
 

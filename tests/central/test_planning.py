@@ -10,7 +10,7 @@ import pytest
 from evcharge.central import planning
 from evcharge.central.planning import Planning, Question, answer, expected_arrivals
 from evcharge.central.sensors import BATTERY, SOLAR, STEP_MS, Sensors
-from evcharge.central.site_file import BatteryEntry, EnergyEntry, PeriodEntry
+from evcharge.central.site_entries import BatteryEntry, EnergyEntry, PeriodEntry
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand

@@ -11,7 +11,8 @@ from evcharge.domain.site import SiteConfig
 from evcharge.domain.words import RUNNING, Health, LimitReason, SessionStatus
 from tests.support import long_run
 from tests.support.any_tree import any_site
-from tests.support.model_site import NORTH, SOUTH, Site
+from tests.support.model_shell import NORTH, SOUTH
+from tests.support.model_site import Site
 from tests.support.model_steps import run
 from tests.support.scenario import canonical, replayed
 

@@ -196,13 +196,19 @@ def test_where_the_phase_is_not_known_each_has_to_hold_it() -> None:
     assert event.basis.bound.node == "north/L3"
 
 
-def test_a_plan_holds_back_until_it_is_too_old() -> None:
+def planned() -> Scenario:
+    """One car with eight hours for 10 kWh, at a site that plans."""
     scenario = Scenario().given(tree(policy=Policy.PLAN), *connected(CPS[0], fence=1))
     depart_ms = scenario.at_ms + 8 * 3_600_000
     scenario.given(request("s-1", CPS[0], energy_wh=10_000, depart_by_ms=depart_ms), plug(CPS[0]))
     shared(scenario)
     scenario.given(started("s-1", cp_id=CPS[0]))
     scenario.pass_time(1)
+    return scenario
+
+
+def test_a_plan_holds_back_until_it_is_too_old() -> None:
+    scenario = planned()
     plan = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={NORTH: (2_300,)})
     scenario.given(c.AdoptPlan(root_id=TOP, plan=plan))
     scenario.when(c.Reallocate(node_id=NORTH))
@@ -221,12 +227,7 @@ def test_a_plan_holds_back_until_it_is_too_old() -> None:
 
 def test_who_was_held_at_nothing_by_a_plan_that_is_withdrawn_goes_on_at_once() -> None:
     """Calm is for those who have something: a minute at 0 W saves no flash."""
-    scenario = Scenario().given(tree(policy=Policy.PLAN), *connected(CPS[0], fence=1))
-    depart_ms = scenario.at_ms + 8 * 3_600_000
-    scenario.given(request("s-1", CPS[0], energy_wh=10_000, depart_by_ms=depart_ms), plug(CPS[0]))
-    shared(scenario)
-    scenario.given(started("s-1", cp_id=CPS[0]))
-    scenario.pass_time(1)
+    scenario = planned()
     nothing = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={NORTH: (0,)})
     scenario.given(c.AdoptPlan(root_id=TOP, plan=nothing))
     shared(scenario)

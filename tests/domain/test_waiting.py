@@ -19,6 +19,8 @@ from evcharge.domain.waiting_views import all_waiting
 from evcharge.domain.words import LeftCause, Role, SessionStatus, StopCause
 from evcharge.ids import ConnectorNo, DriverId, SessionId
 from evcharge.units import WattHours, Watts
+from tests.support.in_line import CARLA, DORA, SERVE, lapse, leaves, offered, queued, taken, wait
+from tests.support.one_session import ended
 from tests.support.scenario import (
     ANNA,
     BEN,
@@ -42,33 +44,6 @@ from tests.support.scenario import (
     site,
     started,
 )
-
-CARLA, DORA = DriverId("carla"), DriverId("dora")
-SERVE = c.ServeWaiting()
-
-
-def wait(session_id: str, driver_id: DriverId, cp_id: str = CP, **more: object) -> c.RequestCharge:
-    return request(session_id, cp_id, driver_id, wait=True, **more)  # type: ignore[arg-type]
-
-
-def taken(capacity_w: int = 22_000, connectors: int = 1) -> Scenario:
-    """Anna charges at the first connector."""
-    return Scenario().given(site(capacity_w), *connected(connectors=connectors), *charging())
-
-
-def leaves(scenario: Scenario, session_id: str = "s-1", meter_wh: int = 2_000) -> Scenario:
-    """A session ends, and its vehicle goes."""
-    reason = StopCause.UNPLUGGED
-    ended = c.ReportEnded(
-        cp_id=CP, session_id=SessionId(session_id), meter_wh=WattHours(meter_wh), reason=reason, at_ms=None
-    )
-    return scenario.given(ended, plug(plugged=False))
-
-
-def queued(scenario: Scenario) -> e.ChargeQueued:
-    (event,) = scenario.events
-    assert isinstance(event, e.ChargeQueued), event
-    return event
 
 
 def names(scenario: Scenario) -> list[str]:
@@ -234,15 +209,6 @@ def _ratings(*min_w: int) -> tuple[c.ConnectorRating, ...]:
     return tuple(c.ConnectorRating(ConnectorNo(no), Watts(each), Watts(11_000)) for no, each in enumerate(min_w, 1))
 
 
-# --- offers -----------------------------------------------------------------------------------------------------------
-
-
-def offered(driver_id: DriverId = BEN) -> Scenario:
-    """Ben waited, and holds the connector now; Carla waits behind him."""
-    scenario = taken().given(wait("s-2", driver_id, energy_wh=5_000), wait("s-3", CARLA))
-    return leaves(scenario).when(SERVE)
-
-
 def test_an_offer_is_an_authorized_session_that_holds_the_connector() -> None:
     scenario = offered()
     scenario.then_kinds(e.ChargeAuthorized, e.ChargeOffered)
@@ -264,11 +230,6 @@ def test_who_plugs_in_is_served() -> None:
     left = scenario.events[1]
     assert isinstance(left, e.QueueLeft) and left.cause is LeftCause.SERVED
     assert names(scenario) == ["s-3"]
-
-
-def lapse(scenario: Scenario, session_id: str) -> Scenario:
-    scenario.pass_time(scenario.state.site.handover_ms)
-    return scenario.when(c.PassDeadline(session_id=SessionId(session_id)))
 
 
 def test_a_no_show_lets_the_next_one_pass_and_the_second_time_is_out() -> None:
@@ -315,10 +276,7 @@ def test_a_vehicle_that_was_left_behind_is_nobody_elses() -> None:
 def left_behind() -> Scenario:
     """Anna's vehicle is full and stands there; Ben waits for the connector, Carla after him."""
     scenario = taken().given(wait("s-2", BEN), wait("s-3", CARLA))
-    reason = StopCause.TARGET_REACHED
-    return scenario.given(
-        c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=reason, at_ms=None)
-    )
+    return scenario.given(ended(2_000, StopCause.TARGET_REACHED))
 
 
 @pytest.mark.parametrize("driver_id", [ANNA, CARLA, DORA])

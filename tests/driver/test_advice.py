@@ -11,7 +11,7 @@ from evcharge.cli.driver_advice import STATION_HEADS, why_text
 from protocol import messages as m
 from tests.driver.test_cli import Command, InThread, central, command, thread
 from tests.support.fake_central import FakeCentral
-from tests.wire.golden import RECOMMENDATION, WHY
+from tests.wire.golden_samples import RECOMMENDATION, WHY
 
 # Fixtures of the other tests of the command line.
 __all__ = ["InThread", "central", "command", "thread"]
