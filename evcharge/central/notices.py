@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 import structlog
 
 from evcharge.domain.headroom import base_w, measured_all_over
+from evcharge.domain.reasons import kw
 from evcharge.domain.site import SiteConfig
 from evcharge.domain.state import State
 from evcharge.energy.model import Policy
 from evcharge.ids import NodeId
-from evcharge.units import kw
 
 log = structlog.get_logger()
 
