@@ -1,6 +1,20 @@
-"""Text of somebody else, before it meets a terminal: nothing in it is obeyed, everything in it is seen."""
+"""Text of somebody else: before it meets a terminal, nothing in it is obeyed and everything in it is seen; and what it
+probably meant.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+# How alike two words have to be for a guess: `cp` and `cp_id` are 0.57.
+_NEAR = 0.55
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """How a sentence about an unknown ``word`` ends: with the nearest of ``words``, or with a full stop."""
+    near = get_close_matches(word, list(words), n=1, cutoff=_NEAR)
+    return f"; did you mean `{escaped(near[0])}`?" if near else "."
 
 
 def escaped(text: str) -> str:

@@ -383,6 +383,14 @@ class SubstationHealth(Message, tag="substation_health", frozen=True):
     """What flows through it, by its own meter."""
 
 
+class Unwatch(Message, tag="unwatch", frozen=True):
+    """What is not reported any more: it counts no longer (SPEC §7.6)."""
+
+    id: RequestId
+    substation_id: Id
+    what: Literal["health", "base_w"]
+
+
 class Query(Message, tag="query", frozen=True):
     """Read a table, 100 rows a reply, then ``reply.next``."""
 
@@ -553,7 +561,9 @@ FromDriver = (
     | Recommend
     | Why
 )
-FromOperator = Stop | Resume | SetCapacity | SubstationHealth | SensorReading | SetForecast | Query | List | Recommend
+FromOperator = (
+    Stop | Resume | SetCapacity | SubstationHealth | Unwatch | SensorReading | SetForecast | Query | List | Recommend
+)
 FromCentral = (
     Authorize
     | StartSupply

@@ -173,6 +173,8 @@ class OptimizationView(Part, frozen=True):
     """Of solar, battery and grid."""
     fault: dict[str, str] = {}
     """missing, stale, ahead or absurd."""
+    in_force: bool = True
+    """Whether this limits anybody; otherwise ``reason`` says what shares the power."""
 
 
 class VehicleView(Part, frozen=True):
@@ -274,7 +276,7 @@ class WhyView(Part, frozen=True):
     """What binds: a node, its phase as ``node/L1``, or the connector as ``CP-1/1``."""
     node_limit_w: int = 0
     others_w: int = 0
-    """What others have of it, at worst."""
+    """What other sessions have of it, at worst; base load is in the sentence."""
     sharing: int = 0
     inputs: list[InputView] = []
     rejected: list[RejectedView] = []

@@ -132,6 +132,8 @@ class Inquiry:
             return event.subject == self.subject
         if isinstance(event, e.NodeLost | e.NodeProbing | e.NodeRecovered):
             return event.node_id in (self.subject, *(self._nodes if self._asked_at else ()))
+        if isinstance(event, e.NodeUnwatched | e.BaseLoadRose | e.BaseLoadForgotten):
+            return event.node_id == self.subject
         about = event.ticket if isinstance(event, e.TicketIssued) else event
         session_id = (
             getattr(about, "session_id", None)
@@ -209,7 +211,15 @@ class Inquiry:
                 until = (
                     "until it is reported well" if event.until_ms is None else f"tried again at {when(event.until_ms)}"
                 )
+                if event.silent:
+                    until += ", or an operator says that it reports no more (unwatch)"
                 return f"{event.node_id} was lost ({event.cause}), {until}"
+            case e.NodeUnwatched():
+                return f"{event.node_id} reports its health no more: silence is no loss"
+            case e.BaseLoadRose():
+                return f"the base load of {event.node_id} counts as {kw(event.most_w)} while its meter is silent"
+            case e.BaseLoadForgotten():
+                return f"what the meter of {event.node_id} showed of its base load counts no longer"
             case e.NodeProbing():
                 return f"{event.node_id} is on trial: one session at a time may show that it is well"
             case e.NodeRecovered():

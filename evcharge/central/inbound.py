@@ -63,9 +63,21 @@ class Inbound:
         elif not isinstance(message, m.Health):
             if isinstance(message, m.SubstationHealth) and NodeId(message.substation_id) in self._engine.state.nodes:
                 self._substations.heard(NodeId(message.substation_id), message.load_w)
+            if isinstance(message, m.SetCapacity):
+                self._surroundings.limit(message)
             command = incoming.command_of(message, peer.role, peer.entity, self._new_session)
             if command is not None:
                 self._engine.execute(command, peer.asking(getattr(message, "id", None)))
+            if isinstance(message, m.Unwatch):
+                self._unwatched(message)
+
+    def _unwatched(self, message: m.Unwatch) -> None:
+        node_id = NodeId(message.substation_id)
+        node = self._engine.state.nodes.get(node_id)
+        if node is not None and message.what == "base_w":
+            self._surroundings.forget(node_id)
+        elif node is not None and not node.watched:
+            self._substations.forget(node_id)
 
     def _update(self, peer: Peer, message: m.SupplyUpdate) -> None:
         state = self._engine.state

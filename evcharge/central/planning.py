@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from evcharge.central.sensors import BASE, BATTERY, SOLAR, STEP_MS, Sensors
-from evcharge.central.site_file import EnergyEntry
+from evcharge.central.site_entries import EnergyEntry
 from evcharge.central.told import Course, Told
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand

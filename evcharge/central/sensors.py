@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from evcharge.energy.forecast import History
-from evcharge.energy.model import Input
 from evcharge.energy.rules import Reading, Readings
 from evcharge.ids import NodeId
 from evcharge.net.clock import Clock
 
-# A base-load meter that says nothing for this long counts as the most that it ever showed, seconds (energy.md, L0).
+# A base-load meter that says nothing for this long counts as what the log remembers of it, seconds (energy.md, L0).
 STALE_S: Final = 10.0
 # Slots of the history: quarters, as prices and bills have them, over eight days: a week, and the day before it.
 STEP_MS: Final = 900_000
@@ -35,14 +34,17 @@ RANGES: Final = {
 }
 
 
+def rounded_up(value: float) -> int:
+    """Whole watts, no less than ``value``."""
+    return -int(-value // 1)
+
+
 class _Newest(NamedTuple):
     value: float
     at_ms: int
     """Site time, as the sensor says."""
     heard_s: float
     """Monotonic."""
-    most: float
-    """The largest value since Central started."""
 
 
 class Sensors:
@@ -53,37 +55,39 @@ class Sensors:
         self._newest: dict[tuple[str, NodeId | None], _Newest] = {}
         self._histories: dict[tuple[str, NodeId | None], History] = {}
 
-    def heard(self, name: str, node_id: NodeId | None, value: float, at_ms: int | None) -> bool:
-        """A reading; False: out of range, and nothing was changed."""
-        least, most = RANGES[name]
-        if not least <= value <= most:
+    def heard(
+        self, name: str, node_id: NodeId | None, value: float, at_ms: int | None, most: float = MAX_READING_W
+    ) -> bool:
+        """A reading; False: out of range, or above ``most``, and nothing was changed."""
+        least, largest = RANGES[name]
+        if not least <= value <= min(largest, most):
             return False
         key = (name, node_id)
-        before = self._newest.get(key)
-        highest = value if before is None else max(value, before.most)
         now_ms = self._clock.site_ms()
         if at_ms is None or at_ms > now_ms + AHEAD_MS:
             at_ms = now_ms
         # What is told late is as old as it says.
         told_s = self._clock.monotonic() - max(0, now_ms - at_ms) / 1000 / self._clock.speed
-        self._newest[key] = _Newest(value, at_ms, told_s, highest)
+        before = self._newest.get(key)
+        # One that was held up on its way does not take the place of a newer one, but for a clock that was set back.
+        if before is None or told_s >= before.heard_s or self._stale(before):
+            self._newest[key] = _Newest(value, at_ms, told_s)
         history = self._histories.setdefault(key, History(STEP_MS, SLOTS))
         history.observe(at_ms, value)
         return True
 
     def measured_w(self) -> dict[NodeId, int]:
-        """The base load by node, rounded up; for a meter that went silent the most that it ever showed."""
-        return {
-            node_id: -int(-(newest.most if self._stale(newest) else newest.value) // 1)
-            for node_id, newest in self._of(BASE)
-        }
+        """The base load by node, rounded up; none of a meter that went silent."""
+        return {node_id: rounded_up(newest.value) for node_id, newest in self._of(BASE) if not self._stale(newest)}
 
-    def inputs(self) -> tuple[Input, ...]:
-        """How old the base readings are; one that is stale says so."""
-        return tuple(
-            Input(f"{'silent ' if self._stale(newest) else ''}base load of {node_id}", self._age_ms(newest))
-            for node_id, newest in self._of(BASE)
-        )
+    def base_ages_ms(self) -> dict[NodeId, int]:
+        """How old the newest base load is, by node; of silent meters too."""
+        return {node_id: self._age_ms(newest) for node_id, newest in self._of(BASE)}
+
+    def forget(self, node_id: NodeId) -> None:
+        """Nothing is known of a node's base load any more."""
+        self._newest.pop((BASE, node_id), None)
+        self._histories.pop((BASE, node_id), None)
 
     def readings(self) -> Readings:
         """What the rules look at."""

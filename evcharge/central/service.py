@@ -16,6 +16,7 @@ import structlog
 from evcharge.audit.files import Files, OsFiles
 from evcharge.audit.journal import JournalFailed
 from evcharge.audit.threads import Threads
+from evcharge.central import notices
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
 from evcharge.central.deadlines import Deadlines
@@ -35,7 +36,7 @@ from evcharge.central.rejections import WINDOW_S
 from evcharge.central.room import Room
 from evcharge.central.ruling import RuleWatch
 from evcharge.central.sensors import Sensors
-from evcharge.central.settings import Settings, energy_of, places_of, site_of
+from evcharge.central.settings import Settings, doubts_of, energy_of, places_of, site_of
 from evcharge.central.snapshots import Snapshots
 from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
@@ -111,6 +112,8 @@ class Central:
         """
         check_limits(self._settings)
         site = site_of(self._settings, self._clock.speed)
+        for doubt in doubts_of(self._settings):
+            log.warning("site.doubt", sentence=doubt)
         async with AsyncExitStack() as undo:
             await self._open(site, undo)
             undo.pop_all()
@@ -210,6 +213,7 @@ class Central:
             clock,
             entropy=self._entropy,
         )
+        notices.at_start(self.state, site)
         self._engine.execute(c.StartCentral(site=site))
         self._room = Room(
             settings.data_dir,
@@ -385,7 +389,9 @@ class Central:
 
     def _reallocate(self, node_id: NodeId) -> None:
         sensors = self._sensors
-        self._engine.execute(c.Reallocate(node_id=node_id, measured_w=sensors.measured_w(), inputs=sensors.inputs()))
+        self._engine.execute(
+            c.Reallocate(node_id=node_id, measured_w=sensors.measured_w(), ages_ms=sensors.base_ages_ms())
+        )
 
     def _serve_waiting(self) -> None:
         if self.state.waiting or self.state.reservations:

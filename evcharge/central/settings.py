@@ -9,7 +9,9 @@ import msgspec
 
 from evcharge.audit.room import BALLAST_BYTES
 from evcharge.central.limits import LimitSettings
-from evcharge.central.site_file import MAX_CAPACITY_KW, BadSite, EnergyEntry, TariffEntry, read_site_file
+from evcharge.central.site_entries import MAX_CAPACITY_KW, EnergyEntry, TariffEntry
+from evcharge.central.site_file import read_site_file
+from evcharge.central.site_mistakes import BadSite
 from evcharge.domain.site import SiteConfig
 from evcharge.domain.stations import Place
 from evcharge.energy.model import Policy
@@ -71,13 +73,13 @@ def site_of(settings: Settings, speed: float) -> SiteConfig:
     Raises BadSite with one sentence.
     """
     _check_numbers(settings)
-    tariff = TariffEntry(settings.price_per_kwh, settings.currency, settings.co2_g_per_kwh).tariff("")
+    tariff = TariffEntry(settings.price_per_kwh, settings.currency, settings.co2_g_per_kwh).tariff(_bad_flag)
     if settings.site_file is None:
         if settings.capacity_kw is None or not 0 < settings.capacity_kw <= MAX_CAPACITY_KW:
-            raise BadSite(f"--capacity-kw has to be above 0 and at most {MAX_CAPACITY_KW:,}.")
+            raise _bad_flag("capacity_kw", f"has to be above 0 and at most {MAX_CAPACITY_KW:,}")
         site = SiteConfig(capacities={NodeId("site"): watts_of_kw(settings.capacity_kw)}, tariff=tariff)
     else:
-        site = read_site_file(settings.site_file).site_config(str(settings.site_file), tariff)
+        site = read_site_file(settings.site_file).site_config(tariff)
     return msgspec.structs.replace(
         site,
         policy=Policy(settings.policy),
@@ -87,6 +89,11 @@ def site_of(settings: Settings, speed: float) -> SiteConfig:
         handover_ms=human_ms(settings.handover_s, speed),
         lease_ms=int(settings.lease_s * 1000),
     )
+
+
+def doubts_of(settings: Settings) -> list[str]:
+    """Sentences about what the site file may not mean; nothing without one. Raises BadSite."""
+    return [] if settings.site_file is None else list(read_site_file(settings.site_file).doubts())
 
 
 def energy_of(settings: Settings) -> EnergyEntry:
@@ -101,12 +108,16 @@ def places_of(settings: Settings) -> dict[ChargePointId, Place]:
     """
     if settings.site_file is None:
         return {}
-    return read_site_file(settings.site_file).places(str(settings.site_file))
+    return read_site_file(settings.site_file).places()
 
 
 def _check_numbers(settings: Settings) -> None:
     for name, value in msgspec.structs.asdict(settings).items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise BadSite(f"--{name.replace('_', '-')} has to be a number, not {value}.")
+            raise _bad_flag(name, f"has to be a number, not {value}")
     if settings.policy not in set(Policy):
-        raise BadSite(f"--policy has to be one of {', '.join(Policy)}, not {settings.policy}.")
+        raise _bad_flag("policy", f"has to be one of {', '.join(Policy)}, not {settings.policy}")
+
+
+def _bad_flag(name: str, what: str) -> BadSite:
+    return BadSite(f"--{name.replace('_', '-')} {what}.")

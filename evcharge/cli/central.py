@@ -23,7 +23,7 @@ from evcharge.central.records import BrokenRecords
 from evcharge.central.registry import BadBootstrap, Bootstrap, read_bootstrap
 from evcharge.central.service import Central
 from evcharge.central.settings import Settings
-from evcharge.central.site_file import BadSite
+from evcharge.central.site_mistakes import BadSite
 from evcharge.cli.central_options import GroupedCommand, limit_options, site_options
 from evcharge.cli.common import (
     CONTEXT,

@@ -32,7 +32,8 @@ from evcharge.cli.driver_options import (
 )
 from evcharge.cli.driver_places import place_text
 from evcharge.cli.driver_prompt import prompt
-from evcharge.cli.driver_text import local_time, plain
+from evcharge.cli.driver_table import show_table
+from evcharge.cli.driver_text import plain
 from evcharge.cli.driver_view import (
     CHARGE_POINT_HEADS,
     TICKET_HEADS,
@@ -43,13 +44,12 @@ from evcharge.cli.driver_view import (
     authorized_text,
     charge_point_rows,
     fields_of,
-    show_table,
     ticket_rows,
 )
 from evcharge.cli.driver_waiting import COMMANDS
 from evcharge.cli.peer import read_token
 from evcharge.driver.auto import PAUSE_S, Collector, FaultKind, Faults, PointsRun
-from evcharge.driver.client import DriverClient
+from evcharge.driver.client import DriverClient, RequestRefused
 from evcharge.driver.replay import SessionsRun
 from evcharge.driver.scripted import (
     ScriptError,
@@ -63,6 +63,8 @@ from evcharge.net.registry_client import RegistryCallFailed, register
 from protocol.credentials import Role
 from protocol.messages import MAX_CONNECTORS, SessionView
 
+# Refusals that a place in the line helps against (SPEC §7.8).
+WAITABLE = ("busy", "no_capacity")
 # How long ``end`` waits for the ticket, in seconds: the charge point opens its contactor and reports in under one.
 TICKET_S = 10.0
 
@@ -182,7 +184,7 @@ def charge_command(
     async def work() -> None:
         async with door.only(show) as client:
             if show is None:
-                session = await client.charge(cp_id, connector, energy, depart_ms)
+                session = await _charge_now(client, cp_id, connector, energy, depart_ms)
             else:
                 session = await _charge_in_turn(client, show, cp_id, connector, energy, depart_ms)
             if as_json:
@@ -193,6 +195,18 @@ def charge_command(
                 await _wait(client, session, show)
 
     run(work())
+
+
+async def _charge_now(
+    client: DriverClient, cp_id: str, connector: int, energy: int | None, depart_ms: int | None
+) -> SessionView:
+    """The session. Raises Failed where waiting would help, and says so."""
+    try:
+        return await client.charge(cp_id, connector, energy, depart_ms)
+    except RequestRefused as error:
+        if error.reason in WAITABLE:
+            raise Failed(f"{plain(error.sentence)} With --wait you wait in line for it.") from error
+        raise
 
 
 async def _charge_in_turn(
@@ -224,11 +238,6 @@ async def _charge_in_turn(
         connector=newest.connector,
         expires_ms=newest.offered_until_ms,
     )
-
-
-def _authorized(session: SessionView) -> str:
-    by = "" if session.expires_ms is None else f"; plug in by {local_time(session.expires_ms)}"
-    return f"authorized at {plain(session.cp_id)} #{session.connector}, session {plain(session.session_id)}{by}"
 
 
 async def _wait(client: DriverClient, session: SessionView, show: Show) -> None:

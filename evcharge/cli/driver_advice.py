@@ -10,19 +10,20 @@ import click
 from evcharge.cli.common import Failed, print_json
 from evcharge.cli.driver_options import connection_options, door_of, json_option, run
 from evcharge.cli.driver_places import place_text
+from evcharge.cli.driver_table import show_table
 from evcharge.cli.driver_text import local_time, plain
-from evcharge.cli.driver_view import authorized_text, duration, fields_of, kw, money, show_table
+from evcharge.cli.driver_view import authorized_text, duration, fields_of, kw, money
 from protocol import messages as m
 
-STATION_HEADS = ("", "charge point", "score", "cost", "time", "wait", "CO2", "power", "way", "decided by", "")
-LEGACY_HEADS = ("charge point", "score", "energy", "time", "CO2", "")
+STATION_HEADS = ("rank", "charge point", "score", "cost", "time", "wait", "CO2", "power", "way", "decided by", "why")
+LEGACY_HEADS = ("charge point", "score", "energy", "time", "CO2", "explanation")
 # Why a charge point is left out, for people.
 EXCLUDED = {
     "bad_data": "what is known of it makes no sense",
     "out_of_reach": "out of reach with what is in the battery, less a tenth",
     "no_fitting_connector": "no connector with that plug",
     "out_of_service": "out of service",
-    "wait_unknown": "taken, and nobody knows for how long",
+    "wait_unknown": "taken, and nobody knows for how long; if the vehicle there is yours, 'charge' it",
     "no_power": "no power to spare for one more vehicle",
 }
 WEIGHTS = ("cost", "time", "carbon", "queue")
@@ -113,9 +114,16 @@ def recommend_command(
                 if as_json:
                     print_json({"what": "waiting" if waits else "authorized", **fields_of(what)})
                 else:
-                    click.echo(place_text(what) if isinstance(what, m.WaitingView) else authorized_text(what))
+                    click.echo(_accepted(what))
 
     run(work())
+
+
+def _accepted(what: m.SessionView | m.WaitingView) -> str:
+    """What was kept, and how it is given back."""
+    if isinstance(what, m.WaitingView):
+        return f"{place_text(what)}. 'evcharge-driver queue --leave {plain(what.waiting_id)}' gives the place up."
+    return f"{authorized_text(what)}. 'evcharge-driver end {plain(what.session_id)}' gives it back."
 
 
 @click.command("why")
@@ -200,9 +208,9 @@ def why_text(told: m.WhyView) -> str:
     """The sentence, with the figures above it."""
     limit = "no limit yet" if told.limit_w is None else f"limit {kw(told.limit_w)}"
     when = "" if told.at_ms is None else f", decided {local_time(told.at_ms)}"
-    head = (
-        f"{plain(told.session_id)} at {plain(told.cp_id)} #{told.connector}: {plain(told.state).lower()}, {limit}{when}"
-    )
+    # Open at 0 W is no supply to anybody who looks at his vehicle.
+    state = "paused" if told.state == "SUPPLYING" and told.limit_w == 0 else plain(told.state).lower()
+    head = f"{plain(told.session_id)} at {plain(told.cp_id)} #{told.connector}: {state}, {limit}{when}"
     return f"{head}\n{plain(told.sentence)}"
 
 

@@ -33,6 +33,7 @@ from evcharge.driver.client import (
     Watcher,
 )
 from evcharge.net.clock import SystemClock
+from evcharge.units import MS_PER_HOUR
 from protocol.credentials import Credential, Role
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +43,9 @@ T = TypeVar("T")
 CONNECT_S = 5.0
 PATIENT_S = 60.0
 
+# A span of clock times that is longer than this is a slip more often than it is meant, hours: from an afternoon to the
+# next morning is less.
+LONGEST_UNSAID_H = 16
 _SPAN = re.compile(r"\+(?=\d)(?:(\d{1,3})h)?(?:(\d{1,4})m)?")
 _CLOCK_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
@@ -166,6 +170,19 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def parse_until(text: str, from_ms: int) -> int:
+    """When a span ends that begins at ``from_ms``: as ``parse_depart``. A clock time that is before the first one is
+    the next day's, if that can be meant.
+
+    Raises ValueError.
+    """
+    until_ms = parse_depart(text, from_ms)
+    hours = (until_ms - from_ms) / MS_PER_HOUR
+    if _SPAN.fullmatch(text) is None and hours > LONGEST_UNSAID_H:
+        raise ValueError(f"until {text} would be {hours:.3g} hours; if that is meant, write +{hours:.0f}h for it")
+    return until_ms
 
 
 def parse_depart(text: str, now_ms: int) -> int:

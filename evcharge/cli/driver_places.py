@@ -13,8 +13,8 @@ from evcharge.cli.driver_text import local_time, plain
 from evcharge.driver.places import OFFERED, WAITS_FOR
 from protocol.messages import ReservationView, WaitingView
 
-QUEUE_HEADS = ("charge point", "", "place", "expected", "waits for", "id")
-RESERVATION_HEADS = ("charge point", "", "from", "until", "state", "id")
+QUEUE_HEADS = ("charge point", "connector", "place", "expected", "waits for", "id")
+RESERVATION_HEADS = ("charge point", "connector", "from", "until", "state", "id")
 
 # Why a place is over.
 LEFT_BECAUSE = {
@@ -73,7 +73,7 @@ def place_picture(view: WaitingView, lost: str = "") -> Group:
     head = Text(f"{plain(view.cp_id)}  waiting, place {view.place}", style="bold")
     body = Table.grid(padding=(0, 2))
     body.add_column(style="dim")
-    body.add_column()
+    body.add_column(overflow="fold")
     body.add_row("your turn", expected(view))
     if view.reason:
         body.add_row("waits for", WAITS_FOR.get(view.reason, plain(view.reason)))

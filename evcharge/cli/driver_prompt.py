@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from evcharge.cli.driver_advice import show_recommendation, why_text
+from evcharge.cli.driver_options import parse_until
 from evcharge.cli.driver_places import (
     QUEUE_HEADS,
     RESERVATION_HEADS,
@@ -22,6 +23,7 @@ from evcharge.cli.driver_places import (
     reservation_rows,
     reservation_text,
 )
+from evcharge.cli.driver_table import show_table
 from evcharge.cli.driver_text import plain
 from evcharge.cli.driver_view import (
     CHARGE_POINT_HEADS,
@@ -29,7 +31,6 @@ from evcharge.cli.driver_view import (
     LiveShow,
     Show,
     charge_point_rows,
-    show_table,
     ticket_rows,
 )
 from evcharge.driver.client import DriverClient, RequestFailed, RequestRefused
@@ -220,7 +221,7 @@ class Prompt:
 
     async def _reserve(self, cp_id: str, begins: str, ends: str) -> None:
         from_ms = self._depart(begins)
-        made = await self._client.reserve(cp_id, from_ms, self._depart(ends, from_ms))
+        made = await self._client.reserve(cp_id, from_ms, parse_until(ends, from_ms))
         self._show.say(f"{reservation_text(made)}. 'cancel {plain(made.reservation_id)}' gives it back.")
 
     async def _reservations(self) -> None:

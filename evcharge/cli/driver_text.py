@@ -11,5 +11,5 @@ def plain(text: str) -> str:
 
 
 def local_time(instant_ms: int) -> str:
-    """An instant in the time zone of this machine."""
-    return datetime.fromtimestamp(instant_ms / 1000, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """An instant in the time zone of this machine, which is named: refusals of Central say UTC."""
+    return datetime.fromtimestamp(instant_ms / 1000, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

@@ -29,9 +29,9 @@ BAR_WIDTH = 40
 # Without a terminal a line is written at each change of state or limit, and when this much energy was added, in Wh.
 LINE_EACH_WH = 500
 
-# Heads of the tables. Lines for scripts have what comes after them as well: a ticket's id fills half a terminal.
-CHARGE_POINT_HEADS = ("charge point", "", "state", "power", "")
-TICKET_HEADS = ("end", "charge point", "energy", "amount", "time", "how")
+# Heads of the tables.
+CHARGE_POINT_HEADS = ("charge point", "connector", "state", "power", "who")
+TICKET_HEADS = ("end", "charge point", "energy", "amount", "time", "how", "ticket")
 
 # Why the power is what it is, for people.
 REASONS = {
@@ -101,7 +101,7 @@ def lost_text(why: str) -> str:
 
 def authorized_text(session: m.SessionView) -> str:
     """A granted charge in one line."""
-    by = "" if session.expires_ms is None else f"; plug in by {local_time(session.expires_ms)}"
+    by = "" if session.expires_ms is None else f"; plug in by {local_time(session.expires_ms)}, if not yet"
     return f"authorized at {plain(session.cp_id)} #{session.connector}, session {plain(session.session_id)}{by}"
 
 
@@ -251,7 +251,8 @@ class LiveShow:
         return True
 
     def say(self, text: str) -> None:
-        self._console.print(Text(text))
+        # Wrapped by the terminal itself: an id can be copied whole.
+        self._console.print(Text(text), soft_wrap=True)
 
     def close(self) -> None:
         """Take the picture away."""
@@ -272,7 +273,7 @@ def picture(view: m.SessionView, lost: str = "") -> Group:
     head = Text(f"{plain(view.cp_id)} #{view.connector}  {state_text(view)}", style="bold")
     body = Table.grid(padding=(0, 2))
     body.add_column(style="dim")
-    body.add_column()
+    body.add_column(overflow="fold")
     if view.requested_wh:
         bar = ProgressBar(total=view.requested_wh, completed=min(view.energy_wh, view.requested_wh), width=BAR_WIDTH)
         percent = min(100, 100 * view.energy_wh // view.requested_wh)
@@ -299,6 +300,8 @@ def charge_point_rows(rows: Sequence[m.ChargePointView]) -> list[tuple[str, ...]
     for row in rows:
         for view in row.connectors:
             who = "yours" if view.session_id else "in use" if view.driver else "vehicle there" if view.occupied else ""
+            if view.session_id and view.state == "SUPPLYING" and view.limit_w == 0:
+                who = "yours, paused: no power for it now"
             if row.waiting:
                 who = f"{who}, {row.waiting} waiting".removeprefix(", ")
             rating = f"{view.min_w / 1000:g}-{view.max_w / 1000:g} kW"
@@ -322,21 +325,6 @@ def ticket_rows(tickets: Sequence[m.TicketView]) -> list[tuple[str, ...]]:
         )
         for ticket in tickets
     ]
-
-
-def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """A table of the columns that have heads on a terminal, tab-separated lines of all columns elsewhere."""
-    if not rows:
-        click.echo(empty, err=True)
-        return
-    if not sys.stdout.isatty():
-        for row in rows:
-            click.echo("\t".join(row))
-        return
-    table = Table(*heads, box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row[: len(heads)]))
-    Console().print(table)
 
 
 def fields_of(view: msgspec.Struct) -> dict[str, Any]:

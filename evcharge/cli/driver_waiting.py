@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
-from evcharge.cli.common import print_json
-from evcharge.cli.driver_options import connection_options, door_of, json_option, parse_depart, run
+from evcharge.cli.common import Failed, print_json
+from evcharge.cli.driver_options import connection_options, door_of, json_option, parse_depart, parse_until, run
 from evcharge.cli.driver_places import QUEUE_HEADS, RESERVATION_HEADS, queue_rows, reservation_rows, reservation_text
-from evcharge.cli.driver_text import plain
-from evcharge.cli.driver_view import fields_of, show_table
+from evcharge.cli.driver_table import show_table
+from evcharge.cli.driver_text import local_time, plain
+from evcharge.cli.driver_view import fields_of
+from evcharge.driver.client import RequestRefused
 from evcharge.driver.scripted import energy_wh
 from protocol.messages import MAX_CONNECTORS
 
@@ -83,13 +85,18 @@ def reserve_command(
     try:
         energy = None if energy_kwh is None else energy_wh(energy_kwh)
         from_ms = parse_depart(begins, door.clock.site_ms())
-        until_ms = parse_depart(ends, from_ms)
+        until_ms = parse_until(ends, from_ms)
     except ValueError as error:
         raise click.UsageError(str(error).replace("departure", "time") + ".") from None
 
     async def work() -> None:
         async with door.only() as client:
-            made = await client.reserve(cp_id, from_ms, until_ms, connector, energy)
+            try:
+                made = await client.reserve(cp_id, from_ms, until_ms, connector, energy)
+            except RequestRefused as error:
+                # "+40m" is after --from: who meant another time sees it here.
+                span = f"{local_time(from_ms)} to {local_time(until_ms)}"
+                raise Failed(f"{plain(error.sentence)} You asked for {span}.") from error
         again = f"'evcharge-driver cancel {plain(made.reservation_id)}' gives it back."
         _say(as_json, {"what": "reserved", **fields_of(made)}, f"{reservation_text(made)}. {again}")
 

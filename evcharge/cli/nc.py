@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,35 +11,28 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
 import click
-import msgspec
 
-from evcharge.cli.common import CONTEXT, Failed, config_option, parse_address, print_json, run_command, write_secret
-from evcharge.cli.peer import CENTRAL_PORT, read_token, stop_on_signals
+from evcharge.cli.common import CONTEXT, Failed, config_option, parse_address, run_command
+from evcharge.cli.nc_output import Shower, complain, hex_option, json_option, key_writer, new_file, say
+from evcharge.cli.nc_register import register_command
+from evcharge.cli.peer import CENTRAL_PORT, stop_on_signals
 from evcharge.console.keys import KeyLogError, Keyring, read_key_log
 from evcharge.console.lines import help_lines
-from evcharge.console.live import Live, utc
+from evcharge.console.live import Live
 from evcharge.console.offline import decode
-from evcharge.console.recording import Recorder, RecordingError, new_private_file, read_recording
+from evcharge.console.recording import Recorder, RecordingError, read_recording
 from evcharge.console.replay import Replay, client_frames
-from evcharge.console.rows import ARROWS, Row, to_json, to_lines
 from evcharge.console.source import Source
 from evcharge.console.talk import DONE, FAILED, Talk
 from evcharge.net.clock import SystemClock
-from evcharge.net.registry_client import RegistryCallFailed, register
 from evcharge.net.timers import TimerWheel
 from protocol.credentials import MAX_JSON, Credential, CredentialError, Role
-from protocol.keylog import C2S, S2C, LeafKey
 
 # How long connecting may take, and the last bytes to leave, in seconds.
 CONNECT_S = 5.0
 LINGER_S = 2.0
 # Quiet after the end of input with --raw, in seconds: what Central answers to nonsense belongs to no request.
 RAW_WAIT_S = 1.0
-# Longest life of a debug credential, in seconds: the registry gives no more. SPEC §8
-MAX_VALID_S = 86_400
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-_COLOURS = {C2S: "green", S2C: "cyan"}
-
 EPILOG = """\
 \b
 Examples:
@@ -63,11 +55,6 @@ Examples:
 Exit codes: 0 done; 1 refused, failed, or a request without an answer (or answered with no);
 2 misused, or a line of a script that could not be sent.
 """
-
-json_option = click.option(
-    "--json/--text", "as_json", default=None, help="JSON lines or lines for people; default: text on a terminal."
-)
-hex_option = click.option("--hex", "hexdump", is_flag=True, help="Show the bytes of frames, and of opened tokens.")
 
 
 @click.group(name="evcharge-nc", context_settings=CONTEXT, invoke_without_command=True, epilog=EPILOG)
@@ -146,8 +133,8 @@ def cli(
         raise Failed(f"{credentials} knows no next key of Central; leave --use-next-key out.")
     made = [path for path in (record, keylog) if path is not None]
     with ExitStack() as files:
-        stream = None if record is None else files.enter_context(_new_file(record))
-        keys = None if keylog is None else files.enter_context(_new_file(keylog))
+        stream = None if record is None else files.enter_context(new_file(record))
+        keys = None if keylog is None else files.enter_context(new_file(keylog))
         if keylog is not None:
             complain(f"warning: {keylog} will open everything on this channel; delete it when you are done.")
         if raw and wait_s is None:
@@ -209,7 +196,7 @@ async def _live(credential: Credential, host: str, port: int, look: _Look) -> in
         entropy=os.urandom,
         show=look.show,
         recorder=recorder,
-        key_log=None if look.keys is None else _key_writer(look.keys),
+        key_log=None if look.keys is None else key_writer(look.keys),
         raw=look.raw,
         blocks=look.hexdump,
         use_next_key=look.use_next_key,
@@ -224,7 +211,7 @@ async def _live(credential: Credential, host: str, port: int, look: _Look) -> in
         if person:
             for text in help_lines(raw=look.raw):
                 click.echo(text, err=True)
-        talk = Talk(live, lines, say=_say, complain=complain, wait_s=look.wait_s, forgiving=person)
+        talk = Talk(live, lines, say=say, complain=complain, wait_s=look.wait_s, forgiving=person)
         talking = asyncio.create_task(talk.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((talking, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -320,54 +307,6 @@ def decode_command(file: Path, keylog: Path | None, as_json: bool | None, hexdum
         sys.exit(FAILED)
 
 
-@cli.command("register")
-@click.option("--registry", default="http://127.0.0.1:8080", metavar="URL", help="The registry.")
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="File with the operator's token, as evcharge-sidecar init wrote it.",
-)
-@click.option("--id", "entity", required=True, help="Who looks: your name stands in Central's log.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="New file (0600).")
-@click.option("--valid", default="1h", metavar="TIME", help="How long, like 90s, 30m or 24h (the most there is).")
-@click.option("--plain-http", is_flag=True, help="Allow http:// to another machine: secrets cross the net unencrypted.")
-def register_command(registry: str, token_file: Path, entity: str, out: Path, valid: str, plain_http: bool) -> None:
-    """Make a short-lived credential of role debug: it may list and query, and Central's log names it."""
-    valid_s = parse_valid(valid)
-    token = read_token(token_file)
-    if out.exists():
-        raise Failed(f"{out} exists already; move it away first, secrets are not overwritten.")
-    if not out.parent.is_dir():
-        # Before the registry is asked: the secret is shown once, and the id would be taken.
-        raise Failed(f"cannot write {out}: there is no folder {out.parent}; make it first.")
-    asking = register(registry, token, Role.DEBUG.label, entity, plain_http=plain_http, valid_s=valid_s)
-    try:
-        answer = asyncio.run(asking)
-    except RegistryCallFailed as error:
-        raise Failed(error.sentence) from error
-    write_secret(out, answer)
-    until_ms = msgspec.json.decode(answer, type=_Life).not_after_ms
-    until = "" if until_ms is None else utc(until_ms)
-    if sys.stdout.isatty():
-        click.echo(f"Valid until {until}. Next: evcharge-nc --credentials {out} --central 127.0.0.1")
-    else:
-        print_json({"debug": entity, "credentials": str(out), "valid_until": until})
-
-
-class _Life(msgspec.Struct):
-    not_after_ms: int | None = None
-
-
-def parse_valid(text: str) -> int:
-    """Seconds of ``90s``, ``30m`` or ``24h``; anything else is misuse."""
-    found = re.fullmatch(r"([0-9]{1,6})([smh])", text.strip())
-    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
-    if not 1 <= seconds <= MAX_VALID_S:
-        raise click.BadParameter(f"{text!r} is no time like 90s, 30m or 1h, at most 24h.", param_hint="--valid")
-    return seconds
-
-
 def read_credential(path: Path) -> Credential:
     """A credential of any role that connects. Raises Failed."""
     try:
@@ -382,76 +321,7 @@ def read_credential(path: Path) -> Credential:
     return credential
 
 
-class Shower:
-    """Writes rows to stdout. ``on_closed`` is called when nobody reads them any more (``| head``)."""
-
-    def __init__(self, *, as_json: bool | None, hexdump: bool) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._as_json = not self._terminal if as_json is None else as_json
-        self._hexdump = hexdump
-        self.closed = False
-        self.failed = ""
-        """Why the output could not be written; rows come from inside callbacks, so whoever asked for them says it."""
-        self.on_closed: Callable[[], None] = _nothing
-
-    def __call__(self, row: Row) -> None:
-        if self._as_json:
-            self._out(to_json(row))
-            return
-        colour = "red" if row.what == "bad" else _COLOURS.get(row.dir)
-        for line in to_lines(row, hexdump=self._hexdump):
-            arrow = ARROWS.get(row.dir, "")
-            self._out(line.replace(arrow, click.style(arrow, fg=colour), 1) if self._terminal and colour else line)
-
-    def _out(self, line: str) -> None:
-        if self.closed:
-            return
-        try:
-            click.echo(line)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            self.closed = True
-            # What is still buffered would fail again when the program ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            self.on_closed()
-        except OSError as error:
-            # A full disk under `> file`: nothing of what is still buffered will get there.
-            self.closed = True
-            self.failed = f"cannot write the output: {error.strerror}"
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            self.on_closed()
-
-
-def _nothing() -> None:
-    """Whoever asks looks at ``closed``."""
-
-
-def complain(text: str) -> None:
-    """A sentence on stderr."""
-    click.echo(text, err=True)
-
-
-def _say(text: str) -> None:
-    """What a person asked the console for; not on stdout, which is for rows."""
-    click.echo(text, err=True)
-
-
-def _new_file(path: Path) -> BinaryIO:
-    try:
-        return new_private_file(path)
-    except FileExistsError:
-        raise Failed(f"{path} exists already; move it away first, nothing is overwritten.") from None
-    except OSError as error:
-        raise Failed(f"cannot write {path}: {error.strerror}") from error
-
-
-def _key_writer(stream: BinaryIO) -> Callable[[LeafKey], None]:
-    def write(key: LeafKey) -> None:
-        stream.write(key.line().encode("ascii") + b"\n")
-        # A key that is needed after a crash has to be there.
-        stream.flush()
-
-    return write
+cli.add_command(register_command)
 
 
 def main() -> NoReturn:

@@ -6,13 +6,12 @@ A line that cannot be sent gets one sentence that names the possibilities. Nothi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
 from evcharge.console.rows import KIND_NAMES, value_text
-from evcharge.text import escaped
+from evcharge.text import did_you_mean, escaped
 from protocol import codec
 from protocol.cipher import max_body
 from protocol.credentials import Role
@@ -27,8 +26,6 @@ MAX_LINE = 2 * (MAX_FRAME + 4) + 64
 MAX_BODY = max_body(MAX_FRAME)
 # Characters of what was typed that a sentence repeats.
 _SHOWN = 40
-# How alike two words have to be for a guess: `cp` and `cp_id` are 0.57.
-_NEAR = 0.55
 
 COMMANDS = {
     "/help": "this text",
@@ -168,13 +165,13 @@ class Reader:
             raise LineError(f"The object has no `type`. {self._possible()}")
         kind = codec.KNOWN.get(name)
         if kind is None:
-            raise LineError(f"There is no type `{_short(name)}`{_like(name, codec.KNOWN)} {self._possible()}")
+            raise LineError(f"There is no type `{_short(name)}`{did_you_mean(name, codec.KNOWN)} {self._possible()}")
         if kind not in allowed(self.role, self.state):
             raise LineError(f"`{name}` is not legal now. {self._possible()}{self._hint()}")
         fields = [field.name for field in msgspec.structs.fields(kind)]
         for given in value:
             if given != "type" and given not in fields:
-                near = _like(given, fields)
+                near = did_you_mean(given, fields)
                 raise LineError(f"`{name}` has no field `{_short(given)}`{near} It has {describe(kind)}.")
         if "id" in fields and "id" not in value:
             self._last_id += 1
@@ -232,7 +229,7 @@ def type_lines(reader: Reader, name: str) -> Iterable[str]:
     for legal in [name] if name else reader.legal():
         kind = codec.KNOWN.get(legal)
         if kind is None:
-            raise LineError(f"There is no type `{_short(legal)}`{_like(legal, codec.KNOWN)}")
+            raise LineError(f"There is no type `{_short(legal)}`{did_you_mean(legal, codec.KNOWN)}")
         yield f"  {legal:<17}{describe(kind)}"
 
 
@@ -267,11 +264,6 @@ def _kind(name: str) -> int:
         return int(name)
     names = ", ".join(f"{number} {kind.lower()}" for number, kind in enumerate(KIND_NAMES))
     raise LineError(f"A kind of token is 0 to 255; known are {names}.")
-
-
-def _like(word: str, words: Iterable[str]) -> str:
-    near = get_close_matches(word, list(words), n=1, cutoff=_NEAR)
-    return f"; did you mean `{near[0]}`?" if near else "."
 
 
 def _short(text: str) -> str:

@@ -17,8 +17,9 @@ from evcharge.domain.commands import Reallocate
 from evcharge.domain.demand import demand_of, node_of, plan_of, step_w, waits
 from evcharge.domain.failover import PROBE_MS, Placing, linked
 from evcharge.domain.feeds import above, feeds_of
-from evcharge.domain.headroom import Headroom, Row, limit_of, tight_nodes
+from evcharge.domain.headroom import Headroom, Row, base_w, limit_of, tight_nodes
 from evcharge.domain.health import tried_again
+from evcharge.domain.meters import Meters
 from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected
 from evcharge.domain.state import Session, State
 from evcharge.domain.views import may_start
@@ -96,6 +97,7 @@ class _Round:
         self._worst_w = {session.session_id: session.lease.worst_w(stamp.clock_ms) for session in members}
         self._ceiling_w: dict[str, int] = {}
         self._headroom = Headroom(state, members, self._worst_w, command.measured_w)
+        self._meters = Meters(state, command, self._headroom.measured_w, stamp.at_ms)
         self._homeward = {} if placing.calm else placing.homeward(self._headroom)
         self._held: dict[SessionId, NodeId] = {}
         """Sessions that may have no more than their smallest current, or nothing, and the lost node that is why."""
@@ -313,7 +315,7 @@ class _Round:
         if session.session_id in self._held:
             held = Bound(Constraint.NODE_LOST, self._held[session.session_id], limit_w)
             inputs = [] if session.start_ms is None else [Input("meter", self._age_ms(session.meter_ms))]
-            return LimitReason.NODE_LOST, Basis(held, (*inputs, *self._command.inputs))
+            return LimitReason.NODE_LOST, Basis(held, (*inputs, *self._base_loads(session)))
         limit = point.limit
         if limit is en.Limit.RATING and session.session_id in self._ceiling_w:
             limit = en.Limit.RULE
@@ -331,9 +333,12 @@ class _Round:
             inputs.append(Input("plan", self._age_ms(plan.made_ms)))
         if constraint is Constraint.RULE and self._state.ruling is not None:
             inputs += [Input(each.name, each.age_ms or 0) for each in self._state.ruling.inputs]
-        inputs += self._command.inputs
+        inputs += self._base_loads(session)
         bound = self._bound(session, constraint, point)
         return reason, Basis(bound, tuple(inputs), tuple(rejected))
+
+    def _base_loads(self, session: Session) -> tuple[Input, ...]:
+        return self._meters.inputs(feeds_of(self._state, session.cp_id))
 
     def _bound(self, session: Session, constraint: Constraint, point: en.SetPoint) -> Bound:
         if constraint is Constraint.RULE and self._state.ruling is not None:
@@ -348,8 +353,11 @@ class _Round:
             plan = plan_of(self._state, session.node_id)
             planned_w = None if plan is None else plan.target_at(row.node_id, self._stamp.at_ms)
             limit_w = limit_w if planned_w is None else planned_w
-        others_w = max(0, limit_of(self._state, row) - self._headroom.left_w(row) - worst_w)
-        return Bound(constraint, str(row), limit_w, others_w, self._headroom.sharing(row))
+        base = base_w(self._state.nodes[row.node_id], self._headroom.measured_w.get(row.node_id))
+        others_w = max(0, limit_of(self._state, row) - base - self._headroom.left_w(row) - worst_w)
+        # What a plan gives is without the base load.
+        base = 0 if constraint is Constraint.PLAN else base
+        return Bound(constraint, str(row), limit_w, others_w, self._headroom.sharing(row), base)
 
     def _row(self, session: Session, at: str) -> Row:
         """The row that the allocator names; its own node where it names none."""

@@ -7,7 +7,7 @@ import msgspec
 from evcharge.domain.site import SiteConfig
 from evcharge.domain.state import Ruled
 from evcharge.domain.words import Role, StopCause
-from evcharge.energy.model import Input, Plan
+from evcharge.energy.model import Plan
 from evcharge.ids import ANYWHERE as ANYWHERE
 from evcharge.ids import (
     ChargePointId,
@@ -46,9 +46,9 @@ class Reallocate(Command, frozen=True):
 
     node_id: NodeId
     measured_w: dict[NodeId, int] = {}
-    """What meters show of the base load, by node; for a meter that went silent the most that it ever showed."""
-    inputs: tuple[Input, ...] = ()
-    """How old those readings are."""
+    """What meters show of the base load now, by node. What is remembered of one that is silent is in the state."""
+    ages_ms: dict[NodeId, int] = {}
+    """How old the newest reading of each meter is that was heard since the start; of the silent ones too."""
 
 
 class ServeWaiting(Command, frozen=True):
@@ -340,3 +340,24 @@ class ReportNode(Command, frozen=True):
     ok: bool
     cause: str = ""
     """What is wrong, for people."""
+    silent: bool = False
+    """Central says it: nothing was heard."""
+
+
+class UnwatchNode(Command, frozen=True):
+    """An operator says that a node's health is not reported any more."""
+
+    node_id: NodeId
+
+
+class NoteBaseLoad(Command, frozen=True):
+    """A meter shows more base load than is remembered."""
+
+    node_id: NodeId
+    base_w: int
+
+
+class ForgetBaseLoad(Command, frozen=True):
+    """An operator says that what a node's meter showed counts no longer."""
+
+    node_id: NodeId

@@ -171,6 +171,12 @@ def _capacity_changed(event: e.CapacityChanged, _state: State, _stamp: Stamp) ->
     return [fx.Dirty(node_id=event.substation_id)]
 
 
+@effects_of.register(e.BaseLoadRose)
+@effects_of.register(e.BaseLoadForgotten)
+def _base_load_changed(event: e.BaseLoadRose | e.BaseLoadForgotten, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Dirty(node_id=event.node_id)]
+
+
 @effects_of.register(e.NodeLost)
 @effects_of.register(e.NodeProbing)
 @effects_of.register(e.NodeRecovered)
@@ -267,7 +273,7 @@ def _charge_refused(event: e.ChargeRefused, state: State, stamp: Stamp) -> list[
     anywhere = event.cp_id == c.ANYWHERE and event.reason in _AGAIN
     after_s = -(-state.site.authorization_ms // 1000) if anywhere else retry_after_s(event.against, stamp.at_ms)
     own = tuple(one for one in event.against if one.obstacle is Obstacle.ABSENT)
-    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s, against=own)]
+    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s, against=own, basis=event.basis)]
 
 
 @effects_of.register

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from evcharge.domain import charge_points, grid, health, reservations, sessions, waiting
+from evcharge.domain import charge_points, grid, health, meters, reservations, sessions, waiting
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.allocation import reallocate
@@ -55,6 +55,9 @@ AnyCommand = (
     | c.ResumeChargePoints
     | c.SetCapacity
     | c.ReportNode
+    | c.UnwatchNode
+    | c.NoteBaseLoad
+    | c.ForgetBaseLoad
 )
 OutboxCommand = c.ReportStatus | c.ReportStarted | c.ReportPaused | c.ReportEnded
 
@@ -160,5 +163,11 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return [] if same else grid.set_capacity(state, command)
         case c.ReportNode():
             return health.report_node(state, command, stamp)
+        case c.UnwatchNode():
+            return health.unwatch(state, command)
+        case c.NoteBaseLoad():
+            return meters.note(state, command)
+        case c.ForgetBaseLoad():
+            return meters.forget(state, command)
         case _:
             assert_never(command)

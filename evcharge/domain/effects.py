@@ -97,6 +97,8 @@ class Denied(Effect, frozen=True):
     retry_after_s: int | None = None
     """When it is worth asking again, where that can be said."""
     against: tuple[Objection, ...] = ()
+    basis: Basis | None = None
+    """Where power is missing, in figures."""
     """What the requester is told besides; none of it is about anybody else."""
 
 

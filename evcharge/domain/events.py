@@ -214,6 +214,8 @@ class RequestRefused(Event, frozen=True):
 class ChargeQueued(Event, frozen=True):
     """A charge request waits for its turn; what kept it from being authorized at once."""
 
+    VERSION: ClassVar[int] = 2
+
     waiting_id: SessionId
     cp_id: ChargePointId
     connector: ConnectorNo
@@ -232,6 +234,8 @@ class ChargeQueued(Event, frozen=True):
     """Where it waits for any charge point (``cp_id`` "*"): at this node or below it only."""
     power_w: int | None = None
     """The power that it prefers a connector to be able to do, when it waits for any."""
+    vehicle_at: ConnectorNo | None = None
+    """Where the vehicle of a session that is over stands, and is his: he asked for it, and only power was missing."""
 
 
 class ChargeOffered(Event, frozen=True):
@@ -452,8 +456,16 @@ class NodeWatched(Event, frozen=True):
     node_id: NodeId
 
 
+class NodeUnwatched(Event, frozen=True):
+    """An operator says that its health is not reported any more: silence is no loss."""
+
+    node_id: NodeId
+
+
 class NodeLost(Event, frozen=True):
     """A node cannot be drawn from."""
+
+    VERSION: ClassVar[int] = 2
 
     node_id: NodeId
     cause: str
@@ -461,6 +473,8 @@ class NodeLost(Event, frozen=True):
     """When it is tried again, site time; None: when it is reported well."""
     ejections: int = 0
     """How many in a row this makes, where Central itself gave it up."""
+    silent: bool = False
+    """Nobody said that it is bad: it reported before, and does not any more."""
 
 
 class NodeProbing(Event, frozen=True):
@@ -471,6 +485,20 @@ class NodeProbing(Event, frozen=True):
 
 class NodeRecovered(Event, frozen=True):
     """A session is supplied there: all is as before."""
+
+    node_id: NodeId
+
+
+class BaseLoadRose(Event, frozen=True):
+    """A meter showed more base load at a node than was remembered; what counts from now on while it is silent."""
+
+    node_id: NodeId
+    most_w: Watts
+    """Above the reading, so that one that creeps up is not a record each time (``meters``)."""
+
+
+class BaseLoadForgotten(Event, frozen=True):
+    """An operator says that what a node's meter showed counts no longer: the meter is gone, or was wrong."""
 
     node_id: NodeId
 
@@ -555,9 +583,12 @@ EVENTS: tuple[type[Event], ...] = (
     TicketDelivered,
     CapacityChanged,
     NodeWatched,
+    NodeUnwatched,
     NodeLost,
     NodeProbing,
     NodeRecovered,
+    BaseLoadRose,
+    BaseLoadForgotten,
     ChargePointMoved,
     MoveCompleted,
     PlanAdopted,

@@ -107,6 +107,7 @@ def _configure(state: State, site: SiteConfig) -> None:
             # Not there (any more), but sessions may still draw from it: they count above it as before. Nothing new fits
             # into 0 W.
             node.capacity_w, node.base_w = Watts(0), Watts(0)
+            node.metered_w, node.metered_ms = Watts(0), None
         node.reserved_w = node.wanted_w = Watts(0)
         node.reserved_phase_w = (Watts(0), Watts(0), Watts(0))
     own_w = {node_id: node.base_w for node_id, node in state.nodes.items()}

@@ -13,7 +13,7 @@ from evcharge.domain.state import (
 )
 from evcharge.domain.words import Health, Stamp
 from evcharge.ids import NodeId
-from evcharge.units import Millis
+from evcharge.units import Millis, Watts
 
 
 @apply.register
@@ -43,11 +43,16 @@ def _node_watched(event: e.NodeWatched, state: State, _stamp: Stamp) -> None:
 
 
 @apply.register
+def _node_unwatched(event: e.NodeUnwatched, state: State, _stamp: Stamp) -> None:
+    state.nodes[event.node_id].watched = False
+
+
+@apply.register
 def _node_lost(event: e.NodeLost, state: State, stamp: Stamp) -> None:
     node = state.nodes[event.node_id]
     if node.health is not Health.LOST:
         node.health, node.since_ms = Health.LOST, Millis(stamp.at_ms)
-    node.until_ms, node.failures = event.until_ms, []
+    node.until_ms, node.failures, node.silent = event.until_ms, [], event.silent
     node.ejections = event.ejections or node.ejections
 
 
@@ -55,12 +60,25 @@ def _node_lost(event: e.NodeLost, state: State, stamp: Stamp) -> None:
 def _node_probing(event: e.NodeProbing, state: State, stamp: Stamp) -> None:
     node = state.nodes[event.node_id]
     node.health, node.since_ms, node.until_ms, node.failures = Health.PROBING, Millis(stamp.at_ms), None, []
+    node.silent = False
 
 
 @apply.register
 def _node_recovered(event: e.NodeRecovered, state: State, stamp: Stamp) -> None:
     node = state.nodes[event.node_id]
     node.health, node.since_ms = Health.UP, Millis(stamp.at_ms)
+
+
+@apply.register
+def _base_load_rose(event: e.BaseLoadRose, state: State, stamp: Stamp) -> None:
+    node = state.nodes[event.node_id]
+    node.metered_w, node.metered_ms = event.most_w, Millis(stamp.at_ms)
+
+
+@apply.register
+def _base_load_forgotten(event: e.BaseLoadForgotten, state: State, _stamp: Stamp) -> None:
+    node = state.nodes[event.node_id]
+    node.metered_w, node.metered_ms = Watts(0), None
 
 
 @apply.register

@@ -70,11 +70,18 @@ def with_those_below(own_w: Mapping[NodeId, int], parents: Mapping[NodeId, NodeI
     return found
 
 
+def own_base_w(node: Node, measured_w: int | None) -> int:
+    """The base load of a node by itself; its meter, when that shows nothing now, counts as what is remembered of it."""
+    return base_w(node, node.metered_w if measured_w is None else measured_w)
+
+
 def measured_all_over(state: State, measured_w: Mapping[NodeId, int]) -> Mapping[NodeId, int]:
-    """What meters show of the base load, counted at all nodes above them too; the same when asked again."""
-    if not measured_w:
+    """What meters show of the base load, or showed when they are silent, counted at all nodes above them too; the same
+    when asked again.
+    """
+    if not measured_w and not any(node.metered_w for node in state.nodes.values()):
         return NO_METERS
-    own_w = {node_id: base_w(node, measured_w.get(node_id)) for node_id, node in state.nodes.items()}
+    own_w = {node_id: own_base_w(node, measured_w.get(node_id)) for node_id, node in state.nodes.items()}
     return with_those_below(own_w, {node_id: node.parent for node_id, node in state.nodes.items()})
 
 

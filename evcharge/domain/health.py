@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from evcharge.domain import events as e
-from evcharge.domain.commands import ReportNode
+from evcharge.domain.commands import ReportNode, UnwatchNode
 from evcharge.domain.feeds import above
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
@@ -40,21 +40,40 @@ def report_node(state: State, command: ReportNode, stamp: Stamp) -> list[e.Event
     """What a node says of itself, when that is news."""
     node = state.nodes.get(command.node_id)
     if node is None:
-        return [
-            e.RequestRefused(
-                request="substation_health",
-                subject=command.node_id,
-                reason=RefusalReason.UNKNOWN_SUBSTATION,
-                against=(Objection(Obstacle.UNKNOWN, f"substation {command.node_id}"),),
-            )
-        ]
+        return [unknown("substation_health", command.node_id)]
+    if command.silent and not node.watched:
+        return []
     happened: list[e.Event] = [] if node.watched else [e.NodeWatched(node_id=command.node_id)]
     if not command.ok:
-        if node.health is not Health.LOST or node.until_ms is not None:
-            happened.append(e.NodeLost(node_id=command.node_id, cause=command.cause or "reported"))
+        # What is said to be bad is no longer merely silent; what is bad does not become merely silent.
+        said = node.silent and not command.silent
+        if node.health is not Health.LOST or node.until_ms is not None or said:
+            cause = command.cause or "reported"
+            happened.append(e.NodeLost(node_id=command.node_id, cause=cause, silent=command.silent))
     elif node.health is Health.LOST and (node.until_ms is None or stamp.at_ms >= node.until_ms):
         happened.append(e.NodeProbing(node_id=command.node_id))
     return happened
+
+
+def unwatch(state: State, command: UnwatchNode) -> list[e.Event]:
+    """Its health is awaited no more. Lost for want of a report, it comes back on trial; what was reported bad, or
+    failed, stays lost.
+    """
+    node = state.nodes.get(command.node_id)
+    if node is None:
+        return [unknown("unwatch", command.node_id)]
+    # In this order: after a crash in between it is watched still, and whoever asked asks again.
+    back: list[e.Event] = []
+    if node.health is Health.LOST and node.silent:
+        back.append(e.NodeProbing(node_id=command.node_id))
+    return [*back, e.NodeUnwatched(node_id=command.node_id)] if node.watched else back
+
+
+def unknown(request: str, node_id: NodeId) -> e.RequestRefused:
+    """There is no such node."""
+    against = Objection(Obstacle.UNKNOWN, f"substation {node_id}")
+    reason = RefusalReason.UNKNOWN_SUBSTATION
+    return e.RequestRefused(request=request, subject=node_id, reason=reason, against=(against,))
 
 
 def tried_again(state: State, nodes: Iterable[NodeId], stamp: Stamp) -> list[e.Event]:

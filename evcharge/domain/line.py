@@ -146,7 +146,9 @@ class Line:
         if reason is not None:
             self.blocked[one.waiting_id] = Blocked(reason)
             return
-        choice = choose_connector(charge_point, _wish(one), self.claims.bookings, self.claims.taken, unattended=True)
+        bookings, taken = self.claims.bookings, self.claims.taken
+        own = own_vehicle(one, charge_point)
+        choice = choose_connector(charge_point, _wish(one), bookings, taken, unattended=True, own=own)
         if isinstance(choice, RefusalReason):
             self.blocked[one.waiting_id] = Blocked(choice)
             return
@@ -195,6 +197,12 @@ class Line:
         claimed_w = self.claims.claimed_w
         for row, part in shares_of(self._state, cp_id):
             claimed_w[row] = claimed_w.get(row, 0) + part_of(watts, part)
+
+
+def own_vehicle(one: Waiting, charge_point: ChargePoint) -> ConnectorNo | None:
+    """The connector at which the vehicle stands that one who waits said is his; None: there is none, or it has gone."""
+    connector = None if one.vehicle_at is None else charge_point.connectors.get(one.vehicle_at)
+    return one.vehicle_at if connector is not None and connector.since_ms == one.vehicle_since_ms else None
 
 
 def _wish(one: Waiting) -> Wish:

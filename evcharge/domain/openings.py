@@ -207,10 +207,11 @@ def choose_connector(
     taken: Collection[Place] = (),
     *,
     unattended: bool = False,
+    own: ConnectorNo | None = None,
 ) -> ConnectorNo | RefusalReason:
     """The connector that serves a wish, or why there is none. ``taken``: what those have who come before.
 
-    ``unattended``: nobody stands there who says that the vehicle at the connector is his.
+    ``unattended``: nobody stands there who says that the vehicle at the connector is his. ``own``: at this one he did.
     """
     wanted = wish.connector
     if wanted != 0 and wanted not in charge_point.connectors:
@@ -221,7 +222,7 @@ def choose_connector(
     cp_id, connectors = charge_point.cp_id, charge_point.connectors
     free = [no for no in candidates if connectors[no].session_id is None and (cp_id, no) not in taken]
     if unattended:
-        free = [no for no in free if not connectors[no].left_behind]
+        free = [no for no in free if no == own or not connectors[no].left_behind]
     if not free:
         return RefusalReason.BUSY
     well = [no for no in free if connectors[no].error is None]

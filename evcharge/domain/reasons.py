@@ -47,9 +47,11 @@ class Bound(msgspec.Struct, frozen=True, omit_defaults=True):
     """Node, or charge point and connector as ``CP-1/1``."""
     limit_w: int
     others_w: int = 0
-    """What others have of it, at worst."""
+    """What other sessions have of it, at worst. In logs from before there was a ``base_w``: the base load as well."""
     sharing: int = 0
     """How many share what is left, this one among them."""
+    base_w: int = 0
+    """What else draws there: configured, or measured where that is more."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -155,9 +157,9 @@ def sentence(basis: Basis) -> str:
         case Constraint.RATING:
             said = f"connector {node} takes {limit} at most, and there is that much"
         case Constraint.CAPACITY:
-            left = kw(max(0, bound.limit_w - bound.others_w))
+            left = kw(max(0, bound.limit_w - bound.base_w - bound.others_w))
             share = f"{left} of it shared by {bound.sharing}" if bound.sharing > 1 else f"{left} of it for this session"
-            said = f"{node} has {limit}, {share}"
+            said = f"{node} has {limit}{_base(bound)}, {share}"
         case Constraint.PLAN:
             said = f"the plan gives {node} {limit} now, shared by {bound.sharing}"
         case Constraint.RULE:
@@ -169,13 +171,12 @@ def sentence(basis: Basis) -> str:
         case Constraint.RAMP:
             said = f"{node} is on its way up to {limit}"
         case Constraint.WORST_CASE:
-            said = f"{node} has {limit}, and others may still draw {kw(bound.others_w)} of it until they confirm less"
+            others = f"others may still draw {kw(bound.others_w)} of it until they confirm less"
+            said = f"{node} has {limit}{_base(bound)}, and {others}"
         case Constraint.NODE_LOST:
             said = f"{node} is lost or on trial: no more than {limit} until a backup feeds it or the node is well again"
         case Constraint.MINIMA:
-            # What is left may be more than one needs: who comes first keeps it, or is about to get it.
-            taken = f"{node} has {limit}, {kw(bound.others_w)} of it taken"
-            said = f"{taken}; what is left is kept for others who come first, or is too little to charge with"
+            said = f"{node} has {limit}{_base(bound)}{_taken(bound)}"
     if basis.inputs:
         said += "; " + ", ".join(f"{one.name} {age_text(one.age_ms)} old" for one in basis.inputs)
     if basis.rejected:
@@ -183,6 +184,25 @@ def sentence(basis: Basis) -> str:
             f"not {kw(one.limit_w)}, because of the {_WORDS[one.constraint]}" for one in basis.rejected
         )
     return said
+
+
+def _base(bound: Bound) -> str:
+    """The base load by its own name."""
+    if not bound.base_w:
+        return ""
+    return f" and a base load of {kw(bound.base_w)}"
+
+
+def _taken(bound: Bound) -> str:
+    """Why there is nothing for one more."""
+    if 0 < bound.limit_w <= bound.base_w:
+        return ", which takes all of it: nothing is left to charge with"
+    if bound.limit_w <= 0:
+        return ": nothing to charge with"
+    # What is left may be more than one needs: who comes first keeps it, or is about to get it.
+    left = "what is left is kept for others who come first, or is too little to charge with"
+    by = " by others" if bound.base_w else ""
+    return f", {kw(bound.others_w)} of it taken{by}; {left}"
 
 
 _WORDS = {

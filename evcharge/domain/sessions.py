@@ -153,8 +153,8 @@ def authorized(
 
 def _shortage(state: State, row: Row) -> Basis:
     """What there is, and what the base load and the smallest currents of those who are there take of it."""
-    used_w = reserved_w(state, row) + state.nodes[row.node_id].base_w
-    return Basis(Bound(Constraint.MINIMA, str(row), limit_of(state, row), used_w))
+    base = state.nodes[row.node_id].base_w
+    return Basis(Bound(Constraint.MINIMA, str(row), limit_of(state, row), reserved_w(state, row), base_w=base))
 
 
 def _short_of_power(charge_point: ChargePoint | None, command: RequestCharge, line: Line) -> Row | None:

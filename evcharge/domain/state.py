@@ -144,6 +144,10 @@ class Waiting(msgspec.Struct, kw_only=True):
     """With ``ANYWHERE``: only at this node or below it."""
     power_w: int | None = None
     """With ``ANYWHERE``: a connector that can do this is preferred."""
+    vehicle_at: ConnectorNo | None = None
+    """The connector at which his vehicle stands, by his own word, though a session of before has left it behind."""
+    vehicle_since_ms: int | None = None
+    """The connector's ``since_ms`` then: another one is another vehicle."""
     offers: int = 0
     missed: int = 0
     """Offers that were not taken."""
@@ -264,10 +268,16 @@ class Node(msgspec.Struct):
     """Until when it is ejected, site time; None: it is lost until it is reported well."""
     watched: bool = False
     """It reports its health: silence counts as lost."""
+    silent: bool = False
+    """It is lost because of that, and nobody said that it is bad."""
     ejections: int = 0
     """How many in a row: each one is longer."""
     failures: list[Failure] = []
     """Sessions at this very node that failed one after the other, oldest first."""
+    metered_w: Watts = Watts(0)
+    """No reading of its base-load meter was above this; it counts while that is silent. 0: there is no meter."""
+    metered_ms: Millis | None = None
+    """Site time of the reading that made it so."""
 
 
 class Spot(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from heapq import nsmallest
 from itertools import islice
 from typing import NamedTuple
@@ -11,6 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from evcharge.domain.demand import UNKNOWN_NEED_WH
+from evcharge.domain.feeds import feeds_of
+from evcharge.domain.health import closed_on
+from evcharge.domain.openings import TYPICAL_STAY_MS
 from evcharge.domain.prospects import Prospects
 from evcharge.domain.state import ChargePoint, Connector, Session, State, shown_state
 from evcharge.domain.waiting_views import waiting_counts
@@ -88,6 +91,7 @@ def find_stations(
                 drive_s=distance_km / KM_PER_H * 3_600,
                 connectors=tuple(connectors),
                 waiting=waiting[charge_point.cp_id],
+                mean_stay_s=_next_stay_s(connectors),
                 periods=(en.Period(tariff.price_e4 / 10_000, tariff.co2_g_per_kwh / 1_000, power_w),),
             )
         )
@@ -160,8 +164,16 @@ def _connector(
     )
 
 
+def _next_stay_s(connectors: Sequence[en.Connector]) -> float | None:
+    """How long those stay who come before: as the line reckons; None where a vehicle stands of which nobody knows."""
+    known = all(one.occupancy is not en.Occupancy.BUSY or one.remaining_s is not None for one in connectors)
+    return TYPICAL_STAY_MS / 1_000 if known else None
+
+
 def _in_service(state: State, charge_point: ChargePoint) -> bool:
-    return not charge_point.holds and shown_state(state, charge_point) in _IN_SERVICE
+    """Whether something could begin there, were it free. Below a lost node nothing does."""
+    shown = not charge_point.holds and shown_state(state, charge_point) in _IN_SERVICE
+    return shown and closed_on(state, feeds_of(state, charge_point.cp_id)) is None
 
 
 def _free_first(state: State) -> list[ChargePoint]:

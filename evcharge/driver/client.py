@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from evcharge.driver.following import Following, Outcome, Tracked, remember
+from evcharge.driver.link import CONNECT_S, ClientMaker, Link, Unreachable
 from evcharge.driver.places import WAITING, Places
-from evcharge.net.client import ChannelInfo, Client, Listener, Refusal, RequestFailed, RequestRefused
+from evcharge.net.client import ChannelInfo, Client, Refusal, RequestFailed, RequestRefused
 from evcharge.net.clock import Clock
 from protocol import messages as m
 from protocol.credentials import Credential
 
 __all__ = [
+    "ClientMaker",
     "DriverClient",
     "Outcome",
     "Refusal",
@@ -30,23 +32,8 @@ __all__ = [
     "Watcher",
 ]
 
-T = TypeVar("T")
-
-# Bytes of a boot id: one per start of this process. SPEC §4
-BOOT_ID_BYTES = 16
-# How long a person waits for the first connection, in seconds.
-CONNECT_S = 10.0
-# How long the look goes at who listens there, in seconds.
-PROBE_S = 2.0
 # How long a waiting session goes without news before Central is asked about it, in seconds.
 ASK_AGAIN_S = 15.0
-# Pages of one list: 100 rows each, so a site of 10,000 charge points. A Central that pages for ever is
-# broken.
-MAX_PAGES = 100
-
-
-class Unreachable(Exception):
-    """Central does not answer; the text says what to do."""
 
 
 class Watcher(Protocol):
@@ -68,22 +55,6 @@ class Watcher(Protocol):
         """A ticket, or one with a new adjustment. True: it is handed over and Central need not send it again."""
 
 
-class ClientMaker(Protocol):
-    """How a channel is made: ``evcharge.net.client.Client`` itself."""
-
-    def __call__(
-        self,
-        credential: Credential,
-        host: str,
-        port: int,
-        *,
-        clock: Clock,
-        listener: Listener,
-        boot_id: bytes,
-        give_up: bool,
-    ) -> Client: ...
-
-
 class DriverClient:
     """One driver's connection to Central. Use as ``async with``: it connects on entry and closes on exit."""
 
@@ -100,19 +71,21 @@ class DriverClient:
         make_client: ClientMaker = Client,
     ) -> None:
         self.driver_id = credential.entity
-        self._credential = credential
-        self._address = (host, port)
-        self._clock = clock
-        self._boot_id = entropy(BOOT_ID_BYTES)
         self._watcher = watcher
-        self._connect_s = connect_s
-        self._make_client = make_client
         self._following = Following()
         self._places = Places()
         self._handed: OrderedDict[tuple[str, tuple[int, ...]], bool] = OrderedDict()
         self._asking: asyncio.Task[None] | None = None
-        self._client = self._new_client()
-        self._runner: asyncio.Task[None] | None = None
+        self._link = Link(
+            credential,
+            host,
+            port,
+            clock=clock,
+            listener=self,
+            entropy=entropy,
+            connect_s=connect_s,
+            make_client=make_client,
+        )
 
     async def __aenter__(self) -> DriverClient:
         self.come_back()
@@ -128,8 +101,7 @@ class DriverClient:
         self._watcher = None
         await self.leave()
 
-    # --- the link
-    # -------------------------------------------------------------------------------------------------
+    # --- the link -----------------------------------------------------------------------------------------------------
 
     async def connected(self) -> None:
         """Wait for the channel.
@@ -138,38 +110,20 @@ class DriverClient:
             Refusal: Central turned this driver away for good.
             Unreachable: there is no channel after ``connect_s`` seconds.
         """
-        try:
-            await self._guard(self._client.wait_connected(), self._connect_s)
-        except TimeoutError:
-            raise Unreachable(await self._why_not()) from None
-
-    async def _why_not(self) -> str:
-        """One sentence on why there is no channel: nobody listens, or somebody who is not this Central."""
-        host, port = self._address
-        try:
-            async with asyncio.timeout(PROBE_S):
-                _, writer = await asyncio.open_connection(host, port)
-        except (OSError, TimeoutError):
-            return f"Central at {host}:{port} does not answer; is evcharge-central running, is --central right?"
-        writer.close()
-        return (
-            f"What answers at {host}:{port} does not prove to be the Central of this credential, or is too busy; "
-            "check --central, or register again at this Central's registry."
-        )
+        await self._link.connected()
 
     async def leave(self) -> None:
         """Close the link and stay away. Sessions go on without their driver."""
-        tasks = [task for task in (self._runner, self._asking) if task is not None]
-        self._runner = self._asking = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+        await self._link.leave()
+        if asking is not None:
+            await asyncio.gather(asking, return_exceptions=True)
 
     def come_back(self) -> None:
         """Connect again after ``leave``."""
-        if self._runner is None:
-            self._client = self._new_client()
-            self._runner = asyncio.create_task(self._client.run(), name=f"link of driver {self.driver_id}")
+        self._link.come_back()
 
     async def drop(self) -> None:
         """Cut the link and connect anew, as a phone does that loses its network."""
@@ -177,20 +131,7 @@ class DriverClient:
         self.come_back()
         await self.connected()
 
-    def _new_client(self) -> Client:
-        host, port = self._address
-        return self._make_client(
-            self._credential,
-            host,
-            port,
-            clock=self._clock,
-            listener=self,
-            boot_id=self._boot_id,
-            give_up=True,
-        )
-
-    # --- requests
-    # -------------------------------------------------------------------------------------------------
+    # --- requests -----------------------------------------------------------------------------------------------------
 
     async def charge_points(self) -> list[m.ChargePointView]:
         """All charge points, page by page.
@@ -198,14 +139,14 @@ class DriverClient:
         Raises RequestRefused, RequestFailed, Refusal; so do all requests.
         """
         rows: list[m.ChargePointView] = []
-        async for reply in self._pages(lambda after: m.List(id=0, after=after)):
+        async for reply in self._link.pages(lambda after: m.List(id=0, after=after)):
             rows += reply.charge_points or []
         return rows
 
     async def tickets(self) -> list[m.TicketView]:
         """All of this driver's tickets, newest first."""
         rows: list[m.TicketView] = []
-        async for reply in self._pages(lambda after: m.Tickets(id=0, after=after)):
+        async for reply in self._link.pages(lambda after: m.Tickets(id=0, after=after)):
             rows += reply.tickets or []
         return rows
 
@@ -216,7 +157,7 @@ class DriverClient:
         request = m.ChargeRequest(
             id=0, cp_id=cp_id, connector=connector, energy_wh=energy_wh, depart_by_ms=depart_by_ms
         )
-        return self._granted(await self._request(request), cp_id)
+        return self._granted(await self._link.request(request), cp_id)
 
     async def charge_or_wait(
         self,
@@ -240,7 +181,7 @@ class DriverClient:
             wait=True,
             on_the_way=on_the_way,
         )
-        reply = await self._request(request)
+        reply = await self._link.request(request)
         if reply.waiting is None:
             return self._granted(reply, cp_id)
         self._places.answer(reply.waiting)
@@ -260,18 +201,18 @@ class DriverClient:
             if newest is not None and newest.state != WAITING:
                 return newest
             try:
-                await self._guard(self._places.changed.wait(), ASK_AGAIN_S)
+                await self._link.guard(self._places.changed.wait(), ASK_AGAIN_S)
             except TimeoutError:
                 with suppress(RequestRefused, RequestFailed):
                     self._places.compare(waiting_id, await self.queue())
 
     async def queue(self) -> list[m.WaitingView]:
         """Where this driver waits."""
-        return (await self._request(m.Queue(id=0))).queue or []
+        return (await self._link.request(m.Queue(id=0))).queue or []
 
     async def leave_queue(self, waiting_id: str) -> None:
         """Give a place up."""
-        await self._request(m.LeaveQueue(id=0, waiting_id=waiting_id))
+        await self._link.request(m.LeaveQueue(id=0, waiting_id=waiting_id))
 
     async def reserve(
         self, cp_id: str, from_ms: int, until_ms: int, connector: int = 0, energy_wh: int | None = None
@@ -280,33 +221,33 @@ class DriverClient:
         request = m.Reserve(
             id=0, cp_id=cp_id, from_ms=from_ms, until_ms=until_ms, connector=connector, energy_wh=energy_wh
         )
-        made = (await self._request(request)).reservation
+        made = (await self._link.request(request)).reservation
         if made is None:
             raise RequestFailed("Central did not say what it reserved; 'reservations' shows it.")
         return made
 
     async def reservations(self) -> list[m.ReservationView]:
         """This driver's reservations."""
-        return (await self._request(m.Reservations(id=0))).reservations or []
+        return (await self._link.request(m.Reservations(id=0))).reservations or []
 
     async def cancel_reservation(self, reservation_id: str) -> None:
         """Give a reservation back."""
-        await self._request(m.CancelReservation(id=0, reservation_id=reservation_id))
+        await self._link.request(m.CancelReservation(id=0, reservation_id=reservation_id))
 
     async def end(self, session_id: str) -> None:
         """End a session; the ticket follows when the final meter is known."""
-        await self._request(m.EndCharge(id=0, session_id=session_id))
+        await self._link.request(m.EndCharge(id=0, session_id=session_id))
 
     async def recommend(self, wish: m.Recommend) -> m.RecommendationView:
         """Where to charge; the ``id`` of ``wish`` does not matter. Nothing is reserved."""
-        reply = await self._request(wish)
+        reply = await self._link.request(wish)
         if reply.recommendation is None:
             raise RequestFailed("Central answered without a recommendation; it may be an older one.")
         return reply.recommendation
 
     async def why(self, session_id: str | None = None) -> m.WhyView:
         """Why a session of this driver gets what it gets; None: the newest open one."""
-        reply = await self._request(m.Why(id=0, session_id=session_id))
+        reply = await self._link.request(m.Why(id=0, session_id=session_id))
         if reply.why is None:
             raise RequestFailed("Central answered without a reason; it may be an older one.")
         return reply.why
@@ -327,27 +268,9 @@ class DriverClient:
 
     def confirm(self, ticket_id: str) -> bool:
         """Tell Central that a ticket has arrived. False without a channel: it will be sent again then."""
-        return self._client.send(m.TicketReceived(ticket_id=ticket_id))
+        return self._link.send(m.TicketReceived(ticket_id=ticket_id))
 
-    async def _request(self, message: m.Message) -> m.Reply:
-        answer = await self._guard(self._client.request(message))
-        if isinstance(answer, m.Reply):
-            return answer
-        # An ack: done, and nothing to tell.
-        return m.Reply(re=0)
-
-    async def _pages(self, page: Callable[[str | None], m.Message]) -> AsyncIterator[m.Reply]:
-        after: str | None = None
-        for _ in range(MAX_PAGES):
-            reply = await self._request(page(after))
-            yield reply
-            after = reply.next
-            if after is None:
-                return
-        raise RequestFailed(f"Central's list did not end after {MAX_PAGES} pages; its log says why.")
-
-    # --- sessions
-    # -------------------------------------------------------------------------------------------------
+    # --- sessions -----------------------------------------------------------------------------------------------------
 
     def follow(self, session_id: str, session: m.SessionView | None = None) -> None:
         """From now on keep what happens to a session until ``outcome`` has told it."""
@@ -392,7 +315,7 @@ class DriverClient:
     async def _news_of(self, tracked: Tracked) -> None:
         """Wait for a change; after a while without one ask Central."""
         try:
-            await self._guard(tracked.changed.wait(), ASK_AGAIN_S)
+            await self._link.guard(tracked.changed.wait(), ASK_AGAIN_S)
         except TimeoutError:
             self._ask()
 
@@ -421,8 +344,7 @@ class DriverClient:
             why = "" if ticket else "never started"
             self._following.end(Outcome(session_id=session_id, ticket=ticket, why=why, asked=True))
 
-    # --- Listener
-    # -------------------------------------------------------------------------------------------------
+    # --- Listener -----------------------------------------------------------------------------------------------------
 
     def channel_up(self, info: ChannelInfo) -> None:  # noqa: ARG002  # part of the interface
         """Part of ``Listener``."""
@@ -465,30 +387,3 @@ class DriverClient:
         if self._watcher is not None:
             self._watcher.update(session)
         self._following.update(session)
-
-    # --- waiting
-    # --------------------------------------------------------------------------------------------------
-
-    async def _guard(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        """The result of ``work``, unless Central turns this driver away for good meanwhile.
-
-        Raises Refusal, TimeoutError, and what ``work`` raises.
-        """
-        runner = self._runner
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait(
-                {task} if runner is None else {task, runner},
-                timeout=timeout_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            refused = runner is not None and runner.done() and not runner.cancelled()
-            # A request that fails because Central closed the door for good says so, not that there is no link.
-            if runner is not None and refused and not (task.done() and task.exception() is None):
-                runner.result()
-            if task.done():
-                return task.result()
-            raise TimeoutError
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

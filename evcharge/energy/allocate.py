@@ -13,7 +13,7 @@ import numpy as np
 from evcharge.energy.cars import MOST_LAXITY, MOST_W, MOST_WH, Bools, Cars, Floats, Ints, middle
 from evcharge.energy.fill import Curves, fill_paths
 from evcharge.energy.model import STEP_MS, Limit, Session, SetPoint
-from evcharge.energy.paths import Paths, Site
+from evcharge.energy.paths import INFINITY, Paths, Site
 from evcharge.units import MS_PER_HOUR
 
 # No raise sooner than this after the last set-point: frequent profile writes wear out chargers' flash.
@@ -114,10 +114,9 @@ def with_targets(site: Site, cars: Cars, targets: Mapping[str, int], now_ms: int
 def reasons(cars: Cars, paths: Paths, highs: Floats, grants: Grants, usable_w: Floats) -> Reasons:
     """Why each has not more, where power need not be in whole amperes."""
     own = _own(cars, highs, usable_w)
-    limits = [
-        mine if row == 0 else _of_row(paths.names[row]) for mine, row in zip(own, grants.rows.tolist(), strict=True)
-    ]
-    return Reasons(limits, grants.rows)
+    rows = _behind_plans(paths, grants.watts, highs, grants.rows, np.full(cars.count, ROUNDING_W))
+    limits = [mine if row == 0 else _of_row(paths.names[row]) for mine, row in zip(own, rows.tolist(), strict=True)]
+    return Reasons(limits, rows)
 
 
 def whole_reasons(cars: Cars, paths: Paths, tops: Floats, grants: Grants, watts: Floats, usable_w: Floats) -> Reasons:
@@ -130,6 +129,8 @@ def whole_reasons(cars: Cars, paths: Paths, tops: Floats, grants: Grants, watts:
         tightest = binding.tightest(binding.caps - binding.sums(watts), less)
         shared = (grants.rows[less] > 0) & (watts[less] > 0)
         rows[less] = np.where(shared, grants.rows[less], tightest)
+        least_w = np.where(watts > 0, cars.step_w, cars.min_w) - ROUNDING_W
+        rows = _behind_plans(paths, watts, tops, rows, least_w)
         by_row = {row: _of_row(paths.names[row]) for row in np.unique(rows[less]).tolist()}
         for i, row, is_shared, has in zip(
             less.tolist(), rows[less].tolist(), shared.tolist(), (watts[less] > 0).tolist(), strict=True
@@ -137,6 +138,27 @@ def whole_reasons(cars: Cars, paths: Paths, tops: Floats, grants: Grants, watts:
             planned = by_row[row] is Limit.PLAN and not has
             limits[i] = by_row[row] if is_shared or planned else Limit.WHOLE_AMPERES if has else Limit.MINIMA
     return Reasons(limits, rows)
+
+
+def _behind_plans(paths: Paths, watts: Floats, highs: Floats, rows: Ints, least_w: Floats) -> Ints:
+    """``rows``, with the limit itself where a plan only shares out what that limit leaves: without the plan there would
+    be less than ``least_w`` more, with all that others may have by their targets.
+    """
+    planned = np.flatnonzero([row > 0 and paths.names[row].endswith("/plan") for row in rows.tolist()])
+    if not len(planned):
+        return rows
+    targets, more = paths.rows[0], highs - watts
+    wanted = np.bincount(targets, more, minlength=len(paths.caps))
+    part = np.divide(paths.caps - paths.sums(watts), wanted, out=np.zeros(len(wanted)), where=wanted > 0.0)
+    # Who has no target is in row 0: nothing was planned for him.
+    part[0] = 0.0
+    left = paths.caps - paths.sums(watts + part.clip(0.0, 1.0)[targets] * more)
+    left[0] = INFINITY
+    left[targets] = INFINITY
+    full = planned[(paths.room(left) < least_w)[planned]]
+    found = rows.copy()
+    found[full] = paths.tightest(left, full)
+    return found
 
 
 def _own(cars: Cars, highs: Floats, usable_w: Floats) -> list[Limit]:

@@ -11,8 +11,9 @@ from evcharge.domain import commands as c
 from evcharge.domain.words import LeftCause, ReservationEnd, StopCause
 from evcharge.ids import SessionId
 from evcharge.units import WattHours
-from tests.domain.test_reservations import R, at, ready, reserve
-from tests.domain.test_waiting import CARLA, lapse, leaves, offered
+from tests.support.in_line import CARLA, lapse, leaves, offered
+from tests.support.one_session import ready
+from tests.support.reserving import R, at, reserve
 from tests.support.scenario import (
     ANNA,
     BEN,

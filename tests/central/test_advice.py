@@ -8,21 +8,25 @@ from typing import Any
 import msgspec
 import pytest
 
+from evcharge.central.decisions import Decisions
 from evcharge.central.settings import places_of
-from evcharge.central.site_file import BadSite
+from evcharge.central.site_mistakes import BadSite
 from evcharge.central.translate import tables
+from evcharge.central.translate.advice import Advice
 from evcharge.domain import events as e
 from evcharge.domain.reasons import sentence
 from evcharge.domain.state import ChargePoint, Connector, Link
 from evcharge.domain.stations import MOST_STATIONS
-from evcharge.domain.words import LinkState
+from evcharge.domain.words import LimitReason, LinkState
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId
 from evcharge.net.client import RequestRefused
 from evcharge.units import Watts
 from protocol import messages as m
-from tests.central.test_settings import site_file
 from tests.support.central import Site, WirePeer, until
 from tests.support.clock import START_MS
+from tests.support.scenario import ANNA, Scenario, charging, connected
+from tests.support.scenario import site as one_node
+from tests.support.settings import site_file
 
 SITE = """
 [substations.north]
@@ -173,6 +177,18 @@ async def test_the_wait_is_what_the_session_there_is_expected_to_need(site: Site
     await site.engine("CP-2")
     await driver.ask(m.ChargeRequest(id=0, cp_id="CP-2", depart_by_ms=depart_ms))
     assert by_id(await advised(driver))["CP-2"].queue_s == 600
+    # Who waits there stays for a typical two hours, as the line reckons too.
+    await (await site.driver("ben")).ask(m.ChargeRequest(id=0, cp_id="CP-2", wait=True))
+    assert by_id(await advised(driver))["CP-2"].queue_s == 600 + 7_200
+
+
+async def test_below_a_lost_node_nothing_is_recommended(site: Site) -> None:
+    await site.engine(plugged=False)
+    operator = await site.operator()
+    assert (await advised(operator)).cp_id == "CP-1"
+    await operator.ask(m.SubstationHealth(id=0, substation_id="site", ok=False))
+    found = await advised(operator)
+    assert (found.cp_id, by_id(found)["CP-1"].excluded) == (None, "out_of_service")
 
 
 async def test_none_can_serve(site: Site) -> None:
@@ -183,7 +199,7 @@ async def test_none_can_serve(site: Site) -> None:
     await operator.ask(m.Stop(id=0))
     found = await advised(operator)
     assert (found.cp_id, found.connector) == (None, None)
-    assert "No charge point can serve this vehicle now: 1 out of service" in found.sentence
+    assert "No charge point can serve this vehicle now (out of service: 1)." in found.sentence
 
 
 async def test_weights_decide_and_fewer_are_ranked_when_asked(tmp_path: Path) -> None:
@@ -267,10 +283,11 @@ async def test_rows_that_do_not_fit_are_counted_as_left_out(
 
 
 BAD_PLACES = {
-    "half": ("latitude = 1\n", "latitude and longitude go together"),
-    "far north": ("latitude = 91\nlongitude = 0\n", "a latitude is from -90 to 90"),
-    "no number": ("latitude = nan\nlongitude = 0\n", "a latitude is from -90 to 90"),
-    "odd plug": ('plug = "a\\nb"\n', "the plug needs 1 to 64 printable characters"),
+    "half": ("latitude = 1\n", "needs longitude too: they go together"),
+    "far north": ("latitude = 91\nlongitude = 0\n", "latitude has to be from -90 to 90"),
+    "far east": ("latitude = 1\nlongitude = 181\n", "longitude has to be from -180 to 180"),
+    "no number": ("latitude = nan\nlongitude = 0\n", "latitude has to be from -90 to 90"),
+    "odd plug": ('plug = "a\\nb"\n', "plug needs names of 1 to 64 printable characters"),
 }
 
 
@@ -278,7 +295,7 @@ BAD_PLACES = {
 def test_mistakes_about_places_have_one_sentence(tmp_path: Path, name: str) -> None:
     text, expected = BAD_PLACES[name]
     values = site_file(tmp_path, f"[substations.a]\ncapacity_kw = 1\n[charge_points.X]\n{text}")
-    with pytest.raises(BadSite, match=expected):
+    with pytest.raises(BadSite, match=rf"line [345]: \[charge_points\.X\] {expected}"):
         places_of(values)
 
 
@@ -351,3 +368,17 @@ async def test_after_a_restart_the_figures_come_with_the_next_set_point(site: Si
     told = await why(driver, session_id)
     assert told.constraint is None and told.limit_w == before.limit_w
     assert told.sentence
+
+
+def test_of_what_was_decided_before_the_start_the_reason_is_still_known() -> None:
+    scenario = Scenario().given(one_node(9_000), *connected(), *charging())
+    advice = Advice(Decisions(), {})
+    for reason in LimitReason:
+        scenario.session("s-1").limit_reason = reason
+        reply = advice.why(m.Why(id=0), ANNA, scenario.state, scenario.stamp())
+        assert isinstance(reply, m.Reply) and reply.why is not None
+        assert reply.why.sentence.startswith("Decided before Central was started because ")
+    scenario.session("s-1").limit_reason = None
+    reply = advice.why(m.Why(id=0), ANNA, scenario.state, scenario.stamp())
+    assert isinstance(reply, m.Reply) and reply.why is not None
+    assert reply.why.sentence == "Decided before Central was started; the figures come with the next set-point."

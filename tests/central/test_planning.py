@@ -10,7 +10,7 @@ import pytest
 from evcharge.central import planning
 from evcharge.central.planning import Planning, Question, answer, expected_arrivals
 from evcharge.central.sensors import BATTERY, SOLAR, STEP_MS, Sensors
-from evcharge.central.site_file import BatteryEntry, EnergyEntry, PeriodEntry
+from evcharge.central.site_entries import BatteryEntry, EnergyEntry, PeriodEntry
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand
@@ -374,6 +374,10 @@ async def test_the_rules_answer_whoever_asks(site: Site) -> None:
     assert found is not None
     assert (found.mode, found.power_w, found.rule) == ("PAUSE_CHARGING", 0, "grid_unknown")
     assert found.fault == {"solar": "missing", "battery": "missing", "grid": "missing"}
+    assert not found.in_force
+    assert found.reason.startswith(
+        f"The rules are not in force here, the policy {Policy.PLAN.value} shares the power; "
+    )
     for name, value in (("grid_percent", 85.0), ("solar_w", 60_001.0), ("battery_percent", 70.1)):
         await operator.ask(m.SensorReading(id=0, name=name, value=value))  # type: ignore[arg-type]
     found = (await operator.ask(m.Query(id=0, what="optimization"))).optimization

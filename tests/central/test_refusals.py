@@ -309,3 +309,12 @@ async def test_who_repeats_himself_is_answered_each_time_and_fills_no_disk(site:
     await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=capacity_w + 1))
     await site.line(e.CapacityChanged)
     assert len(site.logged(e.CapacityChanged)) == 1
+
+
+async def test_who_is_refused_for_want_of_power_is_told_the_figures(site: Site) -> None:
+    await site.engine(connectors=2, min_w=12_000, max_w=22_000)
+    driver = await site.driver()
+    await site.charge(driver)
+    with pytest.raises(RequestRefused) as refused:
+        await site.charge(driver)
+    assert "Now site has 22 kW, 12 kW of it taken; " in refused.value.sentence

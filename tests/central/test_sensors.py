@@ -6,7 +6,6 @@ import pytest
 
 from evcharge.central.ruling import GRACE_S, ruled
 from evcharge.central.sensors import BASE, BATTERY, GRID, SOLAR, STALE_S, STEP_MS, Sensors
-from evcharge.energy.model import Input
 from evcharge.energy.rules import RuleSettings, follow
 from evcharge.ids import NodeId
 from tests.support.clock import ManualClock
@@ -19,19 +18,20 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-def test_a_meter_that_fell_silent_counts_as_the_most_it_ever_showed(clock: ManualClock) -> None:
+def test_a_meter_that_fell_silent_shows_nothing(clock: ManualClock) -> None:
     sensors = Sensors(clock)
     for value in (3_000.0, 9_000.5, 2_000.2):
         assert sensors.heard(BASE, NORTH, value, None)
     assert sensors.measured_w() == {NORTH: 2_001}, "rounded up"
     clock.advance(STALE_S)
     assert sensors.measured_w() == {NORTH: 2_001}
-    assert sensors.inputs() == (Input("base load of north", 10_000),)
     clock.advance(0.1)
-    assert sensors.measured_w() == {NORTH: 9_001}
-    assert sensors.inputs() == (Input("silent base load of north", 10_100),)
+    assert sensors.measured_w() == {}
+    assert sensors.base_ages_ms() == {NORTH: 10_100}
     assert sensors.heard(BASE, NORTH, 1_000.0, None)
     assert sensors.measured_w() == {NORTH: 1_000}
+    sensors.forget(NORTH)
+    assert (sensors.measured_w(), sensors.base_ages_ms(), sensors.newest(BASE, NORTH)) == ({}, {}, None)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,17 @@ def test_the_history_is_of_whole_quarters(clock: ManualClock) -> None:
 
 def test_a_reading_that_is_told_late_is_as_old_as_it_says(clock: ManualClock) -> None:
     sensors = Sensors(clock)
+    sensors.heard(BASE, NORTH, 1_000.0, clock.site_ms() - 3_600_000)
+    assert sensors.measured_w() == {}
+    assert sensors.base_ages_ms() == {NORTH: 3_600_000}
     sensors.heard(BASE, NORTH, 9_000.0, clock.site_ms())
     sensors.heard(BASE, NORTH, 1_000.0, clock.site_ms() - 3_600_000)
-    assert sensors.measured_w() == {NORTH: 9_000}, "an hour old: the most that was ever shown"
+    assert sensors.measured_w() == {NORTH: 9_000}, "what was held up on its way replaces nothing newer"
+    assert sensors.base_ages_ms() == {NORTH: 0}
+    clock.advance(STALE_S + 0.1)
+    sensors.heard(BASE, NORTH, 1_000.0, clock.site_ms() - 3_600_000)
+    assert sensors.measured_w() == {}
+    assert sensors.newest(BASE, NORTH) == 1_000, "a clock that was set back is not passed over for ever"
 
 
 def test_a_clock_that_is_far_ahead_does_not_end_the_history(clock: ManualClock) -> None:

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
-from evcharge.cli.nc import cli, parse_valid
+from evcharge.cli.nc import cli
+from evcharge.cli.nc_register import parse_valid
 from evcharge.console.rows import Row, to_lines
 from tests.console.support import leaf, recording, vector
 from tests.support.processes import Timeline, until

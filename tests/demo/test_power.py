@@ -12,19 +12,11 @@ from hypothesis import strategies as st
 
 from evcharge.central.sensors import RANGES
 from evcharge.central.site_file import SiteFile, read_site_file
-from evcharge.demo.power import (
-    TOP,
-    PowerError,
-    Substations,
-    health_of,
-    readings,
-    site_toml,
-    surroundings_of,
-)
+from evcharge.demo.power import TOP, PowerError, Substations, health_of, readings, site_toml, surroundings_of
 from evcharge.domain.site import Tariff as DriverTariff
 from evcharge.ids import NodeId
 from evcharge.sim.tariffs import Season, Tariff, read_tariff
-from tests.sim.data import real
+from tests.support.shared import real
 
 HOUR_S = 3_600
 THURSDAY = date(2019, 9, 5)
@@ -53,7 +45,7 @@ def made(
 
 def test_central_reads_the_file_and_has_the_tariffs_prices_at_local_hours(tmp_path: Path) -> None:
     site = made(tmp_path)
-    config = site.site_config("site.toml", DriverTariff())
+    config = site.site_config(DriverTariff())
     assert config.capacities == {NodeId("site"): 40_000}
     assert config.nodes[NodeId("site")].base_w == 6_000
     assert config.tariff.price_e4 == 3_000
@@ -87,7 +79,7 @@ def test_substations_back_each_other_and_share_the_charge_points(tmp_path: Path)
     )
     path = tmp_path / "site.toml"
     path.write_text(toml, encoding="utf-8")
-    config = read_site_file(path).site_config("site.toml", DriverTariff())
+    config = read_site_file(path).site_config(DriverTariff())
     assert dict(config.capacities) == {"site": 90_000, "sub-1": 30_000, "sub-2": 30_000, "sub-3": 30_000}
     assert config.nodes[NodeId("sub-2")].backups == ("sub-3", "sub-1")
     assert config.nodes[NodeId(TOP)].base_w == 13_500

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import date
 from pathlib import Path
 
@@ -19,10 +18,10 @@ from evcharge.demo.sessions import (
     read_day,
     synthetic_day,
 )
+from tests.support.shared import real
 
 HEADER = "arrival,departure,delivered_kwh,station_id\n"
 GOOD = "2019-05-01 23:30:00-07:00,2019-05-02 06:00:00-07:00,7.25,A1\n"
-JPL = Path(__file__).parents[2] / ".." / "shared" / "data" / "sessions" / "acn_jpl.csv"
 
 
 def write(tmp_path: Path, text: str, name: str = "day.csv") -> Path:
@@ -216,10 +215,8 @@ def test_a_crowded_site_queues_and_says_so() -> None:
 
 
 def test_the_real_day_of_the_readme_has_86_sessions() -> None:
-    if not JPL.exists():
-        assert os.environ.get("CI") != "true", f"{JPL} is absent"
-        pytest.skip("../shared/data/sessions/acn_jpl.csv is not beside this checkout")
-    day = read_day(JPL, date(2019, 5, 3))
+    path = real("sessions/acn_jpl.csv")
+    day = read_day(path, date(2019, 5, 3))
     assert (len(day.stays), len(day.stations), day.waited) == (86, 52, 0)
     assert day.energy_wh == 1_157_065
-    assert read_day(JPL).date == "2019-05-01"
+    assert read_day(path).date == "2019-05-01"

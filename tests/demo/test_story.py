@@ -15,7 +15,7 @@ from evcharge.domain.commands import AdoptPlan
 from evcharge.domain.words import LeftCause
 from evcharge.energy.model import Plan, Policy
 from evcharge.ids import SessionId
-from tests.domain.test_waiting import leaves, offered
+from tests.support.in_line import leaves, offered
 from tests.support.scenario import (
     BEN,
     MAIN,

@@ -13,8 +13,8 @@ from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.words import Hold, LinkState, Role, SessionStatus, Shown, StopCause
 from evcharge.ids import ChargePointId, ConnectorNo, SessionId
 from evcharge.units import WattHours
+from tests.support.one_session import at_rest, ended, in_use
 from tests.support.scenario import (
-    ANNA,
     BEN,
     CP,
     OTHER,
@@ -34,25 +34,6 @@ from tests.support.scenario import (
 
 ALL_HOLDS = [set(some) for size in range(len(Hold) + 1) for some in combinations(Hold, size)]
 ENGINE_LINKS = [LinkState.NEVER, LinkState.UP, LinkState.LOST]
-
-
-def at_rest() -> Scenario:
-    """A free charge point with a monitor."""
-    return Scenario().given(site(), *connected(), monitor_up())
-
-
-def in_use() -> Scenario:
-    """The same, charging."""
-    return at_rest().given(*charging())
-
-
-def ended(meter_wh: int = 3_000, reason: StopCause = StopCause.UNPLUGGED) -> c.ReportEnded:
-    return c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(meter_wh), reason=reason)
-
-
-def only_ticket(scenario: Scenario) -> tuple[SessionStatus, StopCause]:
-    (ticket,) = scenario.state.drivers[ANNA].tickets
-    return ticket.status, ticket.reason
 
 
 # --- links ------------------------------------------------------------------------------------------------------------

@@ -18,30 +18,14 @@ from evcharge.domain.waiting_views import all_waiting, page_of_waiting, view_wai
 from evcharge.domain.words import Role
 from evcharge.energy.queueing import Turns
 from evcharge.ids import ANYWHERE, ChargePointId, DriverId, Fence, NodeId, SessionId
-from tests.domain.test_site_waiting import busy_day
-from tests.support.scenario import (
-    ANNA,
-    BEN,
-    CP,
-    OTHER,
-    Scenario,
-    boot,
-    charging,
-    connected,
-    engine_down,
-    engine_up,
-    plug,
-    request,
-    site,
-)
-
-CARLA = DriverId("carla")
+from tests.support.busy_days import busy_day
+from tests.support.in_line import CARLA, taken, wait
+from tests.support.scenario import ANNA, BEN, CP, OTHER, Scenario, boot, engine_down, engine_up, plug, request
 
 
 def in_line() -> Scenario:
     """Anna charges, Ben and Carla wait."""
-    scenario = Scenario().given(site(), *connected(), *charging())
-    return scenario.given(request("s-2", CP, BEN, wait=True), request("s-3", CP, CARLA, wait=True))
+    return taken().given(wait("s-2", BEN), wait("s-3", CARLA))
 
 
 class Counted:

@@ -9,18 +9,14 @@ from evcharge.domain import events as e
 from evcharge.domain.reasons import Objection, Obstacle, objection_sentence
 from evcharge.domain.words import Role
 from evcharge.ids import ConnectorNo
-from tests.support.one_session import supplying
-from tests.support.scenario import ANNA, BEN, CP, OTHER, SITE_MS, Scenario, connected, request, site
+from tests.support.one_session import ready, supplying
+from tests.support.scenario import ANNA, BEN, CP, OTHER, SITE_MS, Scenario, request
 
 
 def against(scenario: Scenario) -> tuple[Objection, ...]:
     (event,) = scenario.events
     assert isinstance(event, e.ChargeRefused)
     return event.against
-
-
-def ready(connectors: int = 1) -> Scenario:
-    return Scenario().given(site(22_000), *connected(connectors=connectors))
 
 
 def test_nothing_by_that_name() -> None:

@@ -17,19 +17,8 @@ from evcharge.domain.words import RUNNING, SessionStatus
 from evcharge.ids import ChargePointId, DriverId, NodeId, SessionId
 from evcharge.units import Watts
 from tests.support.any_command import ANY, PAUSES_MS, by_charge_point, by_driver
-from tests.support.model_site import command_number
-from tests.support.scenario import (
-    ANNA,
-    BEN,
-    Domain,
-    boot,
-    canonical,
-    engine_up,
-    monitor_up,
-    plug,
-    replayed,
-    started,
-)
+from tests.support.model_shell import command_number
+from tests.support.scenario import ANNA, BEN, Domain, boot, canonical, engine_up, monitor_up, plug, replayed, started
 
 Program = list[tuple[AnyCommand, int]]
 PROGRAMS = st.lists(st.tuples(ANY, PAUSES_MS), min_size=5, max_size=40)

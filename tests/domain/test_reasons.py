@@ -103,6 +103,24 @@ def test_a_refusal_for_want_of_power_has_its_figures() -> None:
             "main has 2 kW, 1.38 kW of it taken; what is left is kept for others who come first, or is too little to "
             "charge with",
         ),
+        (
+            Basis(Bound(Constraint.CAPACITY, "north", 12_000, 700, 3, base_w=9_000)),
+            "north has 12 kW and a base load of 9 kW, 2.3 kW of it shared by 3",
+        ),
+        (
+            Basis(Bound(Constraint.WORST_CASE, "north", 12_000, 2_300, base_w=9_000)),
+            "north has 12 kW and a base load of 9 kW, and others may still draw 2.3 kW of it until they confirm less",
+        ),
+        (
+            Basis(Bound(Constraint.MINIMA, "north", 12_000, 1_380, base_w=10_000)),
+            "north has 12 kW and a base load of 10 kW, 1.38 kW of it taken by others; what is left is kept for others "
+            "who come first, or is too little to charge with",
+        ),
+        (
+            Basis(Bound(Constraint.MINIMA, "site", 5_000, 0, 1, base_w=10_000)),
+            "site has 5 kW and a base load of 10 kW, which takes all of it: nothing is left to charge with",
+        ),
+        (Basis(Bound(Constraint.MINIMA, "site", 0, 0, 1)), "site has 0 kW: nothing to charge with"),
     ],
 )
 def test_sentences(basis: Basis, said: str) -> None:

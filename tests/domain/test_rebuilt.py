@@ -7,10 +7,10 @@ from evcharge.domain import events as e
 from evcharge.domain.digest import Digest, fingerprint
 from evcharge.domain.headroom import worst_case_w
 from evcharge.domain.site import NodeConfig, SiteConfig
-from evcharge.domain.words import StopCause
 from evcharge.energy.model import Policy
-from evcharge.ids import ChargePointId, NodeId, SessionId
-from evcharge.units import WattHours, Watts
+from evcharge.ids import ChargePointId, NodeId
+from evcharge.units import Watts
+from tests.support.one_session import ended
 from tests.support.scenario import BEN, CP, OTHER, Scenario, connected, plug, reallocate, request, started
 
 TOP, NORTH, SOUTH, ROW = (NodeId(name) for name in ("top", "north", "south", "row"))
@@ -43,12 +43,6 @@ def charge(scenario: Scenario, session_id: str, cp_id: ChargePointId, fence: int
     scenario.given(*connected(cp_id, fence), request(session_id, cp_id, BEN), plug(cp_id))
     shared(scenario, *roots)
     scenario.given(started(session_id, cp_id=cp_id))
-
-
-def end(session_id: str, cp_id: ChargePointId) -> c.ReportEnded:
-    return c.ReportEnded(
-        cp_id=cp_id, session_id=SessionId(session_id), meter_wh=WattHours(2_000), reason=StopCause.UNPLUGGED, at_ms=None
-    )
 
 
 def test_what_charges_below_a_node_that_is_gone_still_counts_above_it() -> None:
@@ -92,8 +86,8 @@ def test_a_charge_point_that_is_busy_counts_at_both_places_and_gets_its_new_one_
     scenario.given(either(SOUTH), *connected(CP, fence=8))
     assert scenario.state.nodes[SOUTH].reserved_w == scenario.state.nodes[NORTH].reserved_w == 1_380
     digest = Digest(scenario.state)
-    (ended,) = scenario.when(end("s-1", CP)).events[:1]
-    digest.touch(ended)
+    (event,) = scenario.when(ended(2_000)).events[:1]
+    digest.touch(event)
     assert digest.value() == fingerprint(scenario.state)
     assert scenario.cp().node_id == SOUTH
     assert not scenario.state.away

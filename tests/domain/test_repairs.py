@@ -29,10 +29,11 @@ from evcharge.domain.words import (
     StopCause,
 )
 from evcharge.ids import ConnectorNo, Fence, SessionId
-from evcharge.units import WattHours
-from tests.domain.test_site_waiting import busy_day
+from tests.support.busy_days import busy_day
+from tests.support.in_line import taken, wait
 from tests.support.model_site import Site
 from tests.support.model_steps import run
+from tests.support.one_session import ended
 from tests.support.scenario import (
     ANNA,
     BEN,
@@ -75,23 +76,12 @@ def torn(scenario: Scenario, command: AnyCommand, kept: int, restart: c.StartCen
 
 def in_line() -> Scenario:
     """Anna charges, Ben waits for the only connector."""
-    return Scenario().given(site(), *connected(), *charging(), request("s-2", CP, BEN, wait=True))
-
-
-def ended(session_id: str = "s-1", n: int | None = None) -> c.ReportEnded:
-    return c.ReportEnded(
-        cp_id=CP,
-        session_id=SessionId(session_id),
-        meter_wh=WattHours(2_000),
-        reason=StopCause.UNPLUGGED,
-        at_ms=None,
-        n=n,
-    )
+    return taken().given(wait("s-2", BEN))
 
 
 def offered() -> Scenario:
     """Anna has gone, and Ben has the connector for some minutes."""
-    scenario = in_line().given(ended(), plug(plugged=False), c.ServeWaiting())
+    scenario = in_line().given(ended(2_000), plug(plugged=False), c.ServeWaiting())
     assert scenario.state.waiting[PLACE].offer == "s-2"
     return scenario
 
@@ -120,7 +110,7 @@ def back(scenario: Scenario) -> Scenario:
 
 
 def test_an_authorization_that_was_not_offered_is_offered() -> None:
-    scenario = in_line().given(ended(), plug(plugged=False))
+    scenario = in_line().given(ended(2_000), plug(plugged=False))
     (repair,) = torn(scenario, c.ServeWaiting(), 1)
     until_ms = scenario.session("s-2").expires_ms
     assert repair == e.ChargeOffered(waiting_id=PLACE, session_id=SessionId("s-2"), until_ms=until_ms)
@@ -249,8 +239,8 @@ def test_what_went_down_with_an_outbox_is_settled_at_the_next_connection(kept: i
 @pytest.mark.parametrize("kept", [1, 2])
 def test_a_report_is_delivered_again_and_gives_one_ticket(kept: int) -> None:
     scenario = Scenario().given(site(), *connected(), *charging())
-    assert torn(scenario, ended(n=0), kept) == []
-    scenario.given(engine_up(fence=9), boot()).when(ended(n=0))
+    assert torn(scenario, ended(2_000, n=0), kept) == []
+    scenario.given(engine_up(fence=9), boot()).when(ended(2_000, n=0))
     assert scenario.cp().next_n == 1
     assert scenario.state.totals.tickets == 1
     assert not scenario.state.sessions

@@ -13,6 +13,7 @@ from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.sessions import MAX_ENERGY_WH, MAX_OPEN_SESSIONS, ON_THE_WAY_MS
 from evcharge.domain.words import Hold
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
+from tests.support.one_session import ready
 from tests.support.scenario import (
     ANNA,
     BEN,
@@ -33,11 +34,6 @@ from tests.support.scenario import (
     site,
     started,
 )
-
-
-def ready(connectors: int = 1, capacity_w: int = 22_000) -> Scenario:
-    """A free charge point."""
-    return Scenario().given(site(capacity_w), *connected(connectors=connectors))
 
 
 def refused(scenario: Scenario, reason: RefusalReason) -> e.ChargeRefused:

@@ -13,8 +13,11 @@ from evcharge.domain.reasons import Objection, Obstacle, objection_sentence
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.reservations import GRACE_MS, MAX_AHEAD_MS, MAX_LENGTH_MS, MIN_LENGTH_MS
 from evcharge.domain.words import ReservationEnd, ReservationState, Role, SessionStatus, StopCause
-from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
-from evcharge.units import MS_PER_HOUR, WattHours
+from evcharge.ids import ChargePointId, ConnectorNo, SessionId
+from evcharge.units import WattHours
+from tests.support.in_line import CARLA, SERVE
+from tests.support.one_session import ended, ready
+from tests.support.reserving import HOUR, R, at, reserve
 from tests.support.scenario import (
     ANNA,
     BEN,
@@ -26,45 +29,15 @@ from tests.support.scenario import (
     Scenario,
     boot,
     charging,
-    connected,
     engine_up,
     plug,
     reallocate,
     replayed,
     request,
-    site,
     started,
 )
 
-CARLA = DriverId("carla")
 THIRD = ChargePointId("cp-3")
-SERVE = c.ServeWaiting()
-R = SessionId("r-1")
-HOUR = MS_PER_HOUR
-
-
-def reserve(
-    name: str = R,
-    driver_id: DriverId = BEN,
-    from_h: float = 3,
-    hours: float = 2,
-    connector: int = 0,
-    cp_id: str = CP,
-    energy_wh: int | None = None,
-) -> c.Reserve:
-    return c.Reserve(
-        reservation_id=SessionId(name),
-        driver_id=driver_id,
-        cp_id=cp_id,  # type: ignore[arg-type]  # a name in a test
-        connector=ConnectorNo(connector),
-        from_ms=round(SITE_MS + from_h * HOUR),
-        until_ms=round(SITE_MS + (from_h + hours) * HOUR),
-        energy_wh=energy_wh,
-    )
-
-
-def ready(capacity_w: int = 22_000, connectors: int = 1) -> Scenario:
-    return Scenario().given(site(capacity_w), *connected(connectors=connectors))
 
 
 def refused(scenario: Scenario, reason: RefusalReason) -> tuple[Objection, ...]:
@@ -82,12 +55,6 @@ def made(scenario: Scenario) -> e.ReservationMade:
     (event,) = scenario.events
     assert isinstance(event, e.ReservationMade), event
     return event
-
-
-def at(scenario: Scenario, hours: float) -> Scenario:
-    """Time goes on to so many hours after the beginning."""
-    scenario.pass_time(round(SITE_MS + hours * HOUR) - scenario.at_ms)
-    return scenario
 
 
 # --- what is promised -------------------------------------------------------------------------------------------------
@@ -171,14 +138,8 @@ def test_nobody_reserves_the_power_that_somebody_waits_for(from_h: float) -> Non
     scenario = line_for_power().when(reserve("r-1", CARLA, from_h, cp_id=THIRD))
     (objection,) = refused(scenario, RefusalReason.NO_CAPACITY)
     assert (objection.obstacle, objection.value, objection.limit) == (Obstacle.POWER, 2 * MIN_W, MIN_W + 20)
-    at(scenario, 0.17).given(ends_of_anna(), plug(plugged=False))
+    at(scenario, 0.17).given(ended(2_000), plug(plugged=False))
     scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
-
-
-def ends_of_anna() -> c.ReportEnded:
-    return c.ReportEnded(
-        cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=StopCause.UNPLUGGED, at_ms=None
-    )
 
 
 def test_who_waits_and_will_be_gone_by_then_needs_nothing_then() -> None:

@@ -150,7 +150,7 @@ def test_no_with_the_figures_of_the_node_that_is_nearest_and_when_to_come_back()
     )
     assert refused.basis is not None and refused.basis.bound.node == NORTH
     (denied,) = scenario.effects
-    assert denied == fx.Denied(reason=RefusalReason.NO_CAPACITY, subject="*", retry_after_s=60)
+    assert denied == fx.Denied(reason=RefusalReason.NO_CAPACITY, subject="*", retry_after_s=60, basis=refused.basis)
     assert sentence(denied.reason, denied.subject, denied.retry_after_s) == (
         "No substation can serve one more vehicle now; try again in 60 s."
     )

@@ -11,7 +11,8 @@ from evcharge.domain.site import SiteConfig
 from evcharge.domain.words import RUNNING, Health, LimitReason, SessionStatus
 from tests.support import long_run
 from tests.support.any_tree import any_site
-from tests.support.model_site import NORTH, SOUTH, Site
+from tests.support.model_shell import NORTH, SOUTH
+from tests.support.model_site import Site
 from tests.support.model_steps import run
 from tests.support.scenario import canonical, replayed
 
@@ -53,6 +54,8 @@ def test_when_all_is_well_again_everybody_charges(program: bytes) -> None:
     for node_id in (NORTH, SOUTH):
         site.command(c.SetCapacity(node_id=node_id, capacity_w=200_000))
     site.measured_w.clear()
+    for node_id in (NORTH, SOUTH):
+        site.command(c.ForgetBaseLoad(node_id=node_id))
     # Until the last lease of the bad times has run out, every start was repeated, raises may be given again, and no
     # plan of the bad times holds any more.
     for _ in range(350):

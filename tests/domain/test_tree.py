@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.demand import planned_nodes
 from evcharge.domain.headroom import BadTree, check_tree, measured_all_over, tight_nodes
-from evcharge.domain.reasons import Bound, Constraint, Rejected
+from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected, sentence
 from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.domain.state import Ruled, RuleInput
 from evcharge.domain.words import LimitReason
@@ -45,12 +47,11 @@ def site(*which: int, config: c.StartCentral | None = None, **more: int) -> Scen
 def shared(
     scenario: Scenario,
     measured_w: dict[NodeId, int] | None = None,
-    inputs: tuple[Input, ...] = (),
     node_id: NodeId = ROW,
 ) -> None:
     """Share anew until nothing changes, everything acknowledged."""
     for _ in range(8):
-        scenario.when(c.Reallocate(node_id=node_id, measured_w=measured_w or {}, inputs=inputs))
+        scenario.when(c.Reallocate(node_id=node_id, measured_w=measured_w or {}))
         for event in list(scenario.events):
             assert isinstance(event, e.SetPointIssued)
             session = scenario.session(event.session_id)
@@ -127,15 +128,14 @@ def test_a_meter_that_shows_more_lowers_at_once_and_its_age_is_in_the_log() -> N
     scenario = site(1)
     shared(scenario)
     assert limits(scenario) == {"s-1": 9_200}
-    age = (Input("base load of north", 40),)
-    scenario.when(c.Reallocate(node_id=NORTH, measured_w={NORTH: 3_000}, inputs=age))
+    scenario.when(c.Reallocate(node_id=NORTH, measured_w={NORTH: 3_000}, ages_ms={NORTH: 40}))
     (event,) = scenario.events
     assert isinstance(event, e.SetPointIssued)
     assert event.grant.limit_w == 5_980
     assert event.basis is not None
-    assert age[0] in event.basis.inputs
+    assert Input("base load of north", 40) in event.basis.inputs
     # The worst case of the session itself still counts until it has confirmed less.
-    assert event.basis.bound == Bound(Constraint.CAPACITY, "north", 9_200, 3_000, 1)
+    assert event.basis.bound == Bound(Constraint.CAPACITY, "north", 9_200, 0, 1, base_w=3_000)
 
 
 @pytest.mark.parametrize("told", ["the file", "meters"])
@@ -196,13 +196,19 @@ def test_where_the_phase_is_not_known_each_has_to_hold_it() -> None:
     assert event.basis.bound.node == "north/L3"
 
 
-def test_a_plan_holds_back_until_it_is_too_old() -> None:
+def planned() -> Scenario:
+    """One car with eight hours for 10 kWh, at a site that plans."""
     scenario = Scenario().given(tree(policy=Policy.PLAN), *connected(CPS[0], fence=1))
     depart_ms = scenario.at_ms + 8 * 3_600_000
     scenario.given(request("s-1", CPS[0], energy_wh=10_000, depart_by_ms=depart_ms), plug(CPS[0]))
     shared(scenario)
     scenario.given(started("s-1", cp_id=CPS[0]))
     scenario.pass_time(1)
+    return scenario
+
+
+def test_a_plan_holds_back_until_it_is_too_old() -> None:
+    scenario = planned()
     plan = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={NORTH: (2_300,)})
     scenario.given(c.AdoptPlan(root_id=TOP, plan=plan))
     scenario.when(c.Reallocate(node_id=NORTH))
@@ -221,12 +227,7 @@ def test_a_plan_holds_back_until_it_is_too_old() -> None:
 
 def test_who_was_held_at_nothing_by_a_plan_that_is_withdrawn_goes_on_at_once() -> None:
     """Calm is for those who have something: a minute at 0 W saves no flash."""
-    scenario = Scenario().given(tree(policy=Policy.PLAN), *connected(CPS[0], fence=1))
-    depart_ms = scenario.at_ms + 8 * 3_600_000
-    scenario.given(request("s-1", CPS[0], energy_wh=10_000, depart_by_ms=depart_ms), plug(CPS[0]))
-    shared(scenario)
-    scenario.given(started("s-1", cp_id=CPS[0]))
-    scenario.pass_time(1)
+    scenario = planned()
     nothing = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={NORTH: (0,)})
     scenario.given(c.AdoptPlan(root_id=TOP, plan=nothing))
     shared(scenario)
@@ -236,6 +237,84 @@ def test_who_was_held_at_nothing_by_a_plan_that_is_withdrawn_goes_on_at_once() -
     scenario.given(c.AdoptPlan(root_id=TOP, plan=withdrawn))
     shared(scenario)
     assert limits(scenario)["s-1"] >= 9_200
+
+
+def limited(scenario: Scenario) -> Basis:
+    """What the newest set-point of this look stands on."""
+    (*_, event) = [event for event in scenario.events if isinstance(event, e.SetPointIssued)]
+    assert event.basis is not None
+    return event.basis
+
+
+@pytest.mark.parametrize(
+    ("planned_w", "top_w", "bound", "said"),
+    [
+        # The plan gives nothing because the site has nothing to give.
+        (
+            *(0, 5_000, Bound(Constraint.MINIMA, "top", 5_000, 0, 1, base_w=10_000)),
+            "top has 5 kW and a base load of 10 kW, which takes all of it: nothing is left to charge with",
+        ),
+        # The plan gives all that the site has beside its base load.
+        (
+            *(4_100, 14_100, Bound(Constraint.CAPACITY, "top", 14_100, 0, 1, base_w=10_000)),
+            "top has 14.1 kW and a base load of 10 kW, 4.1 kW of it for this session",
+        ),
+        # There is more, and the plan leaves it.
+        (2_300, 14_100, Bound(Constraint.PLAN, "row", 2_300, 0, 1), "the plan gives row 2.3 kW now, shared by 1"),
+        (0, 14_100, Bound(Constraint.PLAN, "row", 0, 0, 1), "the plan gives row 0 kW now, shared by 1"),
+    ],
+)
+def test_a_plan_that_gives_what_a_limit_leaves_is_not_the_reason(
+    planned_w: int, top_w: int, bound: Bound, said: str
+) -> None:
+    base = {TOP: NodeConfig(base_w=Watts(10_000)), NORTH: NodeConfig(TOP), SOUTH: NodeConfig(TOP)}
+    capacities = {TOP: Watts(60_000), NORTH: Watts(40_000), SOUTH: Watts(40_000), ROW: Watts(20_000)}
+    nodes = base | {ROW: NodeConfig(NORTH)}
+    scenario = Scenario().given(tree(policy=Policy.PLAN, nodes=nodes, capacities=capacities))
+    depart_ms = scenario.at_ms + 8 * 3_600_000
+    wish = request("s-3", CPS[2], energy_wh=10_000, depart_by_ms=depart_ms)
+    scenario.given(*connected(CPS[2], fence=3), wish, plug(CPS[2]))
+    shared(scenario)
+    assert limits(scenario) == {"s-3": 11_040}
+    scenario.given(e.CapacityChanged(substation_id=TOP, capacity_w=Watts(top_w)))
+    scenario.pass_time(1)
+    plan = Plan(made_ms=scenario.at_ms, starts_ms=(scenario.at_ms,), target_w={ROW: (planned_w,)})
+    scenario.given(c.AdoptPlan(root_id=TOP, plan=plan)).when(c.Reallocate(node_id=ROW))
+    basis = limited(scenario)
+    assert basis.bound == bound
+    assert basis.rejected == (Rejected(11_040, bound.constraint),)
+    assert sentence(basis).startswith(f"{said}; ")
+
+
+def test_base_load_is_nothing_that_others_may_draw() -> None:
+    capacities = {TOP: Watts(60_000), NORTH: Watts(14_000), SOUTH: Watts(40_000), ROW: Watts(20_000)}
+    scenario = site(1, config=tree(capacities=capacities))
+    shared(scenario, {NORTH: 1_000})
+    assert limits(scenario) == {"s-1": 11_040}
+    scenario.given(*connected(CPS[2], fence=3), request("s-3", CPS[2]), plug(CPS[2]))
+    scenario.when(c.Reallocate(node_id=NORTH, measured_w={NORTH: 1_000}))
+    (newcomer,) = [it for it in scenario.events if isinstance(it, e.SetPointIssued) and it.session_id == "s-3"]
+    assert newcomer.basis is not None
+    assert newcomer.grant.limit_w == 1_840
+    assert newcomer.basis.bound == Bound(Constraint.WORST_CASE, "north", 14_000, 11_040, 2, 1_000)
+
+
+@given(st.integers(0, 20_000), st.integers(0, 20_000))
+def test_what_binds_is_never_more_than_the_limit_holds(base_w: int, top_w: int) -> None:
+    """Base load and others are parts of the limit, each counted once; a limit that was cut is all that may be less."""
+    nodes = {TOP: NodeConfig(base_w=Watts(base_w)), NORTH: NodeConfig(TOP), SOUTH: NodeConfig(TOP)}
+    capacities = {TOP: Watts(60_000), NORTH: Watts(40_000), SOUTH: Watts(40_000), ROW: Watts(20_000)}
+    scenario = site(1, 2, config=tree(nodes=nodes | {ROW: NodeConfig(NORTH)}, capacities=capacities))
+    shared(scenario)
+    scenario.given(e.CapacityChanged(substation_id=TOP, capacity_w=Watts(top_w))).when(c.Reallocate(node_id=TOP))
+    for event in scenario.events:
+        assert isinstance(event, e.SetPointIssued)
+        assert event.basis is not None
+        bound = event.basis.bound
+        if bound.constraint in (Constraint.CAPACITY, Constraint.MINIMA):
+            assert (bound.node, bound.limit_w, bound.base_w) == (TOP, top_w, base_w)
+            others_w = sum(it.lease.worst_w(scenario.clock_ms) for it in scenario.state.sessions.values())
+            assert bound.others_w <= others_w
 
 
 def test_a_plan_that_was_overtaken_says_nothing() -> None:

@@ -19,10 +19,13 @@ from evcharge.domain.waiting_views import all_waiting
 from evcharge.domain.words import LeftCause, Role, SessionStatus, StopCause
 from evcharge.ids import ConnectorNo, DriverId, SessionId
 from evcharge.units import WattHours, Watts
+from tests.support.in_line import CARLA, DORA, SERVE, lapse, leaves, offered, queued, taken, wait
+from tests.support.one_session import ended
 from tests.support.scenario import (
     ANNA,
     BEN,
     CP,
+    MAIN,
     MIN_W,
     OTHER,
     SITE_MS,
@@ -41,33 +44,6 @@ from tests.support.scenario import (
     site,
     started,
 )
-
-CARLA, DORA = DriverId("carla"), DriverId("dora")
-SERVE = c.ServeWaiting()
-
-
-def wait(session_id: str, driver_id: DriverId, cp_id: str = CP, **more: object) -> c.RequestCharge:
-    return request(session_id, cp_id, driver_id, wait=True, **more)  # type: ignore[arg-type]
-
-
-def taken(capacity_w: int = 22_000, connectors: int = 1) -> Scenario:
-    """Anna charges at the first connector."""
-    return Scenario().given(site(capacity_w), *connected(connectors=connectors), *charging())
-
-
-def leaves(scenario: Scenario, session_id: str = "s-1", meter_wh: int = 2_000) -> Scenario:
-    """A session ends, and its vehicle goes."""
-    reason = StopCause.UNPLUGGED
-    ended = c.ReportEnded(
-        cp_id=CP, session_id=SessionId(session_id), meter_wh=WattHours(meter_wh), reason=reason, at_ms=None
-    )
-    return scenario.given(ended, plug(plugged=False))
-
-
-def queued(scenario: Scenario) -> e.ChargeQueued:
-    (event,) = scenario.events
-    assert isinstance(event, e.ChargeQueued), event
-    return event
 
 
 def names(scenario: Scenario) -> list[str]:
@@ -233,15 +209,6 @@ def _ratings(*min_w: int) -> tuple[c.ConnectorRating, ...]:
     return tuple(c.ConnectorRating(ConnectorNo(no), Watts(each), Watts(11_000)) for no, each in enumerate(min_w, 1))
 
 
-# --- offers -----------------------------------------------------------------------------------------------------------
-
-
-def offered(driver_id: DriverId = BEN) -> Scenario:
-    """Ben waited, and holds the connector now; Carla waits behind him."""
-    scenario = taken().given(wait("s-2", driver_id, energy_wh=5_000), wait("s-3", CARLA))
-    return leaves(scenario).when(SERVE)
-
-
 def test_an_offer_is_an_authorized_session_that_holds_the_connector() -> None:
     scenario = offered()
     scenario.then_kinds(e.ChargeAuthorized, e.ChargeOffered)
@@ -263,11 +230,6 @@ def test_who_plugs_in_is_served() -> None:
     left = scenario.events[1]
     assert isinstance(left, e.QueueLeft) and left.cause is LeftCause.SERVED
     assert names(scenario) == ["s-3"]
-
-
-def lapse(scenario: Scenario, session_id: str) -> Scenario:
-    scenario.pass_time(scenario.state.site.handover_ms)
-    return scenario.when(c.PassDeadline(session_id=SessionId(session_id)))
 
 
 def test_a_no_show_lets_the_next_one_pass_and_the_second_time_is_out() -> None:
@@ -314,10 +276,7 @@ def test_a_vehicle_that_was_left_behind_is_nobody_elses() -> None:
 def left_behind() -> Scenario:
     """Anna's vehicle is full and stands there; Ben waits for the connector, Carla after him."""
     scenario = taken().given(wait("s-2", BEN), wait("s-3", CARLA))
-    reason = StopCause.TARGET_REACHED
-    return scenario.given(
-        c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=reason, at_ms=None)
-    )
+    return scenario.given(ended(2_000, StopCause.TARGET_REACHED))
 
 
 @pytest.mark.parametrize("driver_id", [ANNA, CARLA, DORA])
@@ -358,6 +317,52 @@ def test_who_waits_for_any_charge_point_is_before_others_at_a_vehicle_left_behin
     )
     scenario.when(request("s-9", CP, CARLA)).then_kinds(e.ChargeRefused)
     scenario.given(plug(plugged=False)).when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+
+
+def short_of_power(connectors: int = 1) -> Scenario:
+    """Anna's vehicle is full and stands there; then the site loses its power, and she asks for some more."""
+    scenario = taken(connectors=connectors)
+    reason = StopCause.TARGET_REACHED
+    ended = c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=reason, at_ms=None)
+    return scenario.given(ended, e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(MIN_W - 1)))
+
+
+def test_who_stands_there_and_lacks_only_power_is_served_when_it_is_back() -> None:
+    """Nobody waits for his own vehicle to go."""
+    event = queued(short_of_power().when(wait("s-2", ANNA)))
+    assert (event.reason, event.vehicle_at) == (RefusalReason.NO_CAPACITY, 1)
+    scenario = short_of_power().given(wait("s-2", ANNA), wait("s-3", BEN))
+    (own, others) = all_waiting(scenario.state, scenario.at_ms)
+    assert (own.reason, others.reason) == ("no_capacity", "busy")
+    scenario.when(SERVE).then()
+    scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(22_000)))
+    scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
+    assert scenario.session("s-2").driver_id == ANNA
+    (told, *_) = scenario.when(reallocate()).events
+    assert isinstance(told, e.SetPointIssued) and told.start_valid_ms is not None, "it begins at once"
+    scenario.when(started("s-2")).then_kinds(e.SupplyStarted, e.QueueLeft)
+
+
+def test_another_vehicle_is_not_hers() -> None:
+    """Hers goes, and one comes that a session of Dora's leaves behind: it is not charged on Anna's account."""
+    scenario = short_of_power().given(wait("s-2", ANNA))
+    scenario.pass_time(1)
+    scenario.given(plug(plugged=False), plug())
+    scenario.state.charge_points[CP].connectors[ConnectorNo(1)].left_behind = True
+    scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(22_000)))
+    scenario.when(SERVE).then()
+    (view,) = all_waiting(scenario.state, scenario.at_ms)
+    assert view.reason == "busy"
+
+
+def test_who_is_still_on_his_way_or_finds_somebody_before_him_has_no_vehicle_there() -> None:
+    away = short_of_power(2).when(msgspec.structs.replace(wait("s-2", BEN), on_the_way=True))
+    assert (queued(away).reason, queued(away).vehicle_at) == (RefusalReason.NO_CAPACITY, None)
+    second = short_of_power().given(wait("s-2", ANNA)).when(wait("s-3", BEN))
+    assert (queued(second).reason, queued(second).vehicle_at) == (RefusalReason.BUSY, None)
+    second.given(c.LeaveQueue(driver_id=ANNA, waiting_id=SessionId("s-2")))
+    second.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(22_000)))
+    second.when(SERVE).then()
 
 
 # --- the end of waiting -----------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ import json
 import msgspec
 import pytest
 
+from evcharge.cli.driver_advice import STATION_HEADS, why_text
 from protocol import messages as m
 from tests.driver.test_cli import Command, InThread, central, command, thread
 from tests.support.fake_central import FakeCentral
-from tests.wire.golden import RECOMMENDATION, WHY
+from tests.wire.golden_samples import RECOMMENDATION, WHY
 
 # Fixtures of the other tests of the command line.
 __all__ = ["InThread", "central", "command", "thread"]
@@ -29,7 +30,8 @@ def test_a_table_of_the_best_and_why_the_others_are_out(central: FakeCentral, co
     central.recommendation = BEST
     result = command("recommend", "--battery", "35.5", "--plug", "type2")
     assert result.exit_code == 0
-    first, second = (line.split("\t") for line in result.stdout.splitlines())
+    heads, first, second = (line.split("\t") for line in result.stdout.splitlines())
+    assert heads == list(STATION_HEADS)
     assert first[:6] == ["1*", "CP-1 #1", "0.250", "8.01 EUR", "2:25:39", "0:01:00"]
     assert first[6:] == ["8.01 kg", "11.00 kW", "1.2 km", "cost", ""]
     assert (second[1], second[-1]) == ("CP-2", "out: out of service")
@@ -70,6 +72,8 @@ def test_accept_asks_for_the_best_one_with_what_the_vehicle_needs(central: FakeC
     central.recommendation = BEST
     result = command("recommend", "--battery", "35", "--accept")
     assert result.exit_code == 0 and "authorized at CP-1 #1, session " in result.stdout
+    (session_id,) = central.sessions
+    assert f"'evcharge-driver end {session_id}' gives it back." in result.stdout
     (asked,) = central.got(m.ChargeRequest)
     assert (asked.cp_id, asked.connector, asked.energy_wh) == ("CP-1", 1, 26_700)
     assert asked.on_the_way and asked.wait, "kept for the way there, or a place in the line"
@@ -90,7 +94,7 @@ def test_none_can_serve_is_a_failure_with_reasons(central: FakeCentral, command:
 def test_the_older_formula_has_a_table_of_its_own(central: FakeCentral, command: Command) -> None:
     central.recommendation = msgspec.structs.replace(RECOMMENDATION, mode="legacy", stations=[], weights=None)
     result = command("recommend", "--battery", "50", "--mode", "legacy")
-    assert result.stdout == "CP-1\t125.50\t30.00 kWh\t0.60 h\t25.50 kg\t30.00 kWh in 0.60 h\n"
+    assert result.stdout.splitlines()[1] == "CP-1\t125.50\t30.00 kWh\t0.60 h\t25.50 kg\t30.00 kWh in 0.60 h"
 
 
 @pytest.mark.parametrize(
@@ -128,3 +132,9 @@ def test_why_tells_the_newest_decision(central: FakeCentral, command: Command) -
     assert msgspec.json.decode(command("why", "--json").stdout, type=m.WhyView) == WHY
     result = command("why", "s-none")
     assert result.exit_code == 1 and "No: unknown_session." in result.stderr
+
+
+def test_open_at_no_power_is_not_called_a_supply() -> None:
+    told = msgspec.structs.replace(WHY, limit_w=0)
+    assert why_text(told).splitlines()[0].startswith("s-1 at CP-1 #1: paused, limit 0.00 kW")
+    assert ": supplying, limit 7.40 kW" in why_text(WHY)

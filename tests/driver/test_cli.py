@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,9 @@ from click.testing import CliRunner, Result
 
 from evcharge.cli import driver as module
 from evcharge.cli.driver import cli
-from evcharge.cli.driver_options import Door, parse_depart
+from evcharge.cli.driver_options import Door, parse_depart, parse_until
+from evcharge.cli.driver_text import local_time
+from evcharge.cli.driver_view import charge_point_rows
 from evcharge.driver import client as client_module
 from evcharge.sidecar.app import make_app
 from evcharge.sidecar.bootstrap import initialise, open_registry
@@ -100,6 +103,7 @@ def test_list_shows_each_connector(central: FakeCentral, command: Command) -> No
     result = command("list")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
+        "charge point\tconnector\tstate\tpower\twho",
         "CP-1\t#1\tACTIVATED\t1.4-7.4 kW\t",
         "CP-1\t#2\tACTIVATED\t1.4-7.4 kW\t",
         "CP?[2J\t\tDISCONNECTED\t\t",
@@ -469,3 +473,40 @@ def test_a_folder_that_is_not_there_is_found_before_the_id_is_taken(tmp_path: Pa
     result = CliRunner().invoke(cli, [*arguments, "--out", str(out)])
     assert result.exit_code == 1
     assert "make it first" in result.stderr
+
+
+def test_a_span_that_cannot_be_meant_is_asked_about() -> None:
+    """The end before the beginning is the next day's: over a night that is meant, for nearly a day it is a slip."""
+    evening_ms = parse_depart("23:00", 1_763_683_200_000)
+    assert parse_until("07:00", evening_ms) == evening_ms + 8 * 3_600_000
+    assert parse_until("+23h", evening_ms) == evening_ms + 23 * 3_600_000
+    with pytest.raises(ValueError, match=r"until 22:00 would be 23 hours; if that is meant, write \+23h"):
+        parse_until("22:00", evening_ms)
+
+
+@pytest.mark.parametrize(("reason", "helps"), [("busy", True), ("no_capacity", True), ("stopped", False)])
+def test_who_is_refused_where_waiting_helps_is_told(
+    central: FakeCentral, command: Command, reason: str, helps: bool
+) -> None:
+    central.refusals["CP-1"] = [reason]
+    result = command("charge", "CP-1")
+    assert result.exit_code == 1
+    assert ("With --wait you wait in line for it." in result.stderr) is helps
+
+
+@pytest.mark.parametrize(("limit_w", "who"), [(0, "yours, paused: no power for it now"), (1, "yours"), (None, "yours")])
+def test_a_session_without_power_is_seen_in_the_list(limit_w: int | None, who: str) -> None:
+    row = charge_point("CP-1")
+    own = msgspec.structs.replace(row.connectors[0], state="SUPPLYING", session_id="s-1", limit_w=limit_w)
+    (line,) = charge_point_rows([msgspec.structs.replace(row, connectors=[own])])
+    assert line[-1] == who
+
+
+def test_times_name_their_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert local_time(1_763_683_200_000) == "2025-11-21 01:00:00 CET"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

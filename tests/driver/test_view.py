@@ -19,7 +19,6 @@ from evcharge.cli.driver_view import (
     picture,
     plain,
     power_text,
-    show_table,
     state_text,
     ticket_text,
 )
@@ -136,14 +135,6 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line["what"] for line in lines] == ["connected", "disconnected", "update", "ticket"]
     assert lines[3]["amount_minor"] == 240
     assert said.err == "a sentence\n"
-
-
-def test_tables_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    show_table(("charge point", "state"), [("CP-1", "[red]ACTIVATED")], "none")
-    out = capsys.readouterr().out
-    assert "charge point" in out
-    assert "[red]ACTIVATED" in out
 
 
 def test_words_for_people() -> None:

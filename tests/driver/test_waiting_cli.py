@@ -7,6 +7,7 @@ import json
 import msgspec
 import pytest
 
+from evcharge.cli.driver_text import local_time
 from protocol import messages as m
 from protocol.credentials import Role
 from tests.driver.test_cli import Command, central, command, lines, thread  # noqa: F401  # fixtures
@@ -69,7 +70,7 @@ class TestCommands:
         self.central.places["w0"] = msgspec.structs.replace(
             self.central.places["w0"], driver_id=credential(Role.DRIVER).entity
         )
-        (row,) = command("queue").stdout.splitlines()
+        (_, row) = command("queue").stdout.splitlines()
         assert row.split("\t") == ["CP?", "any", "3", "nobody can tell when", "power", "w0"]
         (rows,) = lines(command("queue", "--json"))
         assert rows[0]["place"] == 3
@@ -85,7 +86,7 @@ class TestCommands:
         assert "'evcharge-driver cancel r0' gives it back" in said
         (request,) = self.central.got(m.Reserve)
         assert (request.until_ms - request.from_ms, request.energy_wh) == (90 * 60_000, 20_000)
-        (row,) = command("reservations").stdout.splitlines()
+        (_, row) = command("reservations").stdout.splitlines()
         assert row.split("\t")[4:] == ["reserved", "r0"]
         assert json.loads(command("cancel", "r0", "--json").stdout) == {"what": "cancelled", "reservation_id": "r0"}
         assert command("cancel", "r0").exit_code == 1
@@ -93,7 +94,10 @@ class TestCommands:
     def test_a_reservation_that_is_refused_and_one_that_makes_no_sense(self, command: Command) -> None:  # noqa: F811
         self.central.refusals["CP-1"] = ["reserved"]
         result = command("reserve", "CP-1", "--from", "+3h", "--until", "+2h")
-        assert (result.exit_code, result.stderr) == (1, "error: No: reserved.\n")
+        assert result.exit_code == 1
+        (request,) = self.central.got(m.Reserve)
+        asked = f"You asked for {local_time(request.from_ms)} to {local_time(request.until_ms)}."
+        assert result.stderr == f"error: No: reserved. {asked}\n", "whoever meant +2h from now sees it"
         result = command("reserve", "CP-1", "--from", "soon", "--until", "+2h")
         assert result.exit_code == 2
         assert "'soon' is no time; write HH:MM or +2h." in result.stderr
@@ -102,4 +106,4 @@ class TestCommands:
         row = charge_point("CP-1")
         taken = [msgspec.structs.replace(row.connectors[0], driver="e*")]
         self.central.rows = [msgspec.structs.replace(row, connectors=taken, waiting=2)]
-        assert command("list").stdout == "CP-1\t#1\tACTIVATED\t1.4-7.4 kW\tin use, 2 waiting\n"
+        assert command("list").stdout.splitlines()[1] == "CP-1\t#1\tACTIVATED\t1.4-7.4 kW\tin use, 2 waiting"

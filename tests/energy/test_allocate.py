@@ -302,6 +302,27 @@ def test_a_plan_that_gives_all_there_is_holds_nobody_back() -> None:
         assert {point.limit for point in points.values()} == {limit}
 
 
+def test_a_plan_that_shares_out_what_a_node_above_has_is_not_the_reason() -> None:
+    """Each of the targets is below what its own node takes, and all of them together are what the site has."""
+    nodes = [Node(id="site", cap_w=15_000, base_w=10_000)]
+    nodes += [Node(id=each, cap_w=40_000, parent="site") for each in ("north", "south")]
+    cars = [car("a", node="north"), car("b", node="south")]
+
+    def limits(north_w: int, south_w: int, cap_w: int = 15_000) -> list[tuple[Limit, str]]:
+        made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS,), target_w={"north": (north_w,), "south": (south_w,)})
+        held = [msgspec.structs.replace(nodes[0], cap_w=cap_w), *nodes[1:]]
+        points = dispatch(Policy.PLAN, NOW_MS, cars, held, made)
+        return [(points[each].limit, points[each].at) for each in ("a", "b")]
+
+    assert limits(2_500, 2_500) == [(Limit.NODE, "site")] * 2
+    assert limits(5_000, 0) == [(Limit.NODE, "site"), (Limit.MINIMA, "site")]
+    assert limits(2_500, 2_500, 25_000) == [(Limit.PLAN, "north"), (Limit.PLAN, "south")]
+    assert limits(5_000, 0, 25_000) == [(Limit.PLAN, "north"), (Limit.PLAN, "south")]
+    # What the plan keeps from one, and what it gives nobody, is there.
+    assert limits(2_500, 0) == [(Limit.PLAN, "north"), (Limit.PLAN, "south")]
+    assert limits(0, 0, 10_000) == [(Limit.MINIMA, "site")] * 2
+
+
 def test_whom_the_plan_does_not_know_it_does_not_hold_back() -> None:
     """It takes nothing of what was planned for the others, and passes no limit."""
     made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS,), target_w={"site": (4_600,)})

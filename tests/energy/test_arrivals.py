@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 from statistics import NormalDist
 from zoneinfo import ZoneInfo
@@ -16,15 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evcharge.energy.arrivals import MARGIN, Habits, Past, Survival, midnight
+from tests.support.shared import real
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
 WEEK = 7 * DAY
 # A Monday, 0:00 UTC.
 MONDAY = 4 * DAY
-
-
-JPL = Path(__file__).resolve().parents[3] / "shared/data/sessions/acn_jpl.csv"
 
 
 def ms(text: str) -> int:
@@ -247,11 +243,8 @@ def test_the_more_came_the_more_are_expected_and_with_caution_fewer(
 
 def test_real_august_foretells_real_september() -> None:
     """Energy that is expected is off by less than 5 %, the share still plugged in by less than 5 points."""
-    if not JPL.exists():
-        assert os.environ.get("CI") != "true", f"{JPL} is absent"
-        pytest.skip("../shared/data/sessions/acn_jpl.csv is not beside this checkout")
     august, september, october = (ms(f"2019-{month:02}-01T00:00:00-07:00") for month in (8, 9, 10))
-    with JPL.open(encoding="utf-8") as lines:
+    with real("sessions/acn_jpl.csv").open(encoding="utf-8") as lines:
         all_of = [
             Past(
                 ms(row["arrival"]),

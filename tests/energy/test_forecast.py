@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evcharge.energy.forecast import DAYS, LEAST_JUDGED, History, Model, Score, Step, forecast, learnt, onward, score
+from tests.support.shared import real
 
-MOER = Path(__file__).resolve().parents[3] / "shared/data/carbon/moer_caiso_sce_2019-05_2019-12_5min.csv"
 DAY = 24
 WAVE: list[float | None] = [10 + 5 * math.sin(2 * math.pi * (hour % DAY) / DAY) for hour in range(DAY * 5)]
 
@@ -207,10 +205,7 @@ def test_any_past_has_a_finite_forecast_of_the_length_asked(
 
 def test_real_emissions_of_summer_are_foretold_better_than_by_either_baseline() -> None:
     """Marginal emissions of June to August 2019, each 37 hours from what was known then; half a day ahead."""
-    if not MOER.exists():
-        assert os.environ.get("CI") != "true", f"{MOER} is absent"
-        pytest.skip(f"../shared/data/carbon/{MOER.name} is not beside this checkout")
-    with MOER.open(encoding="utf-8") as lines:
+    with real("carbon/moer_caiso_sce_2019-05_2019-12_5min.csv").open(encoding="utf-8") as lines:
         rows = [(row["time"], float(row["moer"])) for row in csv.DictReader(lines)]
     first = next(k for k, (time, _) in enumerate(rows) if time.startswith("2019-06-01"))
     end = next(k for k, (time, _) in enumerate(rows) if time.startswith("2019-08-31"))

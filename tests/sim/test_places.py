@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evcharge.sim.places import FAR_KM, Sites, open_charge_map, shenzhen
 from evcharge.sim.replay import ReplayError
 from evcharge.sim.vehicle import Place, distance_km
-from tests.sim.data import real
+from tests.support.shared import real
 
 POINT: dict[str, Any] = {
     "ID": 7,

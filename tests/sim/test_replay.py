@@ -10,7 +10,7 @@ import pytest
 
 from evcharge.sim.replay import ReplayError, building_year, carbon, prices, solar_year, uk_carbon, weather_year
 from evcharge.sim.series import Series, Unit, Yearly
-from tests.sim.data import real
+from tests.support.shared import real
 
 MOER = "carbon/moer_caiso_sce_2019-05_2019-12_5min.csv"
 UK = "carbon/uk_carbon_intensity_fw48h_2023-03-15T0101Z.csv"

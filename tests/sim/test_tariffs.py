@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evcharge.sim.replay import ReplayError
 from evcharge.sim.tariffs import PriceOverTime, Season, Tariff, read_tariff
-from tests.sim.data import real
+from tests.support.shared import real
 
 ZONE = ZoneInfo("America/Los_Angeles")
 ROW: dict[str, Any] = {

@@ -144,7 +144,10 @@ def _by_operator() -> st.SearchStrategy[AnyCommand]:
     return st.one_of(
         st.builds(c.StopChargePoints, cp_id=whom),
         st.builds(c.ResumeChargePoints, cp_id=whom),
-        st.builds(c.ReportNode, node_id=SUBSTATION_IDS, ok=st.booleans(), cause=st.just("")),
+        st.builds(c.ReportNode, node_id=SUBSTATION_IDS, ok=st.booleans(), cause=st.just(""), silent=st.booleans()),
+        st.builds(c.UnwatchNode, node_id=SUBSTATION_IDS),
+        st.builds(c.NoteBaseLoad, node_id=SUBSTATION_IDS, base_w=st.one_of(CAPACITIES, st.just(-HUGE), st.just(HUGE))),
+        st.builds(c.ForgetBaseLoad, node_id=SUBSTATION_IDS),
         st.builds(c.SetCapacity, node_id=SUBSTATION_IDS, capacity_w=st.one_of(CAPACITIES, st.just(-HUGE))),
     )
 

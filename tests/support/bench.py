@@ -14,7 +14,7 @@ from evcharge.central.peers import Directory, Peer
 from evcharge.central.planning import Planning
 from evcharge.central.ruling import RuleWatch
 from evcharge.central.sensors import Sensors
-from evcharge.central.site_file import EnergyEntry
+from evcharge.central.site_entries import EnergyEntry
 from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry

@@ -7,297 +7,36 @@ every ticket.
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections import deque
 
 from evcharge.audit.event_codec import decode
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
-from evcharge.domain.charge_points import outbox_was_lost
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.feeds import feeds_of
-from evcharge.domain.site import NodeConfig, SiteConfig
+from evcharge.domain.site import NodeConfig
 from evcharge.domain.state import Session
-from evcharge.domain.words import RUNNING, LinkState, Role, SessionStatus
-from evcharge.energy.leases import MARGIN_MS
-from evcharge.ids import ChargePointId, ConnectorNo, Fence, NodeId, SessionId, ticket_of
-from evcharge.units import WattHours, Watts
-from tests.support.model_cp import ModelChargePoint, ModelConnector, Wire
-from tests.support.scenario import Domain, replayed
+from evcharge.domain.words import RUNNING, LinkState, SessionStatus
+from evcharge.ids import ChargePointId, NodeId, SessionId, ticket_of
+from tests.support.model_cp import ModelConnector
+from tests.support.model_shell import SETTLE_MS, Shell
 from tests.support.waiting_rules import (
     Rank,
     check_kept,
-    check_left_behind,
     check_one_each,
     check_order,
     check_promises,
     check_reserved,
     check_served,
-    first_at_left_behind,
-    ranks,
 )
 
-SETTLE_MS = 86_400_000
-_TO_PEOPLE = (
-    fx.SessionNews,
-    fx.TicketNews,
-    fx.WaitingNews,
-    fx.ReservationNews,
-    fx.Granted,
-    fx.Queued,
-    fx.Booked,
-    fx.Denied,
-)
 # How long a transfer switch may take (SPEC §7.6).
 SWITCH_MS = 60_000
-NORTH, SOUTH = NodeId("north"), NodeId("south")
 
 
-class Site(Domain):
-    """Central and charge points with two connectors each; at two substations, unless told otherwise."""
-
-    waits = True
-    """Whether what is said of those who wait is compared: strangers make it meaningless."""
-
-    def __init__(self, config: SiteConfig | None = None, capacity_w: int = 16_000, charge_points: int = 3) -> None:
-        super().__init__()
-        self.may_change = config is not None
-        """Whether its file may be another one at a restart."""
-        self.config = config or SiteConfig(
-            capacities={NORTH: Watts(capacity_w), SOUTH: Watts(9_000)},
-            assignments={ChargePointId("cp-2"): SOUTH},
-            nodes={NORTH: NodeConfig(backups=(SOUTH,)), SOUTH: NodeConfig(backups=(NORTH,))},
-            settle_ms=SETTLE_MS,
-        )
-        self.measured_w: dict[NodeId, int] = {}
-        """What meters show of the base load."""
-        self.cps = {ChargePointId(f"cp-{i}"): _charge_point(i) for i in range(charge_points)}
-        self.monitors: dict[ChargePointId, Fence] = {}
-        self.wires: dict[ChargePointId, Wire] = {}
-        """The channels that Central believes in."""
-        self.last_fence = 0
-        self.requests = 0
-        self.durable = 0
-        """Records that survive a crash."""
-        self.synced = True
-        """Whether each record is durable at once."""
-        self.dies: int | None = None
-        """Central dies within the next command of several records: so many of them, and one, survive."""
-        self.held: deque[tuple[int, list[fx.Effect]]] = deque()
-        self.deadlines: list[tuple[int, SessionId]] = []
-        self.dirty: dict[NodeId, None] = {}
-        self.seen_w: dict[tuple[NodeId, int | None], float] = {}
-        """The worst case at the last look."""
-        self.drawn_from: dict[ChargePointId, list[NodeId]] = {}
-        """What carries the power of those that charge since before the site was changed."""
-        self.switching: dict[ChargePointId, tuple[int, list[NodeId]]] = {}
-        """When a transfer switch was told to move a charge point, and what fed it."""
-        self.cut_back = False
-        """Whether a capacity may have changed."""
-        self.command(c.StartCentral(site=self.config))
-
-    # --- Central's shell --------------------------------------------------------------------------------------------
-
-    def command(self, command: AnyCommand) -> None:
-        """Decide; effects are held until their records are durable."""
-        last = self.state.last_command
-        before = ranks(self.state, self.at_ms) if self.waits and isinstance(command, c.ServeWaiting) else {}
-        first = first_at_left_behind(self.state, self.at_ms) if isinstance(command, c.RequestCharge) else {}
-        events, effects = self.execute(command)
-        if self.dies is not None and len(events) > 1:
-            self.die(len(self.log) - len(events) + 1 + self.dies % (len(events) - 1))
-            return
-        check_left_behind(first, self.state, events)
-        self._check_waiting(command, before, events, effects)
-        for event in events:
-            if isinstance(event, e.ChargePointMoved):
-                self.switching[event.cp_id] = (self.clock_ms, self._above(event.from_id))
-        numbers = [number for event in events if (number := command_number(event)) is not None]
-        assert numbers == list(range(last + 1, last + 1 + len(numbers))), "command numbers rise one by one"
-        self.held.append((len(self.log), effects))
-        if self.synced:
-            self.sync()
-        self.check()
-
-    def sync(self) -> None:
-        """Everything so far is durable: say it."""
-        self.durable = len(self.log)
-        while self.held:
-            for effect in self.held.popleft()[1]:
-                self._release(effect)
-
-    def _release(self, effect: fx.Effect) -> None:
-        match effect:
-            case fx.ToEngine():
-                wire = self.wires.get(effect.cp_id)
-                if wire is not None and wire.fence == effect.fence and not wire.cut:
-                    wire.down.append(effect)
-            case fx.Dirty():
-                self.dirty[effect.node_id] = None
-            case fx.Wake():
-                heapq.heappush(self.deadlines, (effect.at_ms, effect.session_id))
-            case _:
-                assert isinstance(effect, _TO_PEOPLE)
-
-    def allocate(self, *, everywhere: bool = False) -> None:
-        """Share anew where something changed, or everywhere."""
-        todo = list(self.state.nodes) if everywhere else list(self.dirty)
-        self.dirty.clear()
-        for node_id in todo:
-            self.command(c.Reallocate(node_id=node_id, measured_w=dict(self.measured_w)))
-        self.command(c.ServeWaiting())
-
-    def die(self, durable: int) -> None:
-        """Central dies, in the middle of a command perhaps: so many records survive, and nothing was said of the last
-        of them.
-        """
-        self.dies, self.durable = None, durable
-        self.crash()
-
-    def crash(self, config: SiteConfig | None = None) -> None:
-        """Central dies and comes back from what was durable; with ``config``, to a site that was changed meanwhile."""
-        del self.log[self.durable :]
-        self.held.clear()
-        self.deadlines.clear()
-        self.dirty.clear()
-        self.seen_w.clear()
-        for cp_id in self.cps:
-            self.cut(cp_id)
-        self.wires.clear()
-        self.monitors.clear()
-        self.state = replayed(self.log)
-        # A move that was not durable was told to nobody.
-        told = {cp_id: known.moved_clock_ms for cp_id, known in self.state.charge_points.items()}
-        self.switching = {cp_id: one for cp_id, one in self.switching.items() if told.get(cp_id) == one[0]}
-        if config is not None:
-            self._remember_feeds(config)
-            self.config, self.cut_back = config, True
-        self.command(c.StartCentral(site=self.config))
-
-    def _remember_feeds(self, config: SiteConfig) -> None:
-        """Whatever a file says: what charges goes on drawing through all that fed it, as far as that is still there."""
-        for cp_id, charge_point in self.state.charge_points.items():
-            if self._open_at(cp_id) and cp_id not in self.state.away:
-                self.drawn_from[cp_id] = self._above(charge_point.node_id)
-        for cp_id, (told_ms, feeds) in self.switching.items():
-            self.switching[cp_id] = (told_ms, [node_id for node_id in feeds if node_id in config.capacities])
-        for cp_id, feeds in self.drawn_from.items():
-            self.drawn_from[cp_id] = [node_id for node_id in feeds if node_id in config.capacities]
-
-    def _above(self, node_id: NodeId | None) -> list[NodeId]:
-        return [] if node_id is None else [node_id, *self._above(self.state.nodes[node_id].parent)]
-
-    def _open_at(self, cp_id: ChargePointId) -> bool:
-        return any(connector.session_id for connector in self.state.charge_points[cp_id].connectors.values())
-
-    # --- the wires --------------------------------------------------------------------------------------------------
-
-    def fence(self) -> Fence:
-        """A new channel's number."""
-        self.last_fence += 1
-        return Fence(self.last_fence)
-
-    def connect(self, cp_id: ChargePointId, lag_ms: int = 0) -> None:
-        """A new channel; an older one is superseded."""
-        cp = self.cps[cp_id]
-        self.cut(cp_id)
-        # Items below the number that SESSION tells are dropped for ever: it has to be a durable one.
-        self.sync()
-        known = self.state.charge_points.get(cp_id)
-        next_n = 0 if known is None or outbox_was_lost(known, cp.epoch) else known.next_n
-        older, wire = self.wires.get(cp_id), Wire(self.fence())
-        self.wires[cp_id] = wire
-        self.command(
-            c.PeerReady(
-                role=Role.ENGINE, entity=cp_id, username=cp_id, fence=wire.fence, boot_id=b"", outbox_epoch=cp.epoch
-            )
-        )
-        if older is not None:
-            self.command(c.PeerGone(role=Role.ENGINE, entity=cp_id, fence=older.fence, cause="superseded"))
-        if self.wires.get(cp_id) is not wire:
-            # Central died of it.
-            return
-        cp.channel_up(wire, next_n, lag_ms)
-
-    def sample(self, cp_id: ChargePointId) -> None:
-        """A charge point tells what its connectors draw."""
-        for connector in self.cps[cp_id].connectors.values():
-            if connector.running is not None and self.cps[cp_id].wire is not None:
-                watts = Watts(connector.draw_w(self.clock_ms))
-                meter_wh = WattHours(connector.register_wh)
-                session_id = connector.running.session_id
-                self.cps[cp_id].say(c.ReportMeter(cp_id=cp_id, session_id=session_id, meter_wh=meter_wh, power_w=watts))
-
-    def cut(self, cp_id: ChargePointId) -> None:
-        """What was on its way is lost. Central has not noticed yet."""
-        cp = self.cps[cp_id]
-        if cp.wire is not None:
-            cp.wire.cut = True
-            cp.wire.up.clear()
-            cp.wire.down.clear()
-            cp.wire = None
-
-    def notice(self, cp_id: ChargePointId) -> None:
-        """Central sees that a channel is dead."""
-        wire = self.wires.get(cp_id)
-        if wire is not None and wire.cut:
-            del self.wires[cp_id]
-            self.command(c.PeerGone(role=Role.ENGINE, entity=cp_id, fence=wire.fence, cause="silent"))
-
-    def monitor_up(self, cp_id: ChargePointId) -> None:
-        """A monitor connects."""
-        fence = self.monitors[cp_id] = self.fence()
-        self.command(c.PeerReady(role=Role.MONITOR, entity=cp_id, username=f"m-{cp_id}", fence=fence, boot_id=b""))
-
-    def up(self, cp_id: ChargePointId) -> bool:
-        """Deliver one message of a charge point."""
-        wire = self.cps[cp_id].wire
-        if wire is None or not wire.up:
-            return False
-        self.command(wire.up.popleft())
-        return True
-
-    def down(self, cp_id: ChargePointId) -> bool:
-        """Deliver one order to a charge point."""
-        cp = self.cps[cp_id]
-        if cp.wire is None or not cp.wire.down:
-            return False
-        cp.obey(cp.wire.down.popleft(), self.clock_ms, self.at_ms)
-        self.check()
-        return True
-
-    def pump(self) -> None:
-        """Deliver until nothing is on its way, sharing power in between."""
-        for _ in range(400):
-            moved = False
-            for cp_id in self.cps:
-                moved |= self.up(cp_id)
-                moved |= self.down(cp_id)
-            self.sync()
-            if not moved:
-                if not self.dirty:
-                    return
-                self.allocate()
-        raise AssertionError("the site does not come to rest")
-
-    # --- time -------------------------------------------------------------------------------------------------------
-
-    def advance(self, ms: int) -> None:
-        """Time passes everywhere; what flows is compared at every turn of a lease in between, then deadlines pass."""
-        since_ms, until_ms = self.clock_ms, self.clock_ms + ms
-        turns = {k.deadline_ms for cp in self.cps.values() for k in cp.connectors.values()}
-        turns |= {g.expires_ms + MARGIN_MS for s in self.state.sessions.values() for g in s.lease.grants}
-        moments = {m for turn in turns for m in (turn, turn + 1) if since_ms < m < until_ms} | {until_ms}
-        for moment in sorted(moments):
-            before_ms = self.clock_ms
-            self.pass_time(moment - before_ms)
-            for cp in self.cps.values():
-                cp.advance(before_ms, self.clock_ms, self.at_ms)
-            self.check()
-        while self.deadlines and self.deadlines[0][0] <= self.at_ms:
-            self.command(c.PassDeadline(session_id=heapq.heappop(self.deadlines)[1]))
+class Site(Shell):
+    """A site at which what must always hold is looked at after each step."""
 
     # --- what must always hold --------------------------------------------------------------------------------------
 
@@ -333,14 +72,14 @@ class Site(Domain):
         for cp_id in list(self.drawn_from):
             charge_point = self.state.charge_points[cp_id]
             home = self._home_of(cp_id)
-            if not self._open_at(cp_id):
+            if not self.open_at(cp_id):
                 del self.drawn_from[cp_id]
                 assert charge_point.node_id == home or charge_point.moved_ms is not None, "idle, and not in its place"
             elif charge_point.leaving_id is not None and charge_point.moved_ms is not None:
                 # A transfer switch has taken it elsewhere.
                 del self.drawn_from[cp_id]
             else:
-                missing = {*self.drawn_from[cp_id], *self._above(home)} - {*feeds_of(self.state, cp_id)}
+                missing = {*self.drawn_from[cp_id], *self.above(home)} - {*feeds_of(self.state, cp_id)}
                 assert not missing, f"{cp_id} draws through {missing}, and does not count there"
 
     def _below(self, node_id: NodeId) -> list[Session]:
@@ -420,7 +159,7 @@ class Site(Domain):
         assert totals.started == totals.tickets + running
         assert totals.authorized == totals.started + totals.expired + statuses.count(SessionStatus.AUTHORIZED)
 
-    def _check_waiting(
+    def check_waiting(
         self, command: AnyCommand, before: dict[SessionId, Rank], events: list[e.Event], effects: list[fx.Effect]
     ) -> None:
         """What must hold for those who wait and for reservations (``tests.support.waiting_rules``)."""
@@ -518,19 +257,3 @@ class Site(Domain):
                 assert billed[charge.session_id] == charge.end_wh - charge.start_wh, charge
         assert state.totals.energy_wh == sum(billed.values())
         assert state.totals.tickets == state.totals.started == len(billed)
-
-
-def _charge_point(i: int) -> ModelChargePoint:
-    connectors = {
-        ConnectorNo(no): ModelConnector(ConnectorNo(no), 1_400 * no, 11_000, 11_000 // (i + no)) for no in (1, 2)
-    }
-    return ModelChargePoint(ChargePointId(f"cp-{i}"), connectors)
-
-
-def command_number(event: e.Event) -> int | None:
-    """The number of the command that an event sends, if it sends one."""
-    if isinstance(event, e.SetPointIssued):
-        return event.grant.command_id
-    if isinstance(event, e.ChargeAuthorized | e.AuthorizationExpired | e.StopOrdered | e.StraySupplyStopped):
-        return event.command_id
-    return None

@@ -265,6 +265,14 @@ def _node_lost(site: Site, _cp_id: ChargePointId, how: int) -> None:
         site.allocate()
 
 
+def _node_silent(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """A node falls silent, or an operator says that it does not report any more."""
+    if how % 2:
+        site.command(c.ReportNode(node_id=_node(site, how // 2), ok=False, silent=True))
+    else:
+        site.command(c.UnwatchNode(node_id=_node(site, how // 2)))
+
+
 def _node_back(site: Site, _cp_id: ChargePointId, how: int) -> None:
     site.command(c.ReportNode(node_id=_node(site, how), ok=True))
 
@@ -310,8 +318,16 @@ def _announce(site: Site, _cp_id: ChargePointId, how: int) -> None:
 
 
 def _meter(site: Site, _cp_id: ChargePointId, how: int) -> None:
-    """A meter shows more, or less, than was configured; sometimes something absurd."""
-    site.measured_w[_node(site, how)] = (0, 500, 3_000, 1_000_000, -5)[how % 5]
+    """A meter shows more, or less, than was configured, or nothing; sometimes something absurd."""
+    node_id, watts = _node(site, how), (0, 500, 3_000, 1_000_000, -5, None, None)[how % 7]
+    if watts is None:
+        # It is silent; sometimes for good.
+        site.measured_w.pop(node_id, None)
+        if how % 7 == 6:
+            site.command(c.ForgetBaseLoad(node_id=node_id))
+    else:
+        site.measured_w[node_id] = watts
+        site.command(c.NoteBaseLoad(node_id=node_id, base_w=watts))
 
 
 def _plan(site: Site, _cp_id: ChargePointId, how: int) -> None:
@@ -412,7 +428,8 @@ STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
     _no_plan,
     _rule,
     *([_node_lost] * 4),
-    *([_node_back] * 4),
+    *([_node_back] * 3),
+    _node_silent,
     *([_trial] * 2),
     *([_anywhere] * 5),
     *([_disk] * 2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evcharge.domain import commands as c
 from evcharge.domain.state import Session, Ticket
-from evcharge.domain.words import StopCause
+from evcharge.domain.words import SessionStatus, StopCause
 from evcharge.ids import ChargePointId, CommandId, SessionId
 from evcharge.units import Millis, WattHours, Watts
 from tests.support.scenario import (
@@ -14,6 +14,7 @@ from tests.support.scenario import (
     charging,
     connected,
     engine_down,
+    monitor_up,
     plug,
     reallocate,
     request,
@@ -23,6 +24,21 @@ from tests.support.scenario import (
 S1 = SessionId("s-1")
 DAY_MS = 86_400_000
 DEADLINE = c.PassDeadline(session_id=S1)
+
+
+def ready(capacity_w: int = 22_000, connectors: int = 1) -> Scenario:
+    """A free charge point."""
+    return Scenario().given(site(capacity_w), *connected(connectors=connectors))
+
+
+def at_rest() -> Scenario:
+    """A free charge point with a monitor."""
+    return ready().given(monitor_up())
+
+
+def in_use() -> Scenario:
+    """The same, charging."""
+    return at_rest().given(*charging())
 
 
 def authorized() -> Scenario:
@@ -69,13 +85,16 @@ def ended(
     reason: StopCause = StopCause.UNPLUGGED,
     at_ms: int | None = None,
     cp_id: ChargePointId = CP,
+    session_id: str = S1,
+    n: int | None = None,
 ) -> c.ReportEnded:
     return c.ReportEnded(
         cp_id=cp_id,
-        session_id=S1,
+        session_id=SessionId(session_id),
         meter_wh=WattHours(meter_wh),
         reason=reason,
         at_ms=None if at_ms is None else Millis(at_ms),
+        n=n,
     )
 
 
@@ -87,6 +106,12 @@ def result(command_id: int | None, outcome: str = "done", cp_id: ChargePointId =
 def ticket(scenario: Scenario) -> Ticket:
     """The newest one."""
     return scenario.state.drivers[ANNA].tickets[-1]
+
+
+def only_ticket(scenario: Scenario) -> tuple[SessionStatus, StopCause]:
+    """How the only session ended."""
+    (one,) = scenario.state.drivers[ANNA].tickets
+    return one.status, one.reason
 
 
 def newest(session: Session) -> int:

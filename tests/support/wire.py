@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from protocol.cipher import Entropy
 from protocol.connection import Connection
 from protocol.credentials import Credential, Role, encode_password, public_key, static_private_key
 from protocol.errors import RemoteProtocolError
-from protocol.events import (
-    AuthPresented,
-    Established,
-    Event,
-    Grant,
-    HelloReceived,
-    Limits,
-    MessageReceived,
-)
+from protocol.events import AuthPresented, Established, Event, Grant, HelloReceived, Limits, MessageReceived
 from protocol.frames import DATA, encode_frame
 from protocol.messages import Message
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
 T0_MS = 1_763_683_200_000
 BOOT_ID = b"\x42" * 16
-
-
-def shared(name: str) -> Any:
-    """A JSON file of known answers that came from elsewhere; skipped where it is absent, a failure in CI."""
-    path = SHARED / name
-    if not path.exists():
-        sentence = f"../shared/{name} is not here, so these known answers were not compared"
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    return json.loads(path.read_text())
 
 
 def seeded(seed: int) -> Entropy:

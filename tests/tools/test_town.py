@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tests.sim.data import real
+from tests.support.shared import real
 from tools.town import cli
 
 

@@ -11,7 +11,8 @@ from protocol.cipher import fernet_key, next_secret, traffic_secret
 from protocol.connection import AuthPresented, Connection, Established, HelloReceived
 from protocol.credentials import ROLES, encode_password, key_id, public_key, static_private_key
 from protocol.handshake import prologue
-from tests.support.wire import CENTRAL, T0_MS, a_grant, credential, drain, scripted, shared
+from tests.support.shared import shared
+from tests.support.wire import CENTRAL, T0_MS, a_grant, credential, drain, scripted
 from tests.wire.golden import block_for
 
 

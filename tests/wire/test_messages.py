@@ -19,7 +19,8 @@ from protocol.frames import FrameDecoder
 from protocol.records import SignedRecord, open_record
 from protocol.states import ALLOWED, FROM_CENTRAL
 from tests.support.wire import split_frames, token_of
-from tests.wire.golden import CLOCK_S, FOLDER, SAMPLES, build, text
+from tests.wire.golden import CLOCK_S, FOLDER, build, text
+from tests.wire.golden_samples import SAMPLES
 
 FILES = sorted(FOLDER.glob("*.json"))
 MESSAGES = [path for path in FILES if path.name.startswith("message-")]

@@ -39,20 +39,15 @@ class Module(msgspec.Struct, frozen=True):
     tests: tuple[str, ...]
 
 
+# The tests of the open channel and of the handshake.
+CHANNEL = ("tests/wire/test_connection.py", "tests/wire/test_legality.py", "tests/wire/test_channel_life.py")
+OPENING = tuple(f"tests/wire/test_handshake{part}.py" for part in ("", "_keys", "_payloads", "_answers"))
 MODULES = {
-    "frames": Module(
-        "protocol/frames.py", ("tests/wire/test_frames.py", "tests/wire/test_spec.py", "tests/wire/test_connection.py")
-    ),
-    "cipher": Module(
-        "protocol/cipher.py",
-        ("tests/wire/test_cipher.py", "tests/wire/test_kat.py", "tests/wire/test_connection.py"),
-    ),
-    "noise": Module("protocol/noise.py", ("tests/wire/test_kat.py", "tests/wire/test_handshake.py")),
-    "handshake": Module(
-        "protocol/handshake.py",
-        ("tests/wire/test_handshake.py", "tests/wire/test_kat.py", "tests/wire/test_spec.py"),
-    ),
-    "states": Module("protocol/states.py", ("tests/wire/test_spec.py", "tests/wire/test_connection.py")),
+    "frames": Module("protocol/frames.py", ("tests/wire/test_frames.py", "tests/wire/test_spec.py", *CHANNEL)),
+    "cipher": Module("protocol/cipher.py", ("tests/wire/test_cipher.py", "tests/wire/test_kat.py", *CHANNEL)),
+    "noise": Module("protocol/noise.py", ("tests/wire/test_kat.py", *OPENING)),
+    "handshake": Module("protocol/handshake.py", (*OPENING, "tests/wire/test_kat.py", "tests/wire/test_spec.py")),
+    "states": Module("protocol/states.py", ("tests/wire/test_spec.py", *CHANNEL)),
     "journal": Module("evcharge/audit/journal.py", ("tests/audit/test_journal.py", "tests/audit/test_faults.py")),
     "recovery": Module("evcharge/audit/recovery.py", ("tests/audit/test_journal.py", "tests/audit/test_faults.py")),
 }

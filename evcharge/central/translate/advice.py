@@ -11,7 +11,7 @@ from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.state import Session, State
 from evcharge.domain.stations import Found, Places, find_stations, legacy_stations
-from evcharge.domain.words import SessionStatus, Stamp
+from evcharge.domain.words import LimitReason, SessionStatus, Stamp
 from evcharge.energy import legacy as old
 from evcharge.energy import recommend as en
 from evcharge.ids import DriverId, SessionId
@@ -20,6 +20,29 @@ from protocol import messages as m
 # How far the sum of given weights may be from 1: four shares of two digits each.
 WEIGHTS_SLACK = 0.02
 
+# Why charge points are left out; a count follows.
+_LEFT_OUT = {
+    en.Refusal.BAD_DATA: "known by figures that make no sense",
+    en.Refusal.OUT_OF_REACH: "out of reach",
+    en.Refusal.NO_FITTING_CONNECTOR: "without a connector that fits",
+    en.Refusal.OUT_OF_SERVICE: "out of service",
+    en.Refusal.WAIT_UNKNOWN: "taken, nobody knows for how long",
+    en.Refusal.NO_POWER: "without power to spare",
+}
+# Why a set-point of before Central's start is what it is: the log has its figures, this has not.
+_BEFORE = {
+    LimitReason.SHARED: "a capacity is shared with others",
+    LimitReason.EQUAL_SHARE: "a capacity is shared with others",
+    LimitReason.RATING: "the connector takes no more",
+    LimitReason.NO_CAPACITY: "there was not enough for all",
+    LimitReason.WAITING: "others had to confirm less before",
+    LimitReason.PLAN: "the plan left power for later, or for others",
+    LimitReason.RULE: "a rule of the site held it down",
+    LimitReason.NEED: "the vehicle needed no more",
+    LimitReason.STEADY: "raises are not given too often",
+    LimitReason.RAMP: "it was on its way up",
+    LimitReason.NODE_LOST: "what feeds it was lost",
+}
 _UNDECIDED = {
     SessionStatus.AUTHORIZED: "Nothing is decided yet: it waits for the vehicle, or for its charge point.",
     SessionStatus.OFFLINE: "Its charge point is out of contact: its last set-point holds, then its fallback.",
@@ -65,7 +88,7 @@ class Advice:
         decided = self._decisions.of(session.session_id)
         newest = session.lease.newest
         basis = None if decided is None else decided.basis
-        said = _UNDECIDED.get(session.status, "The figures are not known any more; they come with the next set-point.")
+        said = _UNDECIDED.get(session.status) or _before(session.limit_reason)
         bound = None if basis is None else basis.bound
         return m.WhyView(
             session_id=session.session_id,
@@ -86,6 +109,11 @@ class Advice:
             if basis is None
             else [m.RejectedView(limit_w=one.limit_w, constraint=one.constraint.value) for one in basis.rejected],
         )
+
+
+def _before(reason: LimitReason | None) -> str:
+    known = "" if reason is None else f" because {_BEFORE[reason]}"
+    return f"Decided before Central was started{known}; the figures come with the next set-point."
 
 
 def _sentence(session: Session, basis: Basis | None, otherwise: str) -> str:
@@ -176,8 +204,8 @@ def _told(best: en.Option | None, excluded: Sequence[en.Excluded], far_km: dict[
     where = "" if located else " Distances do not count: nobody said where the vehicle or the charge points are."
     if best is None:
         counts = {reason: sum(1 for one in excluded if one.reason is reason) for reason in en.Refusal}
-        said = ", ".join(f"{count} {reason.value.replace('_', ' ')}" for reason, count in counts.items() if count)
-        return f"No charge point can serve this vehicle now: {said or 'there is none'}.{where}"
+        said = "; ".join(f"{_LEFT_OUT[reason]}: {count}" for reason, count in counts.items() if count)
+        return f"No charge point can serve this vehicle now ({said or 'there is none'}).{where}"
     wait = "free now" if best.queue_s == 0 else f"free in about {math.ceil(best.queue_s / 60)} min"
     way = f", {far_km[best.station_id]:.1f} km away" if located else ""
     return f"{best.station_id} suits best: {wait}{way}, {best.power_w / 1_000:g} kW as it looks now.{where}"

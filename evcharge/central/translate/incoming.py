@@ -181,6 +181,9 @@ def command_from_operator(message: m.FromOperator) -> AnyCommand | None:
             return c.SetCapacity(node_id=NodeId(message.substation_id), capacity_w=message.capacity_w)
         case m.SubstationHealth():
             return c.ReportNode(node_id=NodeId(message.substation_id), ok=message.ok, cause=message.detail)
+        case m.Unwatch():
+            node_id = NodeId(message.substation_id)
+            return c.UnwatchNode(node_id=node_id) if message.what == "health" else c.ForgetBaseLoad(node_id=node_id)
         case _:
             return None
 

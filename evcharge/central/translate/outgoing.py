@@ -10,9 +10,11 @@ import msgspec
 from evcharge.domain import effects as fx
 from evcharge.domain import views
 from evcharge.domain.reasons import objection_sentence
+from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import sentence
 from evcharge.domain.state import Ticket, Totals
 from evcharge.domain.waiting_views import ReservationView, WaitingView
+from evcharge.energy.model import Policy
 from evcharge.energy.rules import Optimization
 from evcharge.units import WattHours, amount_of
 from protocol import messages as m
@@ -87,6 +89,8 @@ def refusal(effect: fx.Denied, re: int | str | None) -> m.Refused:
     said = sentence(effect.reason, effect.subject, effect.retry_after_s)
     if effect.against:
         said = f"{said} {'; '.join(objection_sentence(one) for one in effect.against)}."
+    if effect.basis is not None:
+        said = f"{said} Now {basis_sentence(effect.basis)}."
     return m.Refused(re=re, reason=effect.reason.value, sentence=said[: m.MAX_TEXT], retry_after_s=effect.retry_after_s)
 
 
@@ -214,8 +218,13 @@ def substation_view(
     )
 
 
-def optimization_view(found: Optimization) -> m.OptimizationView:
-    """The rules' answer for the wire."""
+def optimization_view(found: Optimization, instead: Policy | None = None) -> m.OptimizationView:
+    """The rules' answer for the wire. ``instead``: what shares the power at this site, where the rules limit nobody."""
+    reason = found.reason
+    if instead is not None:
+        reason = (
+            f"The rules are not in force here, the policy {instead.value} shares the power; they would say: {reason}"
+        )
     return m.OptimizationView(
         solar_w=None if found.solar_output_kw is None else round(found.solar_output_kw * 1000),
         battery_percent=found.battery_level_percent,
@@ -223,7 +232,8 @@ def optimization_view(found: Optimization) -> m.OptimizationView:
         mode=found.charging_mode.value,
         power_w=round(found.charging_power_kw * 1000),
         rule=found.rule.value,
-        reason=found.reason,
+        reason=reason,
+        in_force=instead is None,
         age_ms=found.input_age_ms,
         fault={name: fault.value for name, fault in found.input_fault.items()},
     )

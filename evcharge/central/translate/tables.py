@@ -18,6 +18,7 @@ from evcharge.central.translate.advice import Advice
 from evcharge.domain import views, waiting_views
 from evcharge.domain.state import State, Ticket
 from evcharge.domain.words import Role, Stamp
+from evcharge.energy.model import Policy
 from evcharge.ids import DriverId
 from evcharge.net.clock import Clock
 from protocol import messages as m
@@ -153,8 +154,9 @@ class Questions:
         shown = _fitting(rows)
         return m.Reply(re=re, substations=shown, next=shown[-1].substation_id if len(shown) < len(rows) else None)
 
-    def _optimization(self, re: m.RequestId, _state: State, _stamp: Stamp) -> m.Reply:
-        return m.Reply(re=re, optimization=outgoing.optimization_view(self._rules.answer()))
+    def _optimization(self, re: m.RequestId, state: State, _stamp: Stamp) -> m.Reply:
+        instead = None if state.site.rules or state.site.policy is Policy.RULES else state.site.policy
+        return m.Reply(re=re, optimization=outgoing.optimization_view(self._rules.answer(), instead))
 
 
 def _own_queue(re: m.RequestId, driver_id: DriverId, state: State, stamp: Stamp) -> m.Reply:
