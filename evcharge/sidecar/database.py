@@ -1,0 +1,184 @@
+"""The sidecar's database: SQLite in its own folder, or PostgreSQL by URL, through SQLAlchemy 2 async.
+
+Each concern has its own tables and its own store over one ``Database``. The layout has a number; what a newer version
+needs is added when it starts, in steps that are run once and in order (``STEPS``), each in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Column, LargeBinary, MetaData, String, Table, event, insert, select, update
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+# How long a writer waits for another process's lock, in seconds: ``evcharge-sidecar client`` writes while one serves,
+# and its transactions take milliseconds.
+BUSY_S = 5.0
+# Pragmas of every SQLite connection. FULL: what was answered survives a power cut.
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+# Connections to PostgreSQL: the sidecar is one process, and its transactions are short.
+POOL = 8
+# How long a connection may take to be made, in seconds.
+CONNECT_S = 10.0
+# A sidecar that serves holds this lock of its PostgreSQL database ("evch" in ASCII), as the folder's for SQLite.
+ADVISORY_LOCK = 0x65766368
+
+metadata = MetaData()
+
+meta_table = Table(
+    "meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+
+class StoreError(Exception):
+    """The database cannot be served by this version; the text is one sentence for a person."""
+
+
+class Conflict(Exception):
+    """A unique rule of the tables said no."""
+
+
+Step = Callable[[AsyncConnection], Awaitable[None]]
+
+
+class Database:
+    """An engine with one writer at a time."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    def open(cls, url: str | URL) -> Database:
+        """Nothing is read yet.
+
+        Raises:
+            StoreError: the URL is of no database that this installation can speak to.
+        """
+        try:
+            parsed = make_url(url)
+            return cls(_engine(parsed))
+        except (ArgumentError, NoSuchModuleError):
+            raise StoreError(
+                "the database URL is not one like postgresql+asyncpg://user@host/evcharge or sqlite+aiosqlite:///FILE."
+            ) from None
+        except ModuleNotFoundError as error:
+            raise StoreError(
+                f"the database needs the package {error.name}: pip install 'evcharge[postgres]'."
+            ) from None
+
+    @classmethod
+    def file(cls, path: Path) -> Database:
+        """SQLite in a file that is there already, so that its mode is ours."""
+        return cls.open(URL.create("sqlite+aiosqlite", database=str(path)))
+
+    @property
+    def sqlite(self) -> bool:
+        """Whether it is a file, whose writers wait for each other."""
+        return self.engine.dialect.name == "sqlite"
+
+    async def create(self, layout: bytes) -> None:
+        """Make all tables in an empty database."""
+        async with self.engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
+            await connection.execute(insert(meta_table), [{"name": "schema", "value": layout}])
+
+    async def upgrade(self, steps: Mapping[bytes, tuple[bytes, Step]], layout: bytes) -> None:
+        """Bring an older layout to ``layout``: each step leads from one number to the next.
+
+        Raises:
+            StoreError: the layout is of another version, or the database cannot be read.
+        """
+        try:
+            async with self.engine.connect() as connection:
+                found = await _layout(connection)
+            while found != layout:
+                if found is None or found not in steps:
+                    raise StoreError("the database belongs to another version of evcharge.")
+                following, step = steps[found]
+                async with self.engine.begin() as connection:
+                    await step(connection)
+                    condition = meta_table.c.name == "schema"
+                    await connection.execute(update(meta_table).where(condition).values(value=following))
+                found = following
+        except (DatabaseError, OSError) as error:
+            # An address or a name of PostgreSQL may stand in the whole text: its first line says what is wrong.
+            reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            raise StoreError(f"the database cannot be read: {reason}") from error
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """One consistent view."""
+        async with self.engine.connect() as connection:
+            if not self.sqlite:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: durable when the block ends, undone when it raises.
+
+        Raises:
+            Conflict: a unique rule said no; nothing was changed.
+        """
+        async with self._writing:
+            try:
+                async with self.engine.begin() as connection:
+                    yield connection
+            except IntegrityError as error:
+                raise Conflict(str(error.orig)) from None
+
+    async def close(self) -> None:
+        """Give it back."""
+        await self.engine.dispose()
+
+
+async def _layout(connection: AsyncConnection) -> bytes | None:
+    rows = await connection.execute(select(meta_table.c.value).where(meta_table.c.name == "schema"))
+    value: bytes | None = rows.scalar()
+    return value
+
+
+def _engine(url: URL) -> AsyncEngine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_async_engine(url, connect_args={"timeout": BUSY_S})
+        event.listen(engine.sync_engine, "connect", _set_pragmas)
+        # A transaction takes the lock when it begins: two that read first and write then would wait for each other.
+        event.listen(engine.sync_engine, "begin", _begin)
+        return engine
+    return create_async_engine(
+        url, pool_size=POOL, max_overflow=0, pool_pre_ping=True, connect_args={"timeout": CONNECT_S}
+    )
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    """On each new connection of the pool; transactions are begun by ``_begin`` alone."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def private_url(url: str) -> str:
+    """A database URL as a log may show it: without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def url_from_environment(given: str | None) -> str | None:
+    """The URL that was given, or ``EVCHARGE_DATABASE_URL``: a password belongs into no command line."""
+    return given or os.environ.get("EVCHARGE_DATABASE_URL")
