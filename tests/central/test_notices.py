@@ -47,7 +47,7 @@ async def test_a_limit_that_beats_the_file_is_said_at_each_start(tmp_path: Path,
             with capture_logs() as logs:
                 await site.restart()
             assert said(logs, "capacity.kept") == [
-                "north has 12.0 kW, as set_capacity said, and not the 40.0 kW that are configured; another "
+                "north has 12 kW, as set_capacity said, and not the 40 kW that are configured; another "
                 "set_capacity changes it, or another configured capacity."
             ]
         path.write_text(FILE.replace("40", "41"))
@@ -63,7 +63,7 @@ async def test_a_limit_below_the_base_load_is_taken_and_said(tmp_path: Path, pat
             for capacity_w in (10_000, 9_999):
                 await operator.ask(m.SetCapacity(id=0, substation_id="north", capacity_w=capacity_w))
         (sentence,) = said(logs, "capacity.below_base_load")
-        assert sentence.startswith("north is given 10.0 kW, and what else draws there may take 10.0 kW: no vehicle")
+        assert sentence.startswith("north is given 10 kW, and what else draws there may take 10 kW: no vehicle")
         assert site.state.nodes["north"].capacity_w == 9_999  # type: ignore[index]
         with capture_logs() as logs:
             await operator.ask(m.SensorReading(id=0, name="base_w", substation_id="north", value=20_000.0))
