@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import structlog
 from aiohttp import web
+from msgspec.structs import fields as fields_of
 from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.clock import Clock
@@ -104,7 +105,9 @@ class Api:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             source = source_of(request.remote)
-            principal = self._door.principal(request.headers.get("Authorization"), source)
+            # A form comes from who has no token yet: its header is the client's own secret, not for this door.
+            header = None if route.form else request.headers.get("Authorization")
+            principal = self._door.principal(header, source)
             if route.scope is not None:
                 if principal is None:
                     raise _who(route)
@@ -248,7 +251,11 @@ def read_body(data: bytes, route: Route) -> Any:
     """
     assert route.body is not None
     try:
-        return read(_form(data) if route.form else decode_object(data), route.body, text=route.form)
+        if route.form:
+            # RFC 6749 §3.2: what is not known is ignored, and what has no value is not there.
+            known = {field.encode_name for field in fields_of(route.body)}
+            return read({name: value for name, value in _form(data).items() if name in known and value}, route.body)
+        return read(decode_object(data), route.body)
     except Problem as error:
         if error.fields:
             error.status = route.bad_fields
