@@ -122,7 +122,8 @@ class OAuth:
             more={} if client.driver_id is None else {"driver": client.driver_id},
         )
         log.info("oauth.token", client=client.client_id, scope=scope_text(scopes), source=call.source)
-        body = TokenAnswer(access_token=token, token_type="Bearer", expires_in=self._life_s, scope=scope_text(scopes))
+        kind = "Bearer"
+        body = TokenAnswer(access_token=token, token_type=kind, expires_in=self._life_s, scope=scope_text(scopes))
         return Answer(body=body, headers=NO_STORE)
 
     async def jwks(self, _call: Call) -> Answer:

@@ -113,19 +113,7 @@ class Api:
                     raise _who(route)
                 if route.scope not in principal.scopes:
                     raise forbidden(route.scope.value)
-            now = self._clock.monotonic()
-            windows = self._sources if principal is None else self._clients
-            verdict = windows.take(source if principal is None else principal.name, route.limit, now)
-            said = headers(route.limit, verdict)
-            if not verdict.allowed:
-                log.warning("http.throttled", route=route.name, client=principal and principal.name, source=source)
-                raise Problem(
-                    HTTPStatus.TOO_MANY_REQUESTS,
-                    "throttled",
-                    f"{route.limit.requests} requests in {route.limit.seconds} s are the limit here; "
-                    f"wait {verdict.reset_s} s.",
-                    headers=said,
-                )
+            said = self._throttle(route, principal, source)
             path = dict(request.match_info)
             for word, pattern in words.items():
                 if pattern.fullmatch(path[word]) is None:
@@ -147,6 +135,25 @@ class Api:
             return _response(answer, said)
 
         return handle
+
+    def _throttle(self, route: Route, principal: Principal | None, source: str) -> dict[str, str]:
+        """Count the request; the headers that tell what is left.
+
+        Raises:
+            Problem: there were too many.
+        """
+        if principal is not None and principal.unlimited:
+            return {}
+        windows = self._sources if principal is None else self._clients
+        name = source if principal is None else principal.name
+        verdict = windows.take(name, route.limit, self._clock.monotonic())
+        said = headers(route.limit, verdict)
+        if verdict.allowed:
+            return said
+        log.warning("http.throttled", route=route.name, client=name, source=source)
+        allowed = f"{route.limit.requests} requests in {route.limit.seconds} s"
+        detail = f"{allowed} are the limit here; wait {verdict.reset_s} s."
+        raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "throttled", detail, headers=said)
 
 
 @web.middleware

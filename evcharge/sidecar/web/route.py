@@ -27,6 +27,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[Scope]
     driver_id: str | None = None
     """The driver that is charged for what this client asks for."""
+    unlimited: bool = False
+    """Central, whose questions are no load that anybody chose."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

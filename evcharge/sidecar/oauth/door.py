@@ -1,0 +1,77 @@
+"""Who stands behind an ``Authorization`` header: the operator's or Central's own token, or an access token.
+
+A good token always passes, also from a source that is throttled: an operator behind the same address as somebody who
+guesses must get through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import structlog
+
+from evcharge.net.clock import Clock
+from evcharge.sidecar.auth import Scope as Static
+from evcharge.sidecar.auth import Throttle, Tokens
+from evcharge.sidecar.oauth.tokens import TOKEN_CHARS, BadToken, Verifier
+from evcharge.sidecar.web.problem import Problem, unauthorized
+from evcharge.sidecar.web.route import Principal
+from evcharge.sidecar.web.scopes import ROLES, Scope
+
+log = structlog.get_logger()
+
+# The two tokens that ``init`` makes.
+_STATIC: Mapping[Static, Principal] = {
+    Static.OPERATOR: Principal(name="operator", scopes=ROLES["admin"]),
+    Static.SERVICE: Principal(
+        name="central", scopes=frozenset({Scope.REGISTRY_SERVICE, Scope.REGISTRY_READ}), unlimited=True
+    ),
+}
+
+
+class Door:
+    """Judges tokens and counts those that are none."""
+
+    def __init__(self, tokens: Tokens, verifier: Verifier, clock: Clock, failures: Throttle) -> None:
+        self._tokens = tokens
+        self._verifier = verifier
+        self._clock = clock
+        self._failures = failures
+
+    def principal(self, authorization: str | None, source: str) -> Principal | None:
+        """Who asks; None without a token.
+
+        Raises:
+            Problem: 401 for a token that is none of ours, 429 after too many of those from one source.
+        """
+        if authorization is None:
+            return None
+        static = self._tokens.scope_of(authorization)
+        if static is not None:
+            return _STATIC[static]
+        scheme, _, token = authorization[: TOKEN_CHARS + 16].partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            self.failed(source, "authorization header")
+            raise unauthorized("Send a token as 'Authorization: Bearer TOKEN'.", "invalid_request")
+        try:
+            return self._verifier.verify(token, self._clock.steady_ms() / 1000)
+        except BadToken as error:
+            self.failed(source, "access token")
+            raise unauthorized(str(error), "invalid_token") from None
+
+    def failed(self, source: str, what: str) -> None:
+        """Count a failed authentication; past the allowed number it is an incident and a 429."""
+        log.warning("http.authentication_failed", source=source, what=what)
+        now = self._clock.monotonic()
+        if self._failures.take(source, now):
+            return
+        wait_s = self._failures.wait_s(source, now)
+        log.warning("http.authentication_throttled", source=source, retry_after_s=wait_s)
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "throttled",
+            f"Too many failed authentications from this address; wait {wait_s} s.",
+            headers={"Retry-After": str(wait_s)},
+        )
