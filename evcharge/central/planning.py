@@ -251,7 +251,8 @@ def answer(question: Question, energy: EnergyEntry) -> Plan | None:
         co2 = onward(begin_ms, told, CARBON_STEP_MS, now_ms, now_ms + FORESIGHT_MS)
         signals = msgspec.structs.replace(signals, co2=co2)
     expected = expected_arrivals(question.visits, question.there, now_ms, energy)
-    signals = msgspec.structs.replace(signals, expected=expected)
+    stays = (*((one.stay_ms, True) for one in question.visits), *((one.stay_ms, False) for one in question.there))
+    signals = msgspec.structs.replace(signals, expected=expected, stays=stays)
     return plan(Policy.PLAN, now_ms, question.sessions, question.nodes, signals)
 
 

@@ -45,6 +45,8 @@ class _Newest(NamedTuple):
     """Site time, as the sensor says."""
     heard_s: float
     """Monotonic."""
+    believed: bool
+    """Not believed: what counts of it while it is fresh, and never afterwards."""
 
 
 class Sensors:
@@ -56,11 +58,15 @@ class Sensors:
         self._histories: dict[tuple[str, NodeId | None], History] = {}
 
     def heard(
-        self, name: str, node_id: NodeId | None, value: float, at_ms: int | None, most: float = MAX_READING_W
+        self, name: str, node_id: NodeId | None, value: float, at_ms: int | None, most: float | None = None
     ) -> bool:
-        """A reading; False: out of range, or above ``most``, and nothing was changed."""
+        """A reading; False: out of range, and nothing was changed. One above ``most`` counts as that while it is fresh,
+        is not learnt from, and False too.
+        """
         least, largest = RANGES[name]
-        if not least <= value <= min(largest, most):
+        believed = most is None or value <= most
+        value = value if most is None else min(value, most)
+        if not least <= value <= largest:
             return False
         key = (name, node_id)
         now_ms = self._clock.site_ms()
@@ -71,14 +77,20 @@ class Sensors:
         before = self._newest.get(key)
         # One that was held up on its way does not take the place of a newer one, but for a clock that was set back.
         if before is None or told_s >= before.heard_s or self._stale(before):
-            self._newest[key] = _Newest(value, at_ms, told_s)
-        history = self._histories.setdefault(key, History(STEP_MS, SLOTS))
-        history.observe(at_ms, value)
-        return True
+            self._newest[key] = _Newest(value, at_ms, told_s, believed)
+        if believed:
+            history = self._histories.setdefault(key, History(STEP_MS, SLOTS))
+            history.observe(at_ms, value)
+        return believed
 
     def measured_w(self) -> dict[NodeId, int]:
         """The base load by node, rounded up; none of a meter that went silent."""
         return {node_id: rounded_up(newest.value) for node_id, newest in self._of(BASE) if not self._stale(newest)}
+
+    def believed_w(self, node_id: NodeId) -> int | None:
+        """The base load that a meter shows now; None: it is silent, or shows what cannot be true."""
+        newest = self._newest.get((BASE, node_id))
+        return None if newest is None or self._stale(newest) or not newest.believed else rounded_up(newest.value)
 
     def base_ages_ms(self) -> dict[NodeId, int]:
         """How old the newest base load is, by node; of silent meters too."""

@@ -72,6 +72,7 @@ class NodeEntry(SiteEntry, forbid_unknown_fields=True):
     def limits(self, parent: NodeId | None, bad: Bad) -> tuple[Watts, NodeConfig]:
         """As the domain has it."""
         capacity_w, config = super().limits(parent, bad)
+        check_names(self.backup, "backup", bad)
         return capacity_w, msgspec.structs.replace(config, backups=tuple(map(NodeId, self.backup)))
 
 

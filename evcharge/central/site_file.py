@@ -48,6 +48,8 @@ from evcharge.ids import ChargePointId, NodeId
 from evcharge.text import did_you_mean
 from evcharge.units import Watts
 
+# Charge points that stand nowhere and are said one by one, with their lines: more were not meant one by one.
+_DOUBTS: Final = 10
 # The node of ``[site]``.
 SITE: Final = "site"
 
@@ -121,11 +123,14 @@ class SiteFile:
         A ``[charge_points.X]`` that no node names is no error: charge points that are named nowhere stand at the first
         of the lowest nodes. Where others are named, X may be a slip, and then the phases of a charge point are lost.
         """
-        named = [cp_id for *_, entry in self._nodes() if isinstance(entry, NodeEntry) for cp_id in entry.charge_points]
-        for cp_id in self._entries.charge_points:
-            if named and cp_id not in named:
-                what = "is named by no charge_points, so it stands at the first of the lowest nodes"
-                yield self._source.sentence(("charge_points", cp_id), what + did_you_mean(cp_id, named))
+        named = {cp_id for *_, entry in self._nodes() if isinstance(entry, NodeEntry) for cp_id in entry.charge_points}
+        nowhere = [cp_id for cp_id in self._entries.charge_points if named and cp_id not in named]
+        for cp_id in nowhere[:_DOUBTS]:
+            what = "is named by no charge_points, so it stands at the first of the lowest nodes"
+            yield self._source.sentence(("charge_points", cp_id), what + did_you_mean(cp_id, named))
+        if len(nowhere) > _DOUBTS:
+            more = len(nowhere) - _DOUBTS
+            yield self._source.sentence(("charge_points",), f"has {more} more that are named by no charge_points")
 
     def _check_energy(self) -> None:
         source, energy = self._source, self.energy
@@ -158,18 +163,25 @@ def read_site_file(path: Path) -> SiteFile:
     """The file as it is written. Raises BadSite."""
     try:
         text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-        source = Source(str(path), text, table)
-        entries = _entries(source)
+        source = Source(str(path), text, tomllib.loads(text))
     except OSError as error:
         raise BadSite(f"cannot read the site file {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Of a number with thousands of digits Python says no more than that.
+    except ValueError as error:
         raise BadSite(f"the site file {path} is not TOML: {error}.") from error
     except RecursionError as error:
-        raise BadSite(f"the site file {path} is nested too deep to be one.") from error
+        raise _too_deep(path) from error
+    try:
+        entries = _entries(source)
+    except RecursionError as error:
+        raise _too_deep(path) from error
     if not entries.substations:
         raise BadSite(f"the site file {path} names no substation; add a table [substations.NAME] with capacity_kw.")
     return SiteFile(source, entries)
+
+
+def _too_deep(path: Path) -> BadSite:
+    return BadSite(f"the site file {path} is nested too deep to be one.")
 
 
 def _entries(source: Source) -> Entries:

@@ -102,7 +102,7 @@ class _Lost(Exception):
 def _table_from(lines: list[str], count: int) -> Mapping[str, Any]:
     """What the first ``count`` lines say, with as many more as it takes to end a value. Raises _Lost."""
     for more in range(_VALUE_LINES):
-        with suppress(tomllib.TOMLDecodeError):
+        with suppress(ValueError):
             return tomllib.loads("\n".join(lines[: count + more]))
     raise _Lost
 

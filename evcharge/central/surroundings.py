@@ -63,7 +63,9 @@ class Surroundings:
                 # A meter need not ask for answers; its operator hears of it once, until it makes sense again.
                 self._absurd.add(node_id)
                 log.warning("reading.absurd", node=node_id, value_w=message.value, most_w=most_w)
-            subject = f"{BASE} of {node_id}, where {kw(most_w)} at most are believed,"
+            # The worse it is, the less may charge: what shows too much is not remembered, and counts while it says so.
+            self._dirty(node_id)
+            subject = f"{BASE} of {node_id}, where 0 to {kw(most_w)} are believed,"
             self._answer(peer, message.id, RefusalReason.READING_OUT_OF_RANGE, subject)
             return
         self._absurd.discard(node_id)
@@ -73,11 +75,12 @@ class Surroundings:
 
     def forget(self, node_id: NodeId) -> None:
         """An operator said that what a node's meter showed counts no longer; what it shows now does."""
-        fresh_w = self._sensors.measured_w().get(node_id)
-        if fresh_w is None:
+        if self._sensors.believed_w(node_id) is None:
             self._sensors.forget(node_id)
-        else:
-            self._note(node_id, fresh_w)
+
+    def forgetting(self, node_id: NodeId) -> c.ForgetBaseLoad:
+        """The command for it."""
+        return c.ForgetBaseLoad(node_id=node_id, fresh_w=self._sensors.believed_w(node_id))
 
     def _note(self, node_id: NodeId, base_w: int) -> None:
         """Before anything is decided on it: whatever rests on a lower reading stands behind it in the log."""

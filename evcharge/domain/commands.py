@@ -361,3 +361,5 @@ class ForgetBaseLoad(Command, frozen=True):
     """An operator says that what a node's meter showed counts no longer."""
 
     node_id: NodeId
+    fresh_w: int | None = None
+    """What it shows now; None: nothing, or nothing that can be true."""

@@ -501,6 +501,8 @@ class BaseLoadForgotten(Event, frozen=True):
     """An operator says that what a node's meter showed counts no longer: the meter is gone, or was wrong."""
 
     node_id: NodeId
+    most_w: Watts = Watts(0)
+    """What is remembered instead: above what the meter shows at this moment, where it speaks."""
 
 
 class ChargePointMoved(Event, frozen=True):

@@ -13,7 +13,7 @@ from evcharge.domain.state import (
 )
 from evcharge.domain.words import Health, Stamp
 from evcharge.ids import NodeId
-from evcharge.units import Millis, Watts
+from evcharge.units import Millis
 
 
 @apply.register
@@ -76,9 +76,9 @@ def _base_load_rose(event: e.BaseLoadRose, state: State, stamp: Stamp) -> None:
 
 
 @apply.register
-def _base_load_forgotten(event: e.BaseLoadForgotten, state: State, _stamp: Stamp) -> None:
+def _base_load_forgotten(event: e.BaseLoadForgotten, state: State, stamp: Stamp) -> None:
     node = state.nodes[event.node_id]
-    node.metered_w, node.metered_ms = Watts(0), None
+    node.metered_w, node.metered_ms = event.most_w, Millis(stamp.at_ms) if event.most_w else None
 
 
 @apply.register

@@ -41,12 +41,13 @@ def report_node(state: State, command: ReportNode, stamp: Stamp) -> list[e.Event
     node = state.nodes.get(command.node_id)
     if node is None:
         return [unknown("substation_health", command.node_id)]
-    if command.silent and not node.watched:
+    # What is lost is not lost again for its silence: a loss where sessions failed has an end of its own.
+    if command.silent and (not node.watched or node.health is Health.LOST):
         return []
     happened: list[e.Event] = [] if node.watched else [e.NodeWatched(node_id=command.node_id)]
     if not command.ok:
-        # What is said to be bad is no longer merely silent; what is bad does not become merely silent.
-        said = node.silent and not command.silent
+        # What is said to be bad is no longer merely silent.
+        said = node.silent
         if node.health is not Health.LOST or node.until_ms is not None or said:
             cause = command.cause or "reported"
             happened.append(e.NodeLost(node_id=command.node_id, cause=cause, silent=command.silent))

@@ -46,8 +46,7 @@ def note(state: State, command: NoteBaseLoad) -> list[e.Event]:
     node, base_w = state.nodes.get(command.node_id), command.base_w
     if node is None or not node.metered_w < base_w <= most_believed_w(state, command.node_id):
         return []
-    most_w = base_w + max(LEAST_MARGIN_W, -(-base_w // MARGIN_PARTS))
-    return [e.BaseLoadRose(node_id=command.node_id, most_w=Watts(most_w))]
+    return [e.BaseLoadRose(node_id=command.node_id, most_w=_remembered_w(base_w))]
 
 
 def forget(state: State, command: ForgetBaseLoad) -> list[e.Event]:
@@ -57,7 +56,14 @@ def forget(state: State, command: ForgetBaseLoad) -> list[e.Event]:
     node = state.nodes.get(command.node_id)
     if node is None:
         return [unknown("unwatch", command.node_id)]
-    return [e.BaseLoadForgotten(node_id=command.node_id)] if node.metered_w else []
+    most_w = Watts(0) if command.fresh_w is None else _remembered_w(command.fresh_w)
+    # One record, so that no crash leaves a meter forgotten that speaks.
+    return [e.BaseLoadForgotten(node_id=command.node_id, most_w=most_w)] if node.metered_w != most_w else []
+
+
+def _remembered_w(base_w: int) -> Watts:
+    """What is remembered of a reading."""
+    return Watts(base_w + max(LEAST_MARGIN_W, -(-base_w // MARGIN_PARTS)) if base_w > 0 else 0)
 
 
 class Meters:

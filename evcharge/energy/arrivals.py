@@ -1,13 +1,10 @@
 """Who will come and how long they stay, from sessions that are over. Pure: local time comes in as a function.
 
-Habits are rates for each hour of a working day and of a day off, and how much such days differ. Survival is the share
-of sessions that are still plugged in after a time: Kaplan & Meier's estimate (JASA 53, 1958), so that sessions that
-have not ended yet count for as long as they have lasted.
+Habits are rates for each hour of a working day and of a day off, and how much such days differ.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from statistics import fmean, variance
@@ -216,35 +213,3 @@ def _steadiness(counts: Sequence[int]) -> float:
         return 1e9
     mean = fmean(counts)
     return float(mean * mean / max(1e-9, variance(counts) - mean))
-
-
-class Survival:
-    """S(t): the share of sessions that last longer than t."""
-
-    def __init__(self, sessions: Sequence[Past]) -> None:
-        """Without sessions nothing is known, and S is 1: nobody is given up for want of a history."""
-        stays = sorted((one.stay_ms, one.ended) for one in sessions if one.stay_ms > 0)
-        lengths = [stay_ms for stay_ms, _ in stays]
-        self._times_ms: list[int] = []
-        self._shares: list[float] = []
-        left = 1.0
-        for stay_ms in sorted({stay_ms for stay_ms, ended in stays if ended}):
-            first, last = bisect_left(lengths, stay_ms), bisect_right(lengths, stay_ms)
-            # Of those that lasted at least this long, so many ended now.
-            ended_now = sum(ended for _, ended in stays[first:last])
-            left *= 1 - ended_now / (len(stays) - first)
-            self._times_ms.append(stay_ms)
-            self._shares.append(left)
-
-    def share(self, after_ms: int) -> float:
-        """S(t), 1 at 0 and never rising."""
-        index = bisect_right(self._times_ms, after_ms)
-        return self._shares[index - 1] if index else 1.0
-
-    def still(self, age_ms: int, after_ms: int) -> float:
-        """Chance that a session that has lasted ``age_ms`` lasts ``after_ms`` longer: S(age + after) / S(age).
-
-        One that has outlasted the whole history is judged like one that has just come: nothing else is known of it.
-        """
-        now = self.share(age_ms)
-        return self.share(age_ms + after_ms) / now if now > 0 else self.share(after_ms)

@@ -156,6 +156,9 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     lateness_ms: tuple[int, ...] = ()
     """Departure minus declared departure of past sessions, sorted: how far a declaration is to be believed. Empty:
     declarations hold."""
+    stays: tuple[tuple[int, bool], ...] = ()
+    """How long past sessions and those that are there now have lasted, ms, and whether they have ended: what is known
+    of who declares no departure."""
     readings: Readings = UNREAD
     """What the rules look at."""
     rules: RuleState | None = None

@@ -12,6 +12,7 @@ import numpy as np
 
 from evcharge.energy.lp import SHORTAGE_PRICE, Demands, Floats, NodeRow, Problem, Solution, Store, solve
 from evcharge.energy.model import STEP_MS, Battery, Input, Plan, Series, Session, Signals
+from evcharge.energy.survival import Survival
 from evcharge.energy.tree import PHASES, Tree
 from evcharge.units import MS_PER_HOUR
 
@@ -147,7 +148,7 @@ def problem_of(now_ms: int, sessions: Sequence[Session], tree: Tree, signals: Si
         demand_charge=signals.demand_charge,
         billed_peak=signals.billed_peak_w / 1000,
         store=_store(signals.battery),
-        alive=_alive(now_ms, sessions, signals.lateness_ms, edges, len(rows)),
+        alive=_alive(now_ms, sessions, signals, edges, len(rows)),
         # Each period for itself, though quarters are billed: a quarter's mean would let the power jump within it, and
         # what was drawn since this quarter began is not known here.
         peak_of=None,
@@ -191,16 +192,21 @@ def _leaves_ms(session: Session, now_ms: int, latest_ms: int) -> int:
 
 
 def _alive(
-    now_ms: int, sessions: Sequence[Session], lateness_ms: Sequence[int], edges: Sequence[int], count: int
+    now_ms: int, sessions: Sequence[Session], signals: Signals, edges: Sequence[int], count: int
 ) -> Floats | None:
-    """P(still there at the middle of a period | there now), from how others kept to what they had declared."""
-    if not lateness_ms:
+    """P(still there at the middle of a period | there now): from how others kept to what they had declared, and of who
+    declared nothing from how long others stayed.
+    """
+    late = np.asarray(signals.lateness_ms, dtype=np.float64)
+    if not len(late) and all(session.departure_ms is not None for session in sessions):
         return None
-    late = np.asarray(lateness_ms, dtype=np.float64)
+    survival = Survival(signals.stays)
     middle = (np.asarray(edges[:-1], dtype=np.float64) + np.asarray(edges[1:], dtype=np.float64)) / 2
     alive = np.ones((count, len(middle)))
     for i, session in enumerate(sessions):
-        if session.departure_ms is not None:
+        if session.departure_ms is None:
+            alive[i] = survival.still(now_ms - session.arrival_ms, middle - now_ms)
+        elif len(late):
             now_left = len(late) - np.searchsorted(late, now_ms - session.departure_ms)
             left = len(late) - np.searchsorted(late, middle - session.departure_ms)
             # Later than anybody before: nothing is known, so the next moments count as sure.

@@ -19,6 +19,8 @@ from tests.support.central import Site, canonical, turns
 from tests.support.wire_peers import WirePeer
 
 SITE = NodeId("site")
+# A raise waits for calm (energy.md, L1).
+RAISE_DWELL_S = 60.0
 
 
 @pytest.fixture
@@ -80,27 +82,35 @@ async def test_a_reading_a_second_is_no_history(site: Site) -> None:
     assert len(site.logged(e.BaseLoadRose)) == 1
 
 
-async def test_one_absurd_reading_stops_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_worse_it_is_the_less_may_charge_but_nonsense_is_forgotten(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     monkeypatch.setattr(log, "warning", lambda event, **_: said.append(event), raising=False)
-    _, _, session_id = await site.charging()
+    engine, _, session_id = await site.charging()
     operator = await site.operator()
     await operator.ask(base(2_000.0))
     for value in (1e9, ABSURD * 22_000 + 1.0, float("inf")):
         with pytest.raises(RequestRefused) as no:
             await operator.ask(base(value))
         assert no.value.reason == "reading_out_of_range"
-        assert "base_w of site, where 44 kW at most are believed, cannot be true" in no.value.sentence
+        assert "base_w of site, where 0 to 44 kW are believed, cannot be true" in no.value.sentence
+        await share(site)
+        newest = site.session(session_id).lease.newest
+        assert newest is not None
+        assert newest.limit_w == 0, "while it says so nobody charges"
+    engine.done(await engine.next(m.SetLimit, lambda order: order.limit_w == 0))
     assert said == ["reading.absurd"], "once, until it makes sense again"
     await operator.ask(base(2_000.0))
     operator.send(m.SensorReading(name="base_w", value=1e9))
     await operator.heard()
     assert said == ["reading.absurd"] * 2, "without an id it is said nowhere else"
-    site.clock.advance(STALE_S + 0.1)
+    with pytest.raises(RequestRefused, match="where 0 to 44 kW are believed"):
+        await operator.ask(base(-5.0))
+    assert site.central._sensors.believed_w(SITE) is None
+    await site.beat(RAISE_DWELL_S + STALE_S + 0.1, engine, operator)
     await share(site)
-    newest = site.session(session_id).lease.newest
-    assert newest is not None
-    assert newest.limit_w == 11_000
+    assert (await engine.next(m.SetLimit, lambda order: order.limit_w > 0)).limit_w == 11_000
     assert site.state.nodes[SITE].metered_w == 2_230
 
 
@@ -131,8 +141,10 @@ async def test_a_meter_that_speaks_is_not_forgotten_but_begins_anew(site: Site) 
     await operator.ask(base(20_000.0))
     await operator.ask(base(1_000.0))
     await operator.ask(unwatch("base_w"))
+    assert (await site.line(e.BaseLoadForgotten)).most_w == 1_230
     assert site.central._sensors.measured_w() == {SITE: 1_000}
     assert site.state.nodes[SITE].metered_w == 1_230
+    assert len(site.logged(e.BaseLoadRose)) == 1, "one record says both: no crash comes in between"
 
 
 async def test_an_operator_ends_a_watch(site: Site) -> None:

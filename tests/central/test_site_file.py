@@ -330,3 +330,18 @@ def test_a_charge_point_that_stands_nowhere_is_no_mistake_where_none_is_named(tm
         "did you mean `CP-7`?",
         "line 6: [charge_points.other] is named by no charge_points, so it stands at the first of the lowest nodes.",
     ]
+
+
+def test_of_hundreds_that_stand_nowhere_the_first_are_said(tmp_path: Path) -> None:
+    tables = "".join(f"[charge_points.X-{number}]\n" for number in range(300))
+    said = doubts(tmp_path, SUB + 'charge_points = ["CP-7"]\n' + tables)
+    assert len(said) == 11
+    assert said[9].startswith("line 13: [charge_points.X-9] is named by no charge_points")
+    assert said[10].endswith("[charge_points] has 290 more that are named by no charge_points.")
+
+
+@pytest.mark.parametrize("text", [f"{SUB}base_kw = {'9' * 5_000}\n", SUB + 'backup = ["\\u001b[2J"]\n'])
+def test_what_no_number_and_no_name_can_be_is_one_sentence_without_escapes(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadSite) as caught:
+        site_of(site_file(tmp_path, text), 1.0)
+    assert str(caught.value).isprintable()

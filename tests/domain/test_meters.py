@@ -135,6 +135,9 @@ def test_an_operator_ends_it() -> None:
     scenario.when(c.ForgetBaseLoad(node_id=NORTH)).then(e.BaseLoadForgotten(node_id=NORTH))
     assert measured_all_over(scenario.state, {}) == {}
     scenario.when(c.ForgetBaseLoad(node_id=NORTH)).then()
+    anew = e.BaseLoadForgotten(node_id=NORTH, most_w=Watts(4_230))
+    scenario.when(c.ForgetBaseLoad(node_id=NORTH, fresh_w=4_000)).then(anew)
+    assert scenario.state.nodes[NORTH].metered_w == 4_230
     assert canonical(replayed(scenario.log)) == canonical(scenario.state)
     (refused,) = scenario.when(c.ForgetBaseLoad(node_id=NodeId("nowhere"))).events
     assert isinstance(refused, e.RequestRefused)

@@ -13,6 +13,7 @@ from evcharge.domain.evolve import evolve
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.words import Health
 from evcharge.ids import NodeId
+from evcharge.units import Millis
 from tests.support.scenario import MAIN, Scenario, canonical, replayed, report, site
 
 UNWATCH = c.UnwatchNode(node_id=MAIN)
@@ -70,6 +71,14 @@ def test_what_failed_stays_lost_until_its_time() -> None:
     scenario = Scenario().given(site(), report(ok=True))
     scenario.given(e.NodeLost(node_id=MAIN, cause="3 sessions in a row failed", until_ms=scenario.at_ms + 30_000))  # type: ignore[arg-type]  # an instant
     scenario.when(UNWATCH).then(e.NodeUnwatched(node_id=MAIN))
+    assert health(scenario) is Health.LOST
+
+
+def test_silence_does_not_end_the_time_of_what_failed() -> None:
+    scenario = Scenario().given(site(), e.NodeWatched(node_id=MAIN))
+    scenario.given(e.NodeLost(node_id=MAIN, cause="3 sessions failed", until_ms=Millis(10**15), ejections=1))
+    scenario.when(silence()).then()
+    scenario.when(c.UnwatchNode(node_id=MAIN)).then(e.NodeUnwatched(node_id=MAIN))
     assert health(scenario) is Health.LOST
 
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcharge.energy.arrivals import MARGIN, Habits, Past, Survival, midnight
+from evcharge.energy.arrivals import MARGIN, Habits, Past, midnight
+from evcharge.energy.survival import Survival
 from tests.support.shared import real
 
 HOUR = 3_600_000
@@ -260,42 +261,6 @@ def test_real_august_foretells_real_september() -> None:
     assert len(later) > 1_000
     expected = sum(usual(habits, september + day * DAY, september + (day + 1) * DAY)[0] for day in range(30))
     assert expected == pytest.approx(sum(one.energy_wh for one in later), rel=0.05)
-    foretold, seen = Survival(then), Survival(later)
-    assert all(abs(foretold.share(hour * HOUR) - seen.share(hour * HOUR)) < 0.05 for hour in range(1, 16))
-
-
-# --- survival -------------------------------------------------------------------------------------
-
-
-def test_survival_is_the_share_that_lasted_longer() -> None:
-    survival = Survival([Past(0, hours * HOUR, 1, 1) for hours in (1, 2, 2, 4)])
-    assert [survival.share(at) for at in (0, HOUR - 1, HOUR, 2 * HOUR, 4 * HOUR)] == [1, 1, 0.75, 0.25, 0]
-    assert survival.still(HOUR, HOUR) == pytest.approx(1 / 3)
-    # Longer than anybody before: as if just arrived.
-    assert survival.still(5 * HOUR, 2 * HOUR) == 0.25
-
-
-def test_who_has_not_left_counts_for_as_long_as_he_stayed() -> None:
-    """Kaplan-Meier by hand: 4 at risk, 1 ends; the one of 2 h leaves the risk set unended; of the last 2 one ends."""
-    survival = Survival([Past(0, hours * HOUR, 1, 1, ended=hours != 2) for hours in (1, 2, 3, 4)])
-    assert [survival.share(hours * HOUR) for hours in range(5)] == pytest.approx([1, 0.75, 0.75, 0.375, 0])
-
-
-def test_without_a_history_nobody_is_given_up() -> None:
-    assert Survival([]).still(HOUR, 100 * HOUR) == 1.0
-
-
-@given(
-    sessions=SESSIONS, age=st.integers(0, 40 * HOUR), first=st.integers(0, 40 * HOUR), more=st.integers(0, 40 * HOUR)
-)
-def test_survival_is_a_share_that_never_rises(sessions: list[Past], age: int, first: int, more: int) -> None:
-    survival = Survival(sessions)
-    assert 0 <= survival.share(first + more) <= survival.share(first) <= 1
-    assert 0 <= survival.still(age, first + more) <= survival.still(age, first) <= 1
-    assert survival.still(age, 0) == 1
-
-
-@given(hours=st.lists(st.integers(1, 30), min_size=1, max_size=30), at=st.integers(0, 31))
-def test_with_everybody_gone_it_is_the_plain_share(hours: list[int], at: int) -> None:
-    survival = Survival([Past(0, one * HOUR, 1, 1) for one in hours])
-    assert survival.share(at * HOUR) == pytest.approx(sum(one > at for one in hours) / len(hours))
+    foretold, seen = (Survival([(one.stay_ms, True) for one in past]) for past in (then, later))
+    hours = np.arange(1, 16) * HOUR
+    assert np.abs(foretold.share(hours) - seen.share(hours)).max() < 0.05

@@ -221,7 +221,7 @@ SAMPLES: tuple[e.Event, ...] = (
     e.NodeProbing(node_id=MAIN),
     e.NodeRecovered(node_id=MAIN),
     e.BaseLoadRose(node_id=MAIN, most_w=Watts(63_000)),
-    e.BaseLoadForgotten(node_id=MAIN),
+    e.BaseLoadForgotten(node_id=MAIN, most_w=Watts(1_230)),
     e.ChargePointMoved(cp_id=CP, from_id=MAIN, to_id=NodeId("zoo"), cause="main is lost"),
     e.MoveCompleted(cp_id=CP),
     e.PlanAdopted(
