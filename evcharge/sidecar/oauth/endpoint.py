@@ -54,9 +54,18 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class OAuthError(Problem):
     """A refusal in the words of RFC 6749 §5.2; ``code`` is one of its errors."""
 
+    media_type = "application/json"
+
     def body(self) -> dict[str, object]:
         """The error's own words, and those of every other problem here."""
         return {"error": self.code, "error_description": self.detail, **super().body()}
+
+
+def as_oauth(problem: Problem) -> Problem:
+    """A problem of reading the request, in RFC 6749's words; others (a throttle) are as they are everywhere."""
+    if isinstance(problem, OAuthError) or problem.status is not HTTPStatus.BAD_REQUEST:
+        return problem
+    return _refused("invalid_request", problem.detail)
 
 
 class Failures(Protocol):

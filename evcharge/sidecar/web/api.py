@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.clock import Clock
 from evcharge.sidecar.auth import source_of
-from evcharge.sidecar.web.problem import MEDIA_TYPE, Problem, bad_request, forbidden, not_found, unavailable
+from evcharge.sidecar.web.problem import Problem, bad_request, forbidden, not_found, unavailable
 from evcharge.sidecar.web.reading import decode_object, read
 from evcharge.sidecar.web.route import Answer, Call, Handler, Principal, Route
 from evcharge.sidecar.web.throttle import Windows, headers
@@ -130,8 +130,9 @@ class Api:
                     )
                 )
             except Problem as error:
-                error.headers = {**said, **error.headers}
-                raise
+                problem = error if route.recast is None else route.recast(error)
+                problem.headers = {**said, **problem.headers}
+                raise problem from None
             return _response(answer, said)
 
         return handle
@@ -292,7 +293,7 @@ def _problem(problem: Problem) -> web.Response:
     return web.Response(
         status=int(problem.status),
         body=msgspec.json.encode(problem.body()),
-        content_type=MEDIA_TYPE,
+        content_type=problem.media_type,
         headers=problem.headers,
     )
 

@@ -21,6 +21,8 @@ TYPE = "urn:evcharge:problem:"
 class Problem(Exception):
     """An answer that is an error."""
 
+    media_type = MEDIA_TYPE
+
     def __init__(
         self,
         status: HTTPStatus,

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from evcharge.sidecar.web.problem import Problem
 from evcharge.sidecar.web.scopes import Scope
 
 # Largest request body in bytes. The largest legal one, a registration, is under 300. SPEC §2
@@ -98,6 +99,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Clients that were made for another server may expect 400."""
     form: bool = False
     """Whether the body is a form (RFC 6749), not JSON."""
+    recast: Callable[[Problem], Problem] | None = None
+    """Says a problem in the words of a standard that has its own."""
 
     @property
     def refused(self) -> tuple[HTTPStatus, ...]:
