@@ -33,6 +33,8 @@ from evcharge.energy.leases import Grant
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
 
 _AGAIN = frozenset({RefusalReason.NO_CAPACITY, RefusalReason.BUSY, RefusalReason.SUBSTATION_LOST})
+# What the sentence of a reason does not say by itself, and a driver can do something about.
+_TOLD = frozenset({Obstacle.ABSENT, Obstacle.LEFT_BEHIND})
 
 
 @singledispatch
@@ -272,8 +274,8 @@ def _charge_refused(event: e.ChargeRefused, state: State, stamp: Stamp) -> list[
     # Whoever asked for any charge point finds one again when a reservation in flight lapsed, at the latest.
     anywhere = event.cp_id == c.ANYWHERE and event.reason in _AGAIN
     after_s = -(-state.site.authorization_ms // 1000) if anywhere else retry_after_s(event.against, stamp.at_ms)
-    own = tuple(one for one in event.against if one.obstacle is Obstacle.ABSENT)
-    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s, against=own, basis=event.basis)]
+    told = tuple(one for one in event.against if one.obstacle in _TOLD)
+    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s, against=told, basis=event.basis)]
 
 
 @effects_of.register

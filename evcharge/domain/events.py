@@ -214,8 +214,6 @@ class RequestRefused(Event, frozen=True):
 class ChargeQueued(Event, frozen=True):
     """A charge request waits for its turn; what kept it from being authorized at once."""
 
-    VERSION: ClassVar[int] = 2
-
     waiting_id: SessionId
     cp_id: ChargePointId
     connector: ConnectorNo
@@ -234,8 +232,6 @@ class ChargeQueued(Event, frozen=True):
     """Where it waits for any charge point (``cp_id`` "*"): at this node or below it only."""
     power_w: int | None = None
     """The power that it prefers a connector to be able to do, when it waits for any."""
-    vehicle_at: ConnectorNo | None = None
-    """Where the vehicle of a session that is over stands, and is his: he asked for it, and only power was missing."""
 
 
 class ChargeOffered(Event, frozen=True):

@@ -256,7 +256,8 @@ def _charge_point_booted(event: e.ChargePointBooted, state: State, _stamp: Stamp
 def _connector_changed(event: e.ConnectorChanged, state: State, stamp: Stamp) -> None:
     connector = state.charge_points[event.cp_id].connectors[event.connector]
     connector.occupied, connector.error, connector.since_ms = event.occupied, event.error, stamp.at_ms
-    connector.left_behind = connector.left_behind and event.occupied
+    if not event.occupied:
+        connector.left_by = None
 
 
 @apply.register

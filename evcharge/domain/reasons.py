@@ -80,6 +80,10 @@ class Obstacle(StrEnum):
     """It may not charge; ``detail`` is the hold."""
     IN_USE = "in_use"
     """Another session has it."""
+    OWN = "own"
+    """A session of the same driver has it."""
+    LEFT_BEHIND = "left_behind"
+    """The vehicle of somebody else stands there, though his session is over."""
     ERROR = "error"
     """It reports an error; ``detail`` is its code."""
     RANGE = "range"
@@ -125,6 +129,12 @@ def objection_sentence(against: Objection) -> str:
             said = f"{at} is held: {detail}"
         case Obstacle.IN_USE:
             said = f"{at} is in use"
+        case Obstacle.OWN:
+            said = f"{at} has a session of the same driver"
+        case Obstacle.LEFT_BEHIND:
+            said = (
+                f"at {at} stands a vehicle whose charge is over; one that came in its place has to be plugged in anew"
+            )
         case Obstacle.ERROR:
             said = f"{at} reports {detail}"
         case Obstacle.RANGE:

@@ -138,7 +138,6 @@ SAMPLES: tuple[e.Event, ...] = (
         against=(Objection(Obstacle.IN_USE, "cp-1/1", age_ms=9),),
         node_id=MAIN,
         power_w=11_000,
-        vehicle_at=ConnectorNo(1),
     ),
     e.ChargeOffered(waiting_id=S, session_id=S, until_ms=Millis(T0 + 300_000)),
     e.OfferEnded(waiting_id=S, cause=StopCause.EXPIRED, missed=1, behind=SessionId("s-2")),
