@@ -199,8 +199,11 @@ class Central:
             self._server.timers, clock, settings.substation_silence_s, lambda command: self._engine.execute(command)
         )
         rules = RuleWatch(self._sensors, clock, self._engine.execute, limiting=site.rules)
-        advice = Advice(self._decisions, places_of(settings))
-        questions = Questions(self._engine, self._directory, self._telemetry, rules, substations, clock, advice)
+        advice = Advice(self._decisions, places_of(settings), self._sensors.measured_w)
+        questions = Questions(
+            *(self._engine, self._directory, self._telemetry, rules, substations, clock, advice),
+            self._sensors.measured_w,
+        )
         self._planning = Planning(lambda: self.state, self._sensors, energy_of(settings), clock, self._engine.execute)
         surroundings = Surroundings(self._engine, self._sensors, self._planning, self._allocation.dirty)
         self._inbound = Inbound(

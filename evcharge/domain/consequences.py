@@ -173,19 +173,30 @@ def _capacity_changed(event: e.CapacityChanged, _state: State, _stamp: Stamp) ->
     return [fx.Dirty(node_id=event.substation_id)]
 
 
-@effects_of.register(e.BaseLoadRose)
-@effects_of.register(e.BaseLoadForgotten)
-def _base_load_changed(event: e.BaseLoadRose | e.BaseLoadForgotten, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+@effects_of.register
+def _base_load_rose(event: e.BaseLoadRose, _state: State, _stamp: Stamp) -> list[fx.Effect]:
     return [fx.Dirty(node_id=event.node_id)]
+
+
+@effects_of.register
+def _base_load_forgotten(event: e.BaseLoadForgotten, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    news = fx.NodeNews(event=event, health=state.nodes[event.node_id].health)
+    return [fx.Dirty(node_id=event.node_id), news]
+
+
+@effects_of.register
+def _unwatched(event: e.NodeUnwatched, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.NodeNews(event=event, health=state.nodes[event.node_id].health)]
 
 
 @effects_of.register(e.NodeLost)
 @effects_of.register(e.NodeProbing)
 @effects_of.register(e.NodeRecovered)
 def _health_changed(
-    event: e.NodeLost | e.NodeProbing | e.NodeRecovered, _state: State, _stamp: Stamp
+    event: e.NodeLost | e.NodeProbing | e.NodeRecovered, state: State, _stamp: Stamp
 ) -> list[fx.Effect]:
-    return [fx.Dirty(node_id=event.node_id, now=True)]
+    news = fx.NodeNews(event=event, health=state.nodes[event.node_id].health)
+    return [fx.Dirty(node_id=event.node_id, now=True), news]
 
 
 @effects_of.register(e.ChargePointMoved)

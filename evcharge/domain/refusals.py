@@ -78,7 +78,8 @@ _SENTENCES = {
 }
 
 _ANYWHERE = {
-    RefusalReason.BUSY: "No charge point that is well is free and has no vehicle (name the one where yours stands)",
+    RefusalReason.BUSY: "No charge point that is well (its substation too) is free and has no vehicle (name the one "
+    "where yours stands)",
     RefusalReason.NO_CAPACITY: "No substation can serve one more vehicle now",
     RefusalReason.SUBSTATION_LOST: "All substations that have a free charge point have failed",
 }

@@ -25,6 +25,7 @@ _TO_PEOPLE = (
     fx.TicketNews,
     fx.WaitingNews,
     fx.ReservationNews,
+    fx.NodeNews,
     fx.Granted,
     fx.Queued,
     fx.Booked,
