@@ -139,7 +139,7 @@ class Inquiry:
             return event.subject == self.subject
         if isinstance(event, e.NodeLost | e.NodeProbing | e.NodeRecovered):
             return event.node_id in (self.subject, *(self._nodes if self._asked_at else ()))
-        if isinstance(event, e.NodeWatched | e.NodeUnwatched | e.BaseLoadRose | e.BaseLoadForgotten):
+        if isinstance(event, e.NodeWatched | e.NodeUnwatched | e.BaseLoadRose | e.BaseLoadForgotten | e.PeakRose):
             return event.node_id == self.subject
         if isinstance(event, e.CapacityChanged):
             return event.substation_id in (self.subject, *(self._nodes if self._asked_at else ()))
@@ -234,6 +234,8 @@ class Inquiry:
                 return f"the base load of {event.node_id} counts as {kw(event.most_w)} while its meter is silent"
             case e.BaseLoadForgotten():
                 return f"what the meter of {event.node_id} showed of its base load counts no longer"
+            case e.PeakRose():
+                return f"{event.node_id} drew {kw(event.peak_w)} over a quarter of an hour, the most of {event.month}"
             case e.NodeProbing():
                 return f"{event.node_id} is on trial: one session at a time may show that it is well"
             case e.NodeRecovered():

@@ -27,6 +27,7 @@ from evcharge.central.inbound import Inbound
 from evcharge.central.limits import check_limits, gateway_rate, server_limits, wire_limits
 from evcharge.central.liveness import Liveness
 from evcharge.central.outbound import Outbound
+from evcharge.central.peaks import PeakWatch
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.planning import Planning
 from evcharge.central.recall import Recalled, recall
@@ -204,7 +205,17 @@ class Central:
             *(self._engine, self._directory, self._telemetry, rules, substations, clock, advice),
             self._sensors.measured_w,
         )
-        self._planning = Planning(lambda: self.state, self._sensors, energy_of(settings), clock, self._engine.execute)
+        energy, execute = energy_of(settings), self._engine.execute
+        self._peaks = PeakWatch(
+            lambda: self.state,
+            self._sensors,
+            self._telemetry,
+            energy,
+            clock,
+            execute,
+            lambda: self._planning.sun_is_told(),
+        )
+        self._planning = Planning(lambda: self.state, self._sensors, energy, clock, execute, self._peaks.billed)
         surroundings = Surroundings(self._engine, self._sensors, self._planning, self._allocation.dirty)
         self._inbound = Inbound(
             self._engine,
@@ -236,6 +247,7 @@ class Central:
             self._allocation.run(),
             self._allocation.renew(),
             self._planning.run(),
+            self._peaks.run(),
             rules.run(),
             self._flush_rejections(),
             self._room.run(),

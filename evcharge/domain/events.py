@@ -501,6 +501,17 @@ class BaseLoadForgotten(Event, frozen=True):
     """What is remembered instead: above what the meter shows at this moment, where it speaks."""
 
 
+class PeakRose(Event, frozen=True):
+    """A tree drew more over a quarter of an hour than was remembered of the month: a demand charge is paid for it."""
+
+    node_id: NodeId
+    """The top of that tree."""
+    month: str
+    """``2026-11``, in the site's time zone."""
+    peak_w: Watts
+    """As measured, or less."""
+
+
 class ChargePointMoved(Event, frozen=True):
     """Another node feeds a charge point from now on; its power counts at both until nothing from before rules."""
 
@@ -587,6 +598,7 @@ EVENTS: tuple[type[Event], ...] = (
     NodeRecovered,
     BaseLoadRose,
     BaseLoadForgotten,
+    PeakRose,
     ChargePointMoved,
     MoveCompleted,
     PlanAdopted,

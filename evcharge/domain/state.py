@@ -274,6 +274,12 @@ class Node(msgspec.Struct):
     """No reading of its base-load meter was above this; it counts while that is silent. 0: there is no meter."""
     metered_ms: Millis | None = None
     """Site time of the reading that made it so."""
+    peak_w: Watts = Watts(0)
+    """Of the top of a tree: its highest mean power over a quarter of an hour in ``peak_month``, or a little less."""
+    peak_month: str = ""
+    """``2026-11``; empty: none was measured."""
+    peak_ms: Millis | None = None
+    """Site time at which it was remembered."""
 
 
 class Spot(NamedTuple):

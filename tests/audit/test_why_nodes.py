@@ -17,6 +17,7 @@ def test_an_operator_reads_how_to_end_it() -> None:
         c.NoteBaseLoad(node_id=MAIN, base_w=6_000),
         c.UnwatchNode(node_id=MAIN),
         c.ForgetBaseLoad(node_id=MAIN),
+        c.NotePeak(node_id=MAIN, month="2023-11", peak_w=7_200),
     )
     assert told(scenario, MAIN) == [
         "main reports its health: silence is a loss from now on",
@@ -26,6 +27,7 @@ def test_an_operator_reads_how_to_end_it() -> None:
         "main is on trial: one session at a time may show that it is well",
         "main reports its health no more: silence is no loss",
         "what the meter of main showed of its base load counts no longer",
+        "main drew 7.2 kW over a quarter of an hour, the most of 2023-11",
     ]
     assert told(scenario, "zoo") == []
 

@@ -130,6 +130,7 @@ async def test_loss_and_return_of_a_substation_are_said_once(tmp_path: Path, pat
         assert sentence.endswith("; it stays lost until it is reported well.")
         with capture_logs() as logs:
             await operator.ask(m.SensorReading(id=0, name="base_w", substation_id="north", value=11_000.0))
+            await operator.ask(m.SensorReading(id=0, name="base_w", substation_id="north", value=9_000.0))
             await operator.ask(m.Unwatch(id=0, substation_id="north", what="base_w"))
         assert len(said(logs, "base_load.forgotten")) == 1
 

@@ -110,6 +110,7 @@ TABLE: dict[type[e.Event], tuple[list, list[type[fx.Effect]]]] = {
     e.NodeRecovered: ([site()], [fx.Dirty, fx.NodeNews]),
     e.BaseLoadRose: ([site()], [fx.Dirty]),
     e.BaseLoadForgotten: ([site()], [fx.Dirty, fx.NodeNews]),
+    e.PeakRose: ([site()], []),
     e.ChargePointMoved: ([zoo(), *connected(), *charging()], [fx.Dirty]),
     e.MoveCompleted: ([zoo(), *connected(), *charging()], [fx.Dirty]),
     e.PlanAdopted: ([site()], [fx.Dirty]),
