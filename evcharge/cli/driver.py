@@ -47,7 +47,7 @@ from evcharge.cli.driver_view import (
     ticket_rows,
 )
 from evcharge.cli.driver_waiting import COMMANDS
-from evcharge.cli.peer import read_token
+from evcharge.cli.peer import read_token, registry_option, token_option
 from evcharge.driver.auto import PAUSE_S, Collector, FaultKind, Faults, PointsRun
 from evcharge.driver.client import DriverClient, RequestRefused
 from evcharge.driver.places import GONE, place_of
@@ -89,13 +89,8 @@ def cli(context: click.Context, central: str | None, credentials: Path | None, c
 
 
 @cli.command("register")
-@click.option("--registry", default="http://127.0.0.1:8080", metavar="URL", help="The registry.")
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="File with the operator's token, as evcharge-sidecar init wrote it.",
-)
+@registry_option
+@token_option
 @click.option("--id", "driver_id", required=True, help="Who drives, like anna.")
 @click.option(
     "--out",
