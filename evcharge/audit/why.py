@@ -78,13 +78,17 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Inquiry:
-    """Collects what is about one session, one charge point, or one driver."""
+    """Collects what is about one session, one charge point, one driver, or one node of the site."""
 
     def __init__(self, subject: str) -> None:
         self.subject = subject
         self._at: set[str] = set()
         self._asked_at = ""
         self._site: SiteConfig | None = None
+        self.named = False
+        """Whether the log names a node like this: then there may be nothing to tell, and it is no slip."""
+        self._least_w: dict[str, int] = {}
+        """Smallest currents by session, W."""
         self._nodes: set[NodeId] = set()
         """What feeds the charge point, or did during this session."""
 
@@ -102,6 +106,9 @@ class Inquiry:
         event, at_ms = logged.event, logged.stamp.at_ms
         if isinstance(event, e.CentralStarted):
             self._site = event.site
+            self.named = self.named or self.subject in event.site.capacities
+        if isinstance(event, e.ChargeAuthorized):
+            self._least_w[event.session_id] = event.min_w
         if isinstance(event, e.ChargeAuthorized) and self.subject in (
             *(event.session_id, event.cp_id, event.driver_id),
             _place(event),
@@ -132,8 +139,10 @@ class Inquiry:
             return event.subject == self.subject
         if isinstance(event, e.NodeLost | e.NodeProbing | e.NodeRecovered):
             return event.node_id in (self.subject, *(self._nodes if self._asked_at else ()))
-        if isinstance(event, e.NodeUnwatched | e.BaseLoadRose | e.BaseLoadForgotten):
+        if isinstance(event, e.NodeWatched | e.NodeUnwatched | e.BaseLoadRose | e.BaseLoadForgotten | e.PeakRose):
             return event.node_id == self.subject
+        if isinstance(event, e.CapacityChanged):
+            return event.substation_id in (self.subject, *(self._nodes if self._asked_at else ()))
         about = event.ticket if isinstance(event, e.TicketIssued) else event
         session_id = (
             getattr(about, "session_id", None)
@@ -187,7 +196,8 @@ class Inquiry:
                 wanted = "as much as it takes" if event.energy_wh is None else f"{event.energy_wh / 1000:g} kWh"
                 return f"{event.driver_id} was authorized at {event.cp_id}/{event.connector} for {wanted}"
             case e.SetPointIssued():
-                why = event.reason.value if event.basis is None else basis_sentence(event.basis)
+                least_w = self._least_w.get(event.session_id, 0)
+                why = event.reason.value if event.basis is None else basis_sentence(event.basis, least_w)
                 return f"set-point {kw(event.grant.limit_w)} ({kw(event.grant.fallback_w)} if Central is lost): {why}"
             case e.SetPointRejected():
                 return f"the charge point did not apply a set-point: {event.outcome} {event.detail}".rstrip()
@@ -214,12 +224,18 @@ class Inquiry:
                 if event.silent:
                     until += ", or an operator says that it reports no more (unwatch)"
                 return f"{event.node_id} was lost ({event.cause}), {until}"
+            case e.CapacityChanged():
+                return f"{event.substation_id} was given {kw(event.capacity_w)}"
+            case e.NodeWatched():
+                return f"{event.node_id} reports its health: silence is a loss from now on"
             case e.NodeUnwatched():
                 return f"{event.node_id} reports its health no more: silence is no loss"
             case e.BaseLoadRose():
                 return f"the base load of {event.node_id} counts as {kw(event.most_w)} while its meter is silent"
             case e.BaseLoadForgotten():
                 return f"what the meter of {event.node_id} showed of its base load counts no longer"
+            case e.PeakRose():
+                return f"{event.node_id} drew {kw(event.peak_w)} over a quarter of an hour, the most of {event.month}"
             case e.NodeProbing():
                 return f"{event.node_id} is on trial: one session at a time may show that it is well"
             case e.NodeRecovered():

@@ -14,7 +14,6 @@ from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import incoming
 from evcharge.central.translate.tables import Questions
-from evcharge.domain.commands import ForgetBaseLoad
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.clock import Clock
 from protocol import messages as m
@@ -67,8 +66,8 @@ class Inbound:
             if isinstance(message, m.SetCapacity):
                 self._surroundings.limit(message)
             command = incoming.command_of(message, peer.role, peer.entity, self._new_session)
-            if isinstance(command, ForgetBaseLoad):
-                command = self._surroundings.forgetting(command.node_id)
+            if isinstance(message, m.Unwatch) and message.what == "base_w":
+                command = self._surroundings.forgetting(NodeId(message.substation_id))
             if command is not None:
                 self._engine.execute(command, peer.asking(getattr(message, "id", None)))
             if isinstance(message, m.Unwatch):

@@ -1,4 +1,6 @@
-"""What an operator should know of the site at a start, and when a limit is cut: lines of the log, one sentence each."""
+"""What an operator should know of the site at a start, when a limit is cut, and when a substation is lost or back:
+lines of the log, one sentence each.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,13 @@ from collections.abc import Iterator, Mapping
 
 import structlog
 
+from evcharge.domain import effects as fx
+from evcharge.domain import events as e
 from evcharge.domain.headroom import base_w, measured_all_over
 from evcharge.domain.reasons import kw
 from evcharge.domain.site import SiteConfig
 from evcharge.domain.state import State
+from evcharge.domain.words import Health
 from evcharge.energy.model import Policy
 from evcharge.ids import NodeId
 
@@ -56,3 +61,26 @@ def limit_cut(state: State, measured_w: Mapping[NodeId, int], node_id: NodeId, c
             sentence=f"{node_id} is given {kw(capacity_w)}, and what else draws there may take {kw(base)}: no vehicle "
             "charges there, and that alone may be too much.",
         )
+
+
+def node_changed(news: fx.NodeNews) -> None:
+    """Say that a node was lost, is tried, is well, or is not watched any more: once for each change."""
+    event, node_id = news.event, news.event.node_id
+    match event:
+        case e.NodeLost():
+            back = "until it is reported well" if event.until_ms is None else "until it is tried again by itself"
+            if event.silent:
+                back += ", or an operator says that it reports no more (unwatch)"
+            log.warning("substation.lost", node=node_id, sentence=f"{node_id} is lost ({event.cause}), {back}.")
+        case e.NodeProbing():
+            said = f"{node_id} is on trial: one session at a time may show that it is well."
+            log.info("substation.on_trial", node=node_id, sentence=said)
+        case e.NodeRecovered():
+            log.info("substation.well", node=node_id, sentence=f"{node_id} is well again.")
+        case e.NodeUnwatched():
+            lost = "; it stays lost until it is reported well" if news.health is Health.LOST else ""
+            said = f"{node_id} reports its health no more, and silence is no loss{lost}."
+            log.info("substation.unwatched", node=node_id, sentence=said)
+        case e.BaseLoadForgotten():
+            said = f"what the meter of {node_id} showed of its base load counts no longer."
+            log.info("base_load.forgotten", node=node_id, sentence=said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from evcharge.central import notices
 from evcharge.central.decisions import Decisions
 from evcharge.central.engine import Engine, Origin
 from evcharge.central.peers import Directory, Peer
@@ -110,6 +111,8 @@ class Outbound:
                     driver.send(outgoing.ticket_message(effect.ticket))
             case fx.Dirty():
                 (self._urgent if effect.now else self._dirty)(effect.node_id)
+            case fx.NodeNews():
+                notices.node_changed(effect)
             case fx.Wake():
                 self._wake(effect.at_ms, effect.session_id)
             case fx.CloseChannel():

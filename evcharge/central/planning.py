@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from evcharge.central.peaks import Billed
 from evcharge.central.sensors import BASE, BATTERY, SOLAR, STEP_MS, Sensors
 from evcharge.central.site_entries import EnergyEntry
 from evcharge.central.told import Course, Told
@@ -51,6 +52,8 @@ AHEAD = 112
 LEAST_DAYS = 7
 # The forecast that Central continues by itself.
 CARBON = "co2"
+# The month's peak among the inputs of a plan.
+BILLED = "billed_peak_w"
 
 
 class Question(NamedTuple):
@@ -77,9 +80,10 @@ class Planning:
         energy: EnergyEntry,
         clock: Clock,
         execute: Callable[[AnyCommand], None],
+        billed: Callable[[NodeId, int], Billed | None] = lambda _root, _now_ms: None,
     ) -> None:
         self._state, self._sensors, self._energy, self._clock = state, sensors, energy, clock
-        self._execute = execute
+        self._execute, self._billed = execute, billed
         self._forecasts: dict[str, Series] = {}
         self._carbon = Told()
         self._foretold = 0
@@ -171,6 +175,9 @@ class Planning:
             if session.node_id in inside and _draws(session)
         ]
         energy = self._energy
+        billed, ages = self._billed(root, now_ms), self._sensors.ages()
+        if billed is not None:
+            ages[BILLED] = max(0, now_ms - billed.at_ms)
         co2 = state.site.tariff.co2_g_per_kwh / 1000
         signals = Signals(
             price=self._told("price", now_ms) or energy.prices().series(now_ms, STEP_MS, AHEAD, energy.offset),
@@ -179,9 +186,10 @@ class Planning:
             base=self._told("base_w", now_ms),
             export_price=energy.export_per_kwh,
             demand_charge=energy.demand_charge_per_kw,
+            billed_peak_w=0 if billed is None else billed.watts,
             co2_price=energy.co2_per_tonne / 1000,
             battery=self._battery(),
-            ages=self._sensors.ages(),
+            ages=ages,
         )
         histories = {
             "pv": self._sensors.known(SOLAR, None, now_ms),
@@ -195,6 +203,10 @@ class Planning:
         ]
         visits, carbon = tuple(state.visits), self._carbon.course(now_ms)
         return Question(now_ms, sessions, nodes, signals, histories, visits, there, carbon)
+
+    def sun_is_told(self) -> bool:
+        """Whether there is a forecast of the sun from outside."""
+        return self._told(SOLAR, self._clock.site_ms()) is not None
 
     def _told(self, name: str, now_ms: int) -> Series | None:
         """A forecast from outside, until its last step is over: what was said of last week says nothing."""

@@ -27,6 +27,7 @@ from evcharge.central.inbound import Inbound
 from evcharge.central.limits import check_limits, gateway_rate, server_limits, wire_limits
 from evcharge.central.liveness import Liveness
 from evcharge.central.outbound import Outbound
+from evcharge.central.peaks import PeakWatch
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.planning import Planning
 from evcharge.central.recall import Recalled, recall
@@ -199,9 +200,22 @@ class Central:
             self._server.timers, clock, settings.substation_silence_s, lambda command: self._engine.execute(command)
         )
         rules = RuleWatch(self._sensors, clock, self._engine.execute, limiting=site.rules)
-        advice = Advice(self._decisions, places_of(settings))
-        questions = Questions(self._engine, self._directory, self._telemetry, rules, substations, clock, advice)
-        self._planning = Planning(lambda: self.state, self._sensors, energy_of(settings), clock, self._engine.execute)
+        advice = Advice(self._decisions, places_of(settings), self._sensors.measured_w)
+        questions = Questions(
+            *(self._engine, self._directory, self._telemetry, rules, substations, clock, advice),
+            self._sensors.measured_w,
+        )
+        energy, execute = energy_of(settings), self._engine.execute
+        self._peaks = PeakWatch(
+            lambda: self.state,
+            self._sensors,
+            self._telemetry,
+            energy,
+            clock,
+            execute,
+            lambda: self._planning.sun_is_told(),
+        )
+        self._planning = Planning(lambda: self.state, self._sensors, energy, clock, execute, self._peaks.billed)
         surroundings = Surroundings(self._engine, self._sensors, self._planning, self._allocation.dirty)
         self._inbound = Inbound(
             self._engine,
@@ -233,6 +247,7 @@ class Central:
             self._allocation.run(),
             self._allocation.renew(),
             self._planning.run(),
+            self._peaks.run(),
             rules.run(),
             self._flush_rejections(),
             self._room.run(),

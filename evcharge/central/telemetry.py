@@ -46,9 +46,9 @@ class Telemetry:
         live = self._live.get(session_id)
         if live is None:
             due_s = now_s + SAMPLE_S * _place(session_id)
-            self._live[session_id] = Live(energy_wh, power_w, soc, power_w, now_s, due_s)
+            self._live[session_id] = Live(energy_wh, power_w, soc, now_s, power_w, now_s, due_s)
             return True
-        live.energy_wh, live.power_w, live.soc = energy_wh, power_w, soc
+        live.energy_wh, live.power_w, live.soc, live.heard_s = energy_wh, power_w, soc, now_s
         if not _worth(live, now_s):
             return False
         live.logged_w, live.logged_s, live.due_s = power_w, now_s, now_s + SAMPLE_S

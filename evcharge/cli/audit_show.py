@@ -163,7 +163,8 @@ def _text(line: Line) -> str:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @ARCHIVE
 def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool, archive: Path | None) -> None:
-    """Tell the decisions about a session, at a charge point or about a driver.
+    """Tell the decisions about a session, at a charge point or about a driver; of a node of the site its limits, its
+    base load and its health.
 
     What bound, how old readings were, what was rejected. The log has them as typed data; the sentences are made here.
     """
@@ -185,8 +186,12 @@ def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool,
         before = [step for step in steps if step.at_ms <= at_ms]
         ruling = [step for step in before if step.limit_w is not None][-1:]
         steps = sorted({step.seq: step for step in (*ruling, *before[-1:])}.values(), key=lambda step: step.seq)
+    if not steps and inquiry.named:
+        click.echo(f"{escaped(subject)} is a node of the site; nothing about it has changed or was measured.", err=True)
+        _check_end(follower)
+        return
     if not steps:
-        raise Failed(f"the log has no session, charge point or driver {subject} that anything was decided about.")
+        raise Failed(f"the log has no session, charge point, driver or node {subject} that anything was decided about.")
     for line in (msgspec.json.encode(step).decode() for step in steps) if as_json else map(escaped, lines_of(steps)):
         click.echo(line)
     if not as_json:

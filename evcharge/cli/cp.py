@@ -34,6 +34,7 @@ from evcharge.cli.peer import (
     read_credentials,
     read_token,
     stop_on_signals,
+    token_option,
 )
 from evcharge.cp.console import on_terminal
 from evcharge.cp.engine import EngineCore
@@ -63,12 +64,7 @@ def cli() -> None:
 
 @cli.command("register")
 @click.option("--registry", required=True, metavar="URL", help="The registry, like http://127.0.0.1:8080.")
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="File with the operator's token.",
-)
+@token_option
 @click.option("--id", "cp_id", required=True, help="Id of the charge point, like CP-1.")
 @click.option(
     "--out",

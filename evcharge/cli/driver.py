@@ -47,9 +47,10 @@ from evcharge.cli.driver_view import (
     ticket_rows,
 )
 from evcharge.cli.driver_waiting import COMMANDS
-from evcharge.cli.peer import read_token
+from evcharge.cli.peer import read_token, registry_option, token_option
 from evcharge.driver.auto import PAUSE_S, Collector, FaultKind, Faults, PointsRun
 from evcharge.driver.client import DriverClient, RequestRefused
+from evcharge.driver.places import GONE, place_of
 from evcharge.driver.replay import SessionsRun
 from evcharge.driver.scripted import (
     ScriptError,
@@ -61,7 +62,7 @@ from evcharge.driver.scripted import (
 )
 from evcharge.net.registry_client import RegistryCallFailed, register
 from protocol.credentials import Role
-from protocol.messages import MAX_CONNECTORS, SessionView
+from protocol.messages import MAX_CONNECTORS, SessionView, WaitingView
 
 # Refusals that a place in the line helps against (SPEC §7.8).
 WAITABLE = ("busy", "no_capacity")
@@ -88,13 +89,8 @@ def cli(context: click.Context, central: str | None, credentials: Path | None, c
 
 
 @cli.command("register")
-@click.option("--registry", default="http://127.0.0.1:8080", metavar="URL", help="The registry.")
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="File with the operator's token, as evcharge-sidecar init wrote it.",
-)
+@registry_option
+@token_option
 @click.option("--id", "driver_id", required=True, help="Who drives, like anna.")
 @click.option(
     "--out",
@@ -184,15 +180,26 @@ def charge_command(
     async def work() -> None:
         async with door.only(show) as client:
             if show is None:
-                session = await _charge_now(client, cp_id, connector, energy, depart_ms)
-            else:
-                session = await _charge_in_turn(client, show, cp_id, connector, energy, depart_ms)
-            if as_json:
-                print_json({"what": "authorized", **fields_of(session)})
-            else:
-                click.echo(authorized_text(session))
-            if show is not None:
-                await _wait(client, session, show)
+                tell(await _charge_now(client, cp_id, connector, energy, depart_ms))
+                return
+            answer = await client.charge_or_wait(cp_id, connector, energy, depart_ms)
+            missed = None
+            while True:
+                session = answer
+                if isinstance(session, WaitingView):
+                    session = await _turn(client, show, session, missed)
+                tell(session)
+                left = await _wait(client, session, show)
+                if left is None:
+                    return
+                # Nobody plugged in in time, and the place goes on.
+                answer, missed = left, session.session_id
+
+    def tell(session: SessionView) -> None:
+        if as_json:
+            print_json({"what": "authorized", **fields_of(session)})
+        else:
+            click.echo(authorized_text(session))
 
     run(work())
 
@@ -209,21 +216,16 @@ async def _charge_now(
         raise
 
 
-async def _charge_in_turn(
-    client: DriverClient, show: Show, cp_id: str, connector: int, energy: int | None, depart_ms: int | None
-) -> SessionView:
-    """The session, after however long it takes. Raises Failed when the place in line is lost."""
-    answer = await client.charge_or_wait(cp_id, connector, energy, depart_ms)
-    if isinstance(answer, SessionView):
-        return answer
-    show.place(answer)
+async def _turn(client: DriverClient, show: Show, place: WaitingView, missed: str | None) -> SessionView:
+    """The session of a place, after however long it takes. Raises Failed when the place is lost."""
+    show.place(place)
     try:
-        newest = await client.turn(answer.waiting_id)
+        newest = await client.turn(place.waiting_id, missed)
     except asyncio.CancelledError:
         show.close()
         show.say(
             "You keep your place. 'evcharge-driver queue' shows it, "
-            f"'evcharge-driver queue --leave {plain(answer.waiting_id)}' gives it up."
+            f"'evcharge-driver queue --leave {plain(place.waiting_id)}' gives it up."
         )
         raise
     if newest.session_id is None:
@@ -240,12 +242,15 @@ async def _charge_in_turn(
     )
 
 
-async def _wait(client: DriverClient, session: SessionView, show: Show) -> None:
-    """Until the ticket. Raises Failed when the session ended before it began."""
+async def _wait(client: DriverClient, session: SessionView, show: Show) -> WaitingView | None:
+    """Until the ticket, or until it is known that the driver still waits: his place. Raises Failed when the session
+    ended before it began, and no place is left.
+    """
     if isinstance(show, LiveShow):
         show.watch(session)
     try:
         outcome = await client.outcome(session.session_id)
+        left = await client.still_waiting(session.session_id) if outcome.ticket is None else None
     except asyncio.CancelledError:
         show.close()
         name = plain(session.session_id)
@@ -253,11 +258,17 @@ async def _wait(client: DriverClient, session: SessionView, show: Show) -> None:
         raise
     finally:
         show.close()
-    if outcome.ticket is None:
+    if outcome.ticket is not None:
+        if outcome.asked:
+            show.ticket(outcome.ticket)
+        return None
+    if left is None:
+        over = client.place(place_of(session.session_id))
+        if over is not None and over.reason not in (None, GONE):
+            raise Failed(f"{place_text(over)}.")
         why = plain(outcome.why).replace("_", " ")
         raise Failed(f"the session ended before it began ({why}); plug in first, then ask again.")
-    if outcome.asked:
-        show.ticket(outcome.ticket)
+    return left
 
 
 for command in COMMANDS:

@@ -22,7 +22,7 @@ EXCLUDED = {
     "bad_data": "what is known of it makes no sense",
     "out_of_reach": "out of reach with what is in the battery, less a tenth",
     "no_fitting_connector": "no connector with that plug",
-    "out_of_service": "out of service",
+    "out_of_service": "out of service, or its substation is lost",
     "wait_unknown": "taken, and nobody knows for how long; if the vehicle there is yours, 'charge' it",
     "no_power": "no power to spare for one more vehicle",
 }

@@ -101,6 +101,13 @@ def reservation_state(view: ReservationView) -> str:
     return STATES.get(view.state, plain(view.state).lower()) + waits
 
 
+def _when(row: WaitingView) -> str:
+    """For a column whose head says "expected" already."""
+    if row.offered_until_ms is not None:
+        return f"plug in by {local_time(row.offered_until_ms)}"
+    return expected(row).removeprefix("expected ")
+
+
 def queue_rows(rows: Sequence[WaitingView]) -> list[tuple[str, ...]]:
     """One line per place."""
     return [
@@ -108,7 +115,7 @@ def queue_rows(rows: Sequence[WaitingView]) -> list[tuple[str, ...]]:
             plain(row.cp_id),
             f"#{row.connector}" if row.connector else "any",
             "your turn" if row.state == OFFERED else str(row.place),
-            f"plug in by {local_time(row.offered_until_ms)}" if row.offered_until_ms is not None else expected(row),
+            _when(row),
             WAITS_FOR.get(row.reason or "", plain(row.reason or "")),
             plain(row.waiting_id),
         )

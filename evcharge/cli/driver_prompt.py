@@ -33,8 +33,7 @@ from evcharge.cli.driver_view import (
     charge_point_rows,
     ticket_rows,
 )
-from evcharge.driver.client import DriverClient, RequestFailed, RequestRefused
-from evcharge.driver.places import OFFERED
+from evcharge.driver.client import DriverClient, Outcome, RequestFailed, RequestRefused
 from evcharge.driver.scripted import energy_wh
 from protocol import messages as m
 
@@ -190,11 +189,18 @@ class Prompt:
             await self._begin(place)
             return
         self._show.say(f"{place_text(place)}. Enter leaves the view, you keep your place.")
-        turn = await self._or_a_line(self._client.turn(place.waiting_id))
-        if turn is not None and turn.session_id is not None and turn.state == OFFERED:
+        missed = None
+        while True:
+            turn = await self._or_a_line(self._client.turn(place.waiting_id, missed))
+            if turn is None or turn.session_id is None:
+                return
             self._client.follow(turn.session_id)
             self._sessions.append(turn.session_id)
-            await self._view(turn.session_id, self._client.newest(turn.session_id))
+            ended = await self._view(turn.session_id, self._client.newest(turn.session_id))
+            if ended is None or ended.ticket is not None:
+                return
+            # Nobody plugged in in time: whether the place goes on is its next news.
+            missed = turn.session_id
 
     def _wish(self, more: Sequence[str]) -> tuple[int | None, int | None]:
         energy, depart_ms = None, None
@@ -259,8 +265,8 @@ class Prompt:
             raise ValueError("No charge of this window runs; name the session.")
         return running[-1]
 
-    async def _view(self, session_id: str, session: m.SessionView | None = None) -> None:
-        """Show a session until it ends or the person presses Enter."""
+    async def _view(self, session_id: str, session: m.SessionView | None = None) -> Outcome | None:
+        """Show a session until it ends or the person presses Enter (None)."""
         self._client.follow(session_id, session)
         known = self._client.newest(session_id) or session
         if isinstance(self._show, LiveShow) and known is not None:
@@ -269,6 +275,7 @@ class Prompt:
             ended = await self._or_a_line(self._client.outcome(session_id))
             if ended is not None and ended.ticket is None:
                 self._show.say(f"The session ended before it began: {plain(ended.why).replace('_', ' ')}.")
+            return ended
         finally:
             if isinstance(self._show, LiveShow):
                 self._show.close()

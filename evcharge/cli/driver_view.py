@@ -21,6 +21,7 @@ from evcharge.cli.common import print_json
 from evcharge.cli.driver_places import place_picture, place_text, reservation_text
 from evcharge.cli.driver_text import local_time, plain
 from protocol import messages as m
+from protocol.errors import CloseCode
 
 # Pictures per second of the live view; Central has news once a second.
 REFRESH_PER_S = 4
@@ -56,6 +57,10 @@ STATES = {
     "INTERRUPTED": "interrupted",
     "EXPIRED": "expired",
 }
+
+
+# Close codes of a channel that a second program with the same credential has taken.
+_OTHER_PROGRAM = (CloseCode.SUPERSEDED.name, CloseCode.DUPLICATE_ID.name)
 
 
 def kwh(energy_wh: int) -> str:
@@ -96,6 +101,8 @@ def power_text(view: m.SessionView) -> str:
 
 def lost_text(why: str) -> str:
     """What a person needs to know when the link is down."""
+    if any(code in why for code in _OTHER_PROGRAM):
+        return "another program uses your credential now: nothing is lost, this view comes back when it is done"
     return f"connection to Central lost ({plain(why)}); charging goes on, connecting again"
 
 

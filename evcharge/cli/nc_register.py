@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from evcharge.cli.common import Failed, print_json, write_secret
-from evcharge.cli.peer import read_token
+from evcharge.cli.peer import read_token, registry_option, token_option
 from evcharge.console.live import utc
 from evcharge.net.registry_client import RegistryCallFailed, register
 from protocol.credentials import Role
@@ -22,13 +22,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @click.command("register")
-@click.option("--registry", default="http://127.0.0.1:8080", metavar="URL", help="The registry.")
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="File with the operator's token, as evcharge-sidecar init wrote it.",
-)
+@registry_option
+@token_option
 @click.option("--id", "entity", required=True, help="Who looks: your name stands in Central's log.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="New file (0600).")
 @click.option("--valid", default="1h", metavar="TIME", help="How long, like 90s, 30m or 24h (the most there is).")

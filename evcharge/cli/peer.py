@@ -45,6 +45,15 @@ def _read(file: Path) -> Credential:
         raise Failed(f"{file}: {error}") from error
 
 
+registry_option = click.option("--registry", default="http://127.0.0.1:8080", metavar="URL", help="The registry.")
+token_option = click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="File with the operator's token, as evcharge-sidecar init wrote it.",
+)
+
+
 def read_token(file: Path) -> str:
     """The operator's token. Raises Failed."""
     try:

@@ -16,7 +16,7 @@ from evcharge.units import Watts
 def attach(state: State, session: Session) -> None:
     """Bind a new session to its connector, its share of power and its driver."""
     connector = state.charge_points[session.cp_id].connectors[session.connector]
-    connector.session_id, connector.left_behind = session.session_id, False
+    connector.session_id = session.session_id
     state.nodes[session.node_id].sessions[session.session_id] = None
     reserve(state, session, 1)
     state.drivers.setdefault(session.driver_id, Driver()).open_sessions[session.session_id] = None
@@ -28,7 +28,9 @@ def detach(state: State, session: Session) -> None:
     connector = charge_point.connectors.get(session.connector)
     if connector is not None and connector.session_id == session.session_id:
         connector.session_id = None
-        connector.left_behind = connector.occupied and session.start_ms is not None
+        if connector.occupied and session.start_ms is not None:
+            # One that never began says nothing of whose vehicle stands there.
+            connector.left_by = session.driver_id
     node = state.nodes[session.node_id]
     if session.session_id in node.sessions:
         del node.sessions[session.session_id]

@@ -357,6 +357,14 @@ class NoteBaseLoad(Command, frozen=True):
     base_w: int
 
 
+class NotePeak(Command, frozen=True):
+    """The mean power of a tree over a quarter of an hour was higher than is remembered of that month."""
+
+    node_id: NodeId
+    month: str
+    peak_w: int
+
+
 class ForgetBaseLoad(Command, frozen=True):
     """An operator says that what a node's meter showed counts no longer."""
 

@@ -33,6 +33,8 @@ from evcharge.energy.leases import Grant
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
 
 _AGAIN = frozenset({RefusalReason.NO_CAPACITY, RefusalReason.BUSY, RefusalReason.SUBSTATION_LOST})
+# What the sentence of a reason does not say by itself, and a driver can do something about.
+_TOLD = frozenset({Obstacle.ABSENT, Obstacle.LEFT_BEHIND})
 
 
 @singledispatch
@@ -171,19 +173,30 @@ def _capacity_changed(event: e.CapacityChanged, _state: State, _stamp: Stamp) ->
     return [fx.Dirty(node_id=event.substation_id)]
 
 
-@effects_of.register(e.BaseLoadRose)
-@effects_of.register(e.BaseLoadForgotten)
-def _base_load_changed(event: e.BaseLoadRose | e.BaseLoadForgotten, _state: State, _stamp: Stamp) -> list[fx.Effect]:
+@effects_of.register
+def _base_load_rose(event: e.BaseLoadRose, _state: State, _stamp: Stamp) -> list[fx.Effect]:
     return [fx.Dirty(node_id=event.node_id)]
+
+
+@effects_of.register
+def _base_load_forgotten(event: e.BaseLoadForgotten, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    news = fx.NodeNews(event=event, health=state.nodes[event.node_id].health)
+    return [fx.Dirty(node_id=event.node_id), news]
+
+
+@effects_of.register
+def _unwatched(event: e.NodeUnwatched, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.NodeNews(event=event, health=state.nodes[event.node_id].health)]
 
 
 @effects_of.register(e.NodeLost)
 @effects_of.register(e.NodeProbing)
 @effects_of.register(e.NodeRecovered)
 def _health_changed(
-    event: e.NodeLost | e.NodeProbing | e.NodeRecovered, _state: State, _stamp: Stamp
+    event: e.NodeLost | e.NodeProbing | e.NodeRecovered, state: State, _stamp: Stamp
 ) -> list[fx.Effect]:
-    return [fx.Dirty(node_id=event.node_id, now=True)]
+    news = fx.NodeNews(event=event, health=state.nodes[event.node_id].health)
+    return [fx.Dirty(node_id=event.node_id, now=True), news]
 
 
 @effects_of.register(e.ChargePointMoved)
@@ -272,8 +285,8 @@ def _charge_refused(event: e.ChargeRefused, state: State, stamp: Stamp) -> list[
     # Whoever asked for any charge point finds one again when a reservation in flight lapsed, at the latest.
     anywhere = event.cp_id == c.ANYWHERE and event.reason in _AGAIN
     after_s = -(-state.site.authorization_ms // 1000) if anywhere else retry_after_s(event.against, stamp.at_ms)
-    own = tuple(one for one in event.against if one.obstacle is Obstacle.ABSENT)
-    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s, against=own, basis=event.basis)]
+    told = tuple(one for one in event.against if one.obstacle in _TOLD)
+    return [fx.Denied(reason=event.reason, subject=event.cp_id, retry_after_s=after_s, against=told, basis=event.basis)]
 
 
 @effects_of.register

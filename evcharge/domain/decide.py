@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from evcharge.domain import charge_points, grid, health, meters, reservations, sessions, waiting
+from evcharge.domain import charge_points, grid, health, meters, peaks, reservations, sessions, waiting
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.allocation import reallocate
@@ -57,6 +57,7 @@ AnyCommand = (
     | c.ReportNode
     | c.UnwatchNode
     | c.NoteBaseLoad
+    | c.NotePeak
     | c.ForgetBaseLoad
 )
 OutboxCommand = c.ReportStatus | c.ReportStarted | c.ReportPaused | c.ReportEnded
@@ -167,6 +168,8 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return health.unwatch(state, command)
         case c.NoteBaseLoad():
             return meters.note(state, command)
+        case c.NotePeak():
+            return peaks.note(state, command)
         case c.ForgetBaseLoad():
             return meters.forget(state, command)
         case _:

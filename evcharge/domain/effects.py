@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from evcharge.domain.events import BaseLoadForgotten, NodeLost, NodeProbing, NodeRecovered, NodeUnwatched
 from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Ticket
 from evcharge.domain.views import SessionView
 from evcharge.domain.waiting_views import ReservationView, WaitingView
-from evcharge.domain.words import LimitReason, Role, StopCause
+from evcharge.domain.words import Health, LimitReason, Role, StopCause
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, Fence, NodeId, SessionId
 
 
@@ -132,6 +133,14 @@ class Dirty(Effect, frozen=True):
     node_id: NodeId
     now: bool = False
     """At once: what is lost waits for nothing."""
+
+
+class NodeNews(Effect, frozen=True):
+    """Something about a node that the operator wants to know."""
+
+    event: NodeLost | NodeProbing | NodeRecovered | NodeUnwatched | BaseLoadForgotten
+    health: Health
+    """As it is now."""
 
 
 class Wake(Effect, frozen=True):

@@ -214,8 +214,6 @@ class RequestRefused(Event, frozen=True):
 class ChargeQueued(Event, frozen=True):
     """A charge request waits for its turn; what kept it from being authorized at once."""
 
-    VERSION: ClassVar[int] = 2
-
     waiting_id: SessionId
     cp_id: ChargePointId
     connector: ConnectorNo
@@ -234,8 +232,6 @@ class ChargeQueued(Event, frozen=True):
     """Where it waits for any charge point (``cp_id`` "*"): at this node or below it only."""
     power_w: int | None = None
     """The power that it prefers a connector to be able to do, when it waits for any."""
-    vehicle_at: ConnectorNo | None = None
-    """Where the vehicle of a session that is over stands, and is his: he asked for it, and only power was missing."""
 
 
 class ChargeOffered(Event, frozen=True):
@@ -505,6 +501,17 @@ class BaseLoadForgotten(Event, frozen=True):
     """What is remembered instead: above what the meter shows at this moment, where it speaks."""
 
 
+class PeakRose(Event, frozen=True):
+    """A tree drew more over a quarter of an hour than was remembered of the month: a demand charge is paid for it."""
+
+    node_id: NodeId
+    """The top of that tree."""
+    month: str
+    """``2026-11``, in the site's time zone."""
+    peak_w: Watts
+    """As measured, or less."""
+
+
 class ChargePointMoved(Event, frozen=True):
     """Another node feeds a charge point from now on; its power counts at both until nothing from before rules."""
 
@@ -591,6 +598,7 @@ EVENTS: tuple[type[Event], ...] = (
     NodeRecovered,
     BaseLoadRose,
     BaseLoadForgotten,
+    PeakRose,
     ChargePointMoved,
     MoveCompleted,
     PlanAdopted,

@@ -108,6 +108,7 @@ def _configure(state: State, site: SiteConfig) -> None:
             # into 0 W.
             node.capacity_w, node.base_w = Watts(0), Watts(0)
             node.metered_w, node.metered_ms = Watts(0), None
+            node.peak_w, node.peak_month, node.peak_ms = Watts(0), "", None
         node.reserved_w = node.wanted_w = Watts(0)
         node.reserved_phase_w = (Watts(0), Watts(0), Watts(0))
     own_w = {node_id: node.base_w for node_id, node in state.nodes.items()}
@@ -256,7 +257,8 @@ def _charge_point_booted(event: e.ChargePointBooted, state: State, _stamp: Stamp
 def _connector_changed(event: e.ConnectorChanged, state: State, stamp: Stamp) -> None:
     connector = state.charge_points[event.cp_id].connectors[event.connector]
     connector.occupied, connector.error, connector.since_ms = event.occupied, event.error, stamp.at_ms
-    connector.left_behind = connector.left_behind and event.occupied
+    if not event.occupied:
+        connector.left_by = None
 
 
 @apply.register

@@ -82,6 +82,12 @@ def _base_load_forgotten(event: e.BaseLoadForgotten, state: State, stamp: Stamp)
 
 
 @apply.register
+def _peak_rose(event: e.PeakRose, state: State, stamp: Stamp) -> None:
+    node = state.nodes[event.node_id]
+    node.peak_w, node.peak_month, node.peak_ms = event.peak_w, event.month, Millis(stamp.at_ms)
+
+
+@apply.register
 def _charge_point_moved(event: e.ChargePointMoved, state: State, stamp: Stamp) -> None:
     charge_point = state.charge_points[event.cp_id]
     sessions = _let_go(state, charge_point)

@@ -124,7 +124,11 @@ def _supply_started(event: e.SupplyStarted, state: State, _stamp: Stamp) -> None
         state.totals.expired -= 1
     session.status = SessionStatus.SUPPLYING
     session.start_ms = event.at_ms
-    session.boot_id = state.charge_points[session.cp_id].engine.boot_id
+    charge_point = state.charge_points[session.cp_id]
+    session.boot_id = charge_point.engine.boot_id
+    connector = charge_point.connectors.get(session.connector)
+    if connector is not None and connector.session_id == session.session_id:
+        connector.left_by = None
     session.start_meter_wh = session.meter_wh = event.meter_wh
     session.meter_ms = event.at_ms
     driver = state.drivers[session.driver_id]

@@ -18,9 +18,6 @@ from evcharge.units import Millis
 def _charge_queued(event: e.ChargeQueued, state: State, stamp: Stamp) -> None:
     state.last_turn += 1
     state.drivers.setdefault(event.driver_id, Driver())
-    vehicle_since_ms = None
-    if event.vehicle_at is not None:
-        vehicle_since_ms = state.charge_points[event.cp_id].connectors[event.vehicle_at].since_ms
     state.waiting[event.waiting_id] = Waiting(
         waiting_id=event.waiting_id,
         driver_id=event.driver_id,
@@ -32,8 +29,6 @@ def _charge_queued(event: e.ChargeQueued, state: State, stamp: Stamp) -> None:
         turn=state.last_turn,
         node_id=event.node_id,
         power_w=event.power_w,
-        vehicle_at=event.vehicle_at,
-        vehicle_since_ms=vehicle_since_ms,
     )
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from evcharge.domain.feeds import above
 from evcharge.domain.headroom import part_of, shares_of
-from evcharge.domain.in_line import waits_there
 from evcharge.domain.openings import (
     TYPICAL_STAY_MS,
     Bookings,
@@ -92,24 +91,6 @@ class Line:
         for waiting in self.order:
             self._place(waiting)
 
-    def taken_from(self, driver_id: DriverId, charge_point: ChargePoint) -> Collection[Place]:
-        """What a driver who does not wait cannot have there: what those have who come before, and a connector with a
-        vehicle left behind for which somebody else is the first in line, though he has not taken it. Whose reservation
-        is due there comes before the line.
-        """
-        left = [no for no, connector in charge_point.connectors.items() if connector.left_behind]
-        kept = set()
-        for no in left:
-            if any(due.driver_id == driver_id for due in self._due_at((charge_point.cp_id, no))):
-                continue
-            first = next((one for one in self.order if waits_there(self._state, one, charge_point, no)), None)
-            if first is not None and first.driver_id != driver_id:
-                kept.add((charge_point.cp_id, no))
-        return self.claims.taken | kept if kept else self.claims.taken
-
-    def _due_at(self, place: Place) -> Iterator[Reservation]:
-        return (one for one in self.claims.bookings.at(place) if one.from_ms <= self._now_ms)
-
     def place_last(self, one: Waiting) -> Blocked | None:
         """A newcomer behind all others, and what it waits for."""
         self.order.append(one)
@@ -124,8 +105,9 @@ class Line:
             reason = RefusalReason.UNKNOWN_CONNECTOR
         elif reason is None and connector is not None:
             place = (one.cp_id, one.connector)
-            # Whose vehicle stands there, nobody knows: if it is the right one, its driver asks to charge.
-            if connector.session_id is not None or connector.occupied or place in self.claims.taken:
+            # Whose vehicle stands there is known of one that was left behind; of another one its driver asks to charge.
+            strange = connector.occupied and connector.left_by != one.driver_id
+            if connector.session_id is not None or strange or place in self.claims.taken:
                 reason = RefusalReason.BUSY
             elif connector.error is not None:
                 reason = RefusalReason.OUT_OF_ORDER
@@ -146,9 +128,7 @@ class Line:
         if reason is not None:
             self.blocked[one.waiting_id] = Blocked(reason)
             return
-        bookings, taken = self.claims.bookings, self.claims.taken
-        own = own_vehicle(one, charge_point)
-        choice = choose_connector(charge_point, _wish(one), bookings, taken, unattended=True, own=own)
+        choice = choose_connector(charge_point, _wish(one), self.claims.bookings, self.claims.taken)
         if isinstance(choice, RefusalReason):
             self.blocked[one.waiting_id] = Blocked(choice)
             return
@@ -197,12 +177,6 @@ class Line:
         claimed_w = self.claims.claimed_w
         for row, part in shares_of(self._state, cp_id):
             claimed_w[row] = claimed_w.get(row, 0) + part_of(watts, part)
-
-
-def own_vehicle(one: Waiting, charge_point: ChargePoint) -> ConnectorNo | None:
-    """The connector at which the vehicle stands that one who waits said is his; None: there is none, or it has gone."""
-    connector = None if one.vehicle_at is None else charge_point.connectors.get(one.vehicle_at)
-    return one.vehicle_at if connector is not None and connector.since_ms == one.vehicle_since_ms else None
 
 
 def _wish(one: Waiting) -> Wish:
@@ -280,7 +254,7 @@ class Forecast:
                     sessions.append(self._state.sessions[connector.session_id])
                     found.append(remaining_s(sessions[-1], self._now_ms))
                 else:
-                    found.append(LINGERING_MS / 1000 if connector.left_behind else 0.0)
+                    found.append(0.0 if connector.left_by is None else LINGERING_MS / 1000)
             self._turns[place] = Turns(found, TYPICAL_STAY_MS / 1000), self._age_ms(sessions)
         return self._turns[place]
 

@@ -93,10 +93,13 @@ def _connectors(
         at = f"{charge_point.cp_id}/{no}"
         if connector.session_id is not None:
             # Whose session it is, is nobody else's business: the log's own records say it to who may read them.
-            since_ms = state.sessions[connector.session_id].authorized_ms
-            found.append(Objection(Obstacle.IN_USE, at, age_ms=_age(since_ms, stamp)))
+            session = state.sessions[connector.session_id]
+            obstacle = Obstacle.OWN if session.driver_id == driver_id else Obstacle.IN_USE
+            found.append(Objection(obstacle, at, age_ms=_age(session.authorized_ms, stamp)))
         elif connector.error is not None:
             found.append(Objection(Obstacle.ERROR, at, connector.error, age_ms=_age(connector.since_ms, stamp)))
+        elif connector.left_by not in (None, driver_id):
+            found.append(Objection(Obstacle.LEFT_BEHIND, at))
         found += _booked(state, charge_point, no, driver_id)
     return found
 

@@ -205,14 +205,8 @@ def choose_connector(
     wish: Wish,
     bookings: Bookings,
     taken: Collection[Place] = (),
-    *,
-    unattended: bool = False,
-    own: ConnectorNo | None = None,
 ) -> ConnectorNo | RefusalReason:
-    """The connector that serves a wish, or why there is none. ``taken``: what those have who come before.
-
-    ``unattended``: nobody stands there who says that the vehicle at the connector is his. ``own``: at this one he did.
-    """
+    """The connector that serves a wish, or why there is none. ``taken``: what those have who come before."""
     wanted = wish.connector
     if wanted != 0 and wanted not in charge_point.connectors:
         return RefusalReason.UNKNOWN_CONNECTOR
@@ -221,8 +215,12 @@ def choose_connector(
         return RefusalReason.DISCONNECTED
     cp_id, connectors = charge_point.cp_id, charge_point.connectors
     free = [no for no in candidates if connectors[no].session_id is None and (cp_id, no) not in taken]
-    if unattended:
-        free = [no for no in free if no == own or not connectors[no].left_behind]
+    # A vehicle that somebody has left behind is charged for nobody else: he would pay for what is not his.
+    free = [no for no in free if connectors[no].left_by in (None, wish.driver_id)]
+    own = [no for no in candidates if connectors[no].left_by == wish.driver_id]
+    if own:
+        # His vehicle stands there: one at another connector is somebody else's.
+        free = [no for no in free if no in own or not connectors[no].occupied]
     if not free:
         return RefusalReason.BUSY
     well = [no for no in free if connectors[no].error is None]

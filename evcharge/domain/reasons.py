@@ -80,6 +80,10 @@ class Obstacle(StrEnum):
     """It may not charge; ``detail`` is the hold."""
     IN_USE = "in_use"
     """Another session has it."""
+    OWN = "own"
+    """A session of the same driver has it."""
+    LEFT_BEHIND = "left_behind"
+    """The vehicle of somebody else stands there, though his session is over."""
     ERROR = "error"
     """It reports an error; ``detail`` is its code."""
     RANGE = "range"
@@ -125,6 +129,12 @@ def objection_sentence(against: Objection) -> str:
             said = f"{at} is held: {detail}"
         case Obstacle.IN_USE:
             said = f"{at} is in use"
+        case Obstacle.OWN:
+            said = f"{at} has a session of the same driver"
+        case Obstacle.LEFT_BEHIND:
+            said = (
+                f"at {at} stands a vehicle whose charge is over; one that came in its place has to be plugged in anew"
+            )
         case Obstacle.ERROR:
             said = f"{at} reports {detail}"
         case Obstacle.RANGE:
@@ -149,8 +159,8 @@ def objection_sentence(against: Objection) -> str:
     return said if against.age_ms is None else f"{said}, for {age_text(against.age_ms)}"
 
 
-def sentence(basis: Basis) -> str:
-    """One sentence for people."""
+def sentence(basis: Basis, least_w: int = 0) -> str:
+    """One sentence for people. ``least_w``: the smallest current of whom it is about, where that is known."""
     bound = basis.bound
     node, limit = bound.node, kw(bound.limit_w)
     match bound.constraint:
@@ -176,13 +186,15 @@ def sentence(basis: Basis) -> str:
         case Constraint.NODE_LOST:
             said = f"{node} is lost or on trial: no more than {limit} until a backup feeds it or the node is well again"
         case Constraint.MINIMA:
-            said = f"{node} has {limit}{_base(bound)}{_taken(bound)}"
+            said = f"{node} has {limit}{_base(bound)}{_taken(bound, least_w)}"
     if basis.inputs:
         said += "; " + ", ".join(f"{one.name} {age_text(one.age_ms)} old" for one in basis.inputs)
-    if basis.rejected:
-        said += "; " + ", ".join(
-            f"not {kw(one.limit_w)}, because of the {_WORDS[one.constraint]}" for one in basis.rejected
-        )
+    # Where nobody else has anything, nobody has a turn: the limit alone has said it.
+    room_w = bound.limit_w - bound.base_w
+    alone = bound.constraint is Constraint.MINIMA and (bound.others_w <= 0 or room_w < max(1, least_w))
+    rejected = [one for one in basis.rejected if not (alone and one.constraint is Constraint.MINIMA)]
+    if rejected:
+        said += "; " + ", ".join(f"not {kw(one.limit_w)}, because of the {_WORDS[one.constraint]}" for one in rejected)
     return said
 
 
@@ -193,16 +205,25 @@ def _base(bound: Bound) -> str:
     return f" and a base load of {kw(bound.base_w)}"
 
 
-def _taken(bound: Bound) -> str:
+def _taken(bound: Bound, least_w: int) -> str:
     """Why there is nothing for one more."""
     if 0 < bound.limit_w <= bound.base_w:
         return ", which takes all of it: nothing is left to charge with"
     if bound.limit_w <= 0:
         return ": nothing to charge with"
-    # What is left may be more than one needs: who comes first keeps it, or is about to get it.
-    left = "what is left is kept for others who come first, or is too little to charge with"
+    room_w = bound.limit_w - bound.base_w
+    if room_w < least_w:
+        left = f"; {kw(room_w)} is left" if bound.base_w else ""
+        return f"{left}, and the smallest current is {kw(least_w)}"
+    left_w = room_w - max(0, bound.others_w)
     by = " by others" if bound.base_w else ""
-    return f", {kw(bound.others_w)} of it taken{by}; {left}"
+    taken = f", {kw(bound.others_w)} of it taken{by}" if bound.others_w > 0 else ""
+    if taken and 0 < left_w < least_w:
+        return f"{taken}; {kw(left_w)} is left, and the smallest current is {kw(least_w)}"
+    if not taken and not least_w:
+        return ": too little to charge with"
+    # What is left may be more than one needs: who comes first keeps it, or is about to get it.
+    return f"{taken}; what is left is kept for others who come first, or is too little to charge with"
 
 
 _WORDS = {

@@ -11,6 +11,7 @@ class RefusalReason(StrEnum):
     UNKNOWN_CHARGE_POINT = "unknown_charge_point"
     UNKNOWN_CONNECTOR = "unknown_connector"
     BUSY = "busy"
+    ALREADY_CHARGING = "already_charging"
     OUT_OF_ORDER = "out_of_order"
     STOPPED = "stopped"
     DISCONNECTED = "disconnected"
@@ -43,6 +44,7 @@ _SENTENCES = {
     RefusalReason.UNKNOWN_CHARGE_POINT: "There is no charge point {subject}; `list` shows those there are.",
     RefusalReason.UNKNOWN_CONNECTOR: "{subject} has no such connector; `list` shows its connectors.",
     RefusalReason.BUSY: "{subject} is in use; try another one, or again when it is free.",
+    RefusalReason.ALREADY_CHARGING: "Your own session has {subject} already; plug in there if it has not begun.",
     RefusalReason.OUT_OF_ORDER: "{subject} is out of order; try another one.",
     RefusalReason.STOPPED: "{subject} was taken out of service by the operator; try another one.",
     RefusalReason.DISCONNECTED: "{subject} is not connected at the moment; try another one, or again soon.",
@@ -76,7 +78,8 @@ _SENTENCES = {
 }
 
 _ANYWHERE = {
-    RefusalReason.BUSY: "No charge point that is well is free and has no vehicle (name the one where yours stands)",
+    RefusalReason.BUSY: "No charge point that is well (its substation too) is free and has no vehicle (name the one "
+    "where yours stands)",
     RefusalReason.NO_CAPACITY: "No substation can serve one more vehicle now",
     RefusalReason.SUBSTATION_LOST: "All substations that have a free charge point have failed",
 }

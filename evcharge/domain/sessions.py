@@ -40,6 +40,9 @@ ON_THE_WAY_MS = 900_000
 # Open sessions of one account. A fleet may charge a depot's worth of vehicles, a runaway script must not take a site.
 MAX_OPEN_SESSIONS = 100
 
+# A session that has its connector for its driver; others are kept for a report that may still come.
+_OWN = frozenset({SessionStatus.AUTHORIZED, *RUNNING})
+
 # How far a charge point's clock may be behind Central's, ms; beyond it the clock is wrong and its instants say nothing.
 MAX_BEHIND_MS = 60_000
 
@@ -162,8 +165,7 @@ def _short_of_power(charge_point: ChargePoint | None, command: RequestCharge, li
     if charge_point is None:
         return None
     wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
-    taken = line.taken_from(command.driver_id, charge_point)
-    choice = choose_connector(charge_point, wish, line.claims.bookings, taken, unattended=command.on_the_way)
+    choice = choose_connector(charge_point, wish, line.claims.bookings, line.claims.taken)
     short = None if isinstance(choice, RefusalReason) else _short(charge_point, choice, command, line)
     return short or Row(charge_point.node_id)
 
@@ -191,16 +193,34 @@ def _judge_request(state: State, command: RequestCharge, stamp: Stamp, line: Lin
     if reason is not None:
         return reason
     wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
-    taken = line.taken_from(command.driver_id, charge_point)
-    choice = choose_connector(charge_point, wish, line.claims.bookings, taken, unattended=command.on_the_way)
+    choice = choose_connector(charge_point, wish, line.claims.bookings, line.claims.taken)
+    if choice is RefusalReason.BUSY and _has_all(state, command, charge_point):
+        return RefusalReason.ALREADY_CHARGING
     if isinstance(choice, RefusalReason):
         return choice
     return choice if _short(charge_point, choice, command, line) is None else RefusalReason.NO_CAPACITY
 
 
+def _has_all(state: State, command: RequestCharge, charge_point: ChargePoint) -> bool:
+    """Whether all connectors that would do are in use by sessions of this driver that nobody has stopped: he would wait
+    for himself.
+    """
+    wanted = [one for no, one in charge_point.connectors.items() if command.connector in (0, no)]
+    own = [state.sessions[one.session_id] for one in wanted if one.session_id is not None]
+    mine = [one for one in own if one.driver_id == command.driver_id and one.status in _OWN and one.stop is None]
+    return len(mine) == len(wanted)
+
+
 def _line(state: State, command: RequestCharge, stamp: Stamp) -> Line:
-    """Those who come before a request: all who wait, and the reservations that are due, but for its driver's own."""
-    own = frozenset(one.reservation_id for one in state.reservations.values() if one.driver_id == command.driver_id)
+    """Those who come before a request: all who wait, and the reservations that are due, but for its driver's own. Where
+    his vehicle stands he does not come behind his own place.
+    """
+    driver_id = command.driver_id
+    own = frozenset(one.reservation_id for one in state.reservations.values() if one.driver_id == driver_id)
+    charge_point = state.charge_points.get(command.cp_id)
+    if charge_point is not None and any(one.left_by == driver_id for one in charge_point.connectors.values()):
+        at = (driver_id, command.cp_id)
+        own |= {one.waiting_id for one in state.waiting.values() if (one.driver_id, one.cp_id) == at}
     return Line(state, stamp.at_ms, own) if own else look_now(state, stamp.at_ms).line
 
 

@@ -48,8 +48,8 @@ class Connector(msgspec.Struct):
     session_id: SessionId | None = None
     since_ms: int | None = None
     """Site time at which ``occupied`` or ``error`` changed last; None: before any report."""
-    left_behind: bool = False
-    """The vehicle at it is that of a session which is over: it is nobody's turn until that has gone."""
+    left_by: DriverId | None = None
+    """Whose vehicle stands there though his session is over: until it has gone, it is nobody else's turn."""
 
 
 class ChargePoint(msgspec.Struct):
@@ -144,10 +144,6 @@ class Waiting(msgspec.Struct, kw_only=True):
     """With ``ANYWHERE``: only at this node or below it."""
     power_w: int | None = None
     """With ``ANYWHERE``: a connector that can do this is preferred."""
-    vehicle_at: ConnectorNo | None = None
-    """The connector at which his vehicle stands, by his own word, though a session of before has left it behind."""
-    vehicle_since_ms: int | None = None
-    """The connector's ``since_ms`` then: another one is another vehicle."""
     offers: int = 0
     missed: int = 0
     """Offers that were not taken."""
@@ -278,6 +274,12 @@ class Node(msgspec.Struct):
     """No reading of its base-load meter was above this; it counts while that is silent. 0: there is no meter."""
     metered_ms: Millis | None = None
     """Site time of the reading that made it so."""
+    peak_w: Watts = Watts(0)
+    """Of the top of a tree: its highest mean power over a quarter of an hour in ``peak_month``, or a little less."""
+    peak_month: str = ""
+    """``2026-11``; empty: none was measured."""
+    peak_ms: Millis | None = None
+    """Site time at which it was remembered."""
 
 
 class Spot(NamedTuple):

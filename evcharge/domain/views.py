@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from heapq import nsmallest
 from itertools import islice
 
@@ -10,7 +11,7 @@ import msgspec
 
 from evcharge.domain.events import AuthorizationExpired
 from evcharge.domain.feeds import above, home_of
-from evcharge.domain.headroom import sessions_below, worst_case_w
+from evcharge.domain.headroom import NO_METERS, base_w, measured_all_over, sessions_below, worst_case_w
 from evcharge.domain.state import ChargePoint, Connector, Session, State, Ticket, Totals, shown_state
 from evcharge.domain.words import RUNNING, LinkState, SessionStatus, Shown
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
@@ -61,7 +62,7 @@ class ChargePointView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A node at one moment; ``worst_case_w`` is what could flow if all messages were lost now, ``home_sessions`` counts
     those whose charge points stand at it or below it, wherever they are fed from, ``utilisation`` is what is reserved
-    in percent of what can be.
+    in percent of what can be: smallest currents, so that it says who may still come, and is above 100 after a cut.
     """
 
     substation_id: NodeId
@@ -186,10 +187,14 @@ def page_of_all_tickets(state: State, after: str, count: int) -> list[Ticket]:
     return nsmallest(count, tickets, key=lambda ticket: ticket.ticket_id)
 
 
-def view_substations(state: State, clock_ms: int, count: int, after: str = "") -> list[SubstationView]:
-    """Nodes with their limit, their reservations and what could flow at worst, in the order of their ids, beginning
-    behind ``after``.
+def view_substations(
+    state: State, clock_ms: int, count: int, after: str = "", measured_w: Mapping[NodeId, int] = NO_METERS
+) -> list[SubstationView]:
+    """Nodes with their limit, the base load that counts now, their reservations and what could flow at worst, in the
+    order of their ids, beginning behind ``after``.
     """
+    shown_w = measured_all_over(state, measured_w)
+    bases_w = {node_id: base_w(node, shown_w.get(node_id)) for node_id, node in state.nodes.items()}
     worst_w, counts = worst_case_w(state, clock_ms), sessions_below(state)
     homes = counts if not state.away else _home_sessions(state)
     return [
@@ -197,14 +202,14 @@ def view_substations(state: State, clock_ms: int, count: int, after: str = "") -
             substation_id=node_id,
             parent=node.parent,
             capacity_w=node.capacity_w,
-            base_w=node.base_w,
+            base_w=bases_w[node_id],
             reserved_w=node.reserved_w,
             worst_case_w=worst_w[node_id],
             sessions=counts[node_id],
             health=node.health.value,
             since_ms=node.since_ms,
             home_sessions=homes[node_id],
-            utilisation=_percent(node.reserved_w, node.capacity_w - node.base_w),
+            utilisation=_percent(node.reserved_w, node.capacity_w - bases_w[node_id]),
         )
         for node_id, node in islice(sorted(item for item in state.nodes.items() if item[0] > after), count)
     ]

@@ -10,15 +10,15 @@ import msgspec
 from evcharge.domain import events as e
 from evcharge.domain.commands import LeaveQueue, RequestCharge
 from evcharge.domain.line import Line, in_order
-from evcharge.domain.looks import look_now, newcomer
-from evcharge.domain.openings import Place, Wish, choose_connector
+from evcharge.domain.looks import newcomer
+from evcharge.domain.openings import Place
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.reservations import delayed, opened, over
 from evcharge.domain.sessions import MAX_OPEN_SESSIONS, authorized, next_command, request_charge, stop_session
 from evcharge.domain.state import Driver, State, Waiting
 from evcharge.domain.words import Hold, LeftCause, ReservationState, Stamp, StopCause
-from evcharge.ids import ANYWHERE, CommandId, ConnectorNo, SessionId
+from evcharge.ids import CommandId, SessionId
 from evcharge.units import Millis, WattHours
 
 # Most that wait at one site: as many as the largest charging parks have connectors. Each look at the line costs some
@@ -49,7 +49,7 @@ def request(state: State, command: RequestCharge, stamp: Stamp) -> list[e.Event]
         return []
     (decided, *more) = request_charge(state, command, stamp)
     if known is not None and isinstance(decided, e.ChargeAuthorized):
-        # It is his turn, at a vehicle that he says is his: with that he has what he waits for.
+        # With that he has what he waits for.
         own = msgspec.structs.replace(decided, session_id=_offer_id(known))
         return [own, e.ChargeOffered(waiting_id=known.waiting_id, session_id=own.session_id, until_ms=own.expires_ms)]
     if not command.wait or not isinstance(decided, e.ChargeRefused) or decided.reason not in _WAITABLE:
@@ -75,8 +75,6 @@ def _join(state: State, command: RequestCharge, no: e.ChargeRefused, stamp: Stam
     if len(state.waiting) >= MAX_WAITING:
         full = Objection(Obstacle.COUNT, "the queue", value=len(state.waiting), limit=MAX_WAITING)
         return _refuse(no, RefusalReason.QUEUE_FULL, full)
-    vehicle_at = _vehicle_at(state, command, no, stamp)
-    since_ms = None if vehicle_at is None else state.charge_points[command.cp_id].connectors[vehicle_at].since_ms
     waiting = Waiting(
         waiting_id=command.session_id,
         driver_id=command.driver_id,
@@ -88,8 +86,6 @@ def _join(state: State, command: RequestCharge, no: e.ChargeRefused, stamp: Stam
         turn=state.last_turn + 1,
         node_id=command.node_id,
         power_w=command.power_w,
-        vehicle_at=vehicle_at,
-        vehicle_since_ms=since_ms,
     )
     eta = newcomer(state, waiting, stamp.at_ms)
     return e.ChargeQueued(
@@ -107,23 +103,7 @@ def _join(state: State, command: RequestCharge, no: e.ChargeRefused, stamp: Stam
         against=no.against,
         node_id=command.node_id,
         power_w=command.power_w,
-        vehicle_at=vehicle_at,
     )
-
-
-def _vehicle_at(state: State, command: RequestCharge, no: e.ChargeRefused, stamp: Stamp) -> ConnectorNo | None:
-    """Where a vehicle stands that a session has left behind, if this request would have been served there but for the
-    power: whoever may ask there says that it is his. Without this he would wait for himself to go.
-    """
-    if no.reason is not RefusalReason.NO_CAPACITY or command.cp_id == ANYWHERE or command.on_the_way:
-        return None
-    charge_point, line = state.charge_points[command.cp_id], look_now(state, stamp.at_ms).line
-    wish = Wish(command.driver_id, command.connector, command.depart_by_ms)
-    taken = line.taken_from(command.driver_id, charge_point)
-    choice = choose_connector(charge_point, wish, line.claims.bookings, taken)
-    if isinstance(choice, RefusalReason) or not charge_point.connectors[choice].left_behind:
-        return None
-    return choice
 
 
 def _refuse(no: e.ChargeRefused, reason: RefusalReason, against: Objection) -> e.ChargeRefused:

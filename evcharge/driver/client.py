@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Protocol
 
+import msgspec
+
 from evcharge.driver.following import Following, Outcome, Tracked, remember
 from evcharge.driver.link import CONNECT_S, ClientMaker, Link, Unreachable
-from evcharge.driver.places import WAITING, Places
+from evcharge.driver.places import LEFT, WAITING, Places, place_of
 from evcharge.net.client import ChannelInfo, Client, Refusal, RequestFailed, RequestRefused
 from evcharge.net.clock import Clock
 from protocol import messages as m
@@ -34,6 +36,8 @@ __all__ = [
 
 # How long a waiting session goes without news before Central is asked about it, in seconds.
 ASK_AGAIN_S = 15.0
+# Between two questions that had no answer because the link was down, in seconds: as long as a reconnection takes.
+PAUSE_S = 1.0
 
 
 class Watcher(Protocol):
@@ -194,17 +198,63 @@ class DriverClient:
         self.follow(session.session_id, session)
         return session
 
-    async def turn(self, waiting_id: str) -> m.WaitingView:
-        """Wait until a place has an offer (``session_id``) or is over. Raises Refusal."""
+    async def turn(self, waiting_id: str, after: str | None = None) -> m.WaitingView:
+        """Wait until a place has an offer (``session_id``) or is over; ``after``: an offer that was missed.
+
+        A place whose end went with the link and that became a session is over with its ``session_id``. Raises Refusal.
+        """
         while True:
             newest = self._places.newest(waiting_id)
             if newest is not None and newest.state != WAITING:
-                return newest
+                missed = after is not None and newest.session_id == after
+                if not missed:
+                    return newest
+                if newest.state == LEFT:
+                    return msgspec.structs.replace(newest, session_id=None)
             try:
                 await self._link.guard(self._places.changed.wait(), ASK_AGAIN_S)
             except TimeoutError:
                 with suppress(RequestRefused, RequestFailed):
-                    self._places.compare(waiting_id, await self.queue())
+                    await self._look(waiting_id, after)
+
+    async def still_waiting(self, session_id: str) -> m.WaitingView | None:
+        """The place that is left after an offer which ended before it began; None: there is none, or no more.
+
+        Raises Refusal.
+        """
+        waiting_id = place_of(session_id)
+        while True:
+            with suppress(RequestRefused, RequestFailed):
+                await self._look(waiting_id, session_id)
+                break
+            with suppress(TimeoutError):
+                await self._link.guard(asyncio.Event().wait(), PAUSE_S)
+        newest = self._places.newest(waiting_id)
+        return None if newest is None or newest.state == LEFT else newest
+
+    def place(self, waiting_id: str) -> m.WaitingView | None:
+        """The newest view of a place, over or not."""
+        return self._places.newest(waiting_id)
+
+    async def _look(self, waiting_id: str, after: str | None) -> None:
+        """Ask where this driver waits; of a place that is over, find the session that it became (not ``after``).
+
+        Raises as a request does.
+        """
+        rows = await self.queue()
+        known = self._places.newest(waiting_id)
+        if any(row.waiting_id == waiting_id for row in rows) or known is None or known.state == LEFT:
+            self._places.compare(waiting_id, rows)
+            return
+        listed = [view.session_id for row in await self.charge_points() for view in row.connectors]
+        tickets = {ticket.session_id: ticket for ticket in await self.tickets()}
+        for session_id in (*listed, *tickets):
+            if session_id is not None and session_id != after and place_of(session_id) == waiting_id:
+                if session_id in tickets:
+                    self._following.end(Outcome(session_id=session_id, ticket=tickets[session_id], asked=True))
+                self._places.over(waiting_id, session_id)
+                return
+        self._places.over(waiting_id, None)
 
     async def queue(self) -> list[m.WaitingView]:
         """Where this driver waits."""
@@ -387,3 +437,4 @@ class DriverClient:
         if self._watcher is not None:
             self._watcher.update(session)
         self._following.update(session)
+        self._places.session(session)

@@ -8,12 +8,14 @@ from collections import OrderedDict
 import msgspec
 
 from evcharge.driver.following import remember
-from protocol.messages import WaitingView
+from protocol.messages import SessionView, WaitingView
 
 WAITING, OFFERED, LEFT = "WAITING", "OFFERED", "LEFT"
 SERVED = "served"
 # Why a place is over of which Central tells nothing any more: the news was lost with the link.
 GONE = "gone"
+# A session in one of these is open: with the id of a place it is that place's offer, or what became of it.
+_OPEN = frozenset({"AUTHORIZED", "SUPPLYING", "PAUSED", "OFFLINE"})
 # What one waits for, for people; codes of ``refused``.
 WAITS_FOR = {
     "busy": "a free connector",
@@ -25,6 +27,11 @@ WAITS_FOR = {
     "duplicate_id": "its charge point to be one again",
     "stopped": "the operator to open it",
 }
+
+
+def place_of(session_id: str) -> str:
+    """The place that a session comes from, if it comes from one: a second offer has ``.2`` behind it (SPEC §7.8)."""
+    return session_id.partition(".")[0]
 
 
 class Places:
@@ -52,10 +59,28 @@ class Places:
         """Central's list of all own places: one that is missing there is over."""
         for row in rows:
             self.take(row)
+        if all(row.waiting_id != waiting_id for row in rows):
+            self.over(waiting_id, None)
+
+    def over(self, waiting_id: str, session_id: str | None) -> None:
+        """A place that Central does not list: it became ``session_id``, or nobody knows what became of it."""
         known = self._newest.get(waiting_id)
-        if known is not None and known.state == WAITING and all(row.waiting_id != waiting_id for row in rows):
-            gone = WaitingView(waiting_id=waiting_id, state=LEFT, cp_id=known.cp_id, reason=GONE)
-            self.take(msgspec.structs.replace(gone, connector=known.connector))
+        if known is not None and known.state != LEFT:
+            left = WaitingView(waiting_id=waiting_id, state=LEFT, cp_id=known.cp_id, connector=known.connector)
+            reason = GONE if session_id is None else SERVED
+            remember(self._newest, waiting_id, msgspec.structs.replace(left, reason=reason, session_id=session_id))
+            self._ring()
+
+    def session(self, view: SessionView) -> None:
+        """News of a session: it is the offer of the place with its id, where the news of that went with the link."""
+        known = self._newest.get(place_of(view.session_id))
+        if known is not None and known.state == WAITING and view.state in _OPEN:
+            offered = msgspec.structs.replace(known, state=OFFERED, session_id=view.session_id, place=0)
+            self.take(
+                msgspec.structs.replace(
+                    offered, cp_id=view.cp_id, connector=view.connector, offered_until_ms=view.expires_ms
+                )
+            )
 
     def newest(self, waiting_id: str) -> WaitingView | None:
         """The newest view of a place."""

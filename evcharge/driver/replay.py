@@ -30,6 +30,7 @@ NAP_S = 0.25
 PASSING = frozenset(
     {
         "busy",
+        "already_charging",
         "no_capacity",
         "substation_lost",
         "disconnected",

@@ -167,7 +167,7 @@ def test_why_a_session_got_what_it_got(made: Path) -> None:
     ruling = run("why", made / "log", session_id, "--at", "2100-01-01", "--json").stdout.splitlines()
     assert 1 <= len(ruling) <= 2
     nobody = run("why", made / "log", "s-nobody")
-    assert (nobody.exit_code, "no session, charge point or driver" in nobody.stderr) == (1, True)
+    assert (nobody.exit_code, "no session, charge point, driver or node" in nobody.stderr) == (1, True)
 
 
 def test_why_a_charge_point_refused(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from evcharge.central.site_mistakes import BadSite
 from evcharge.central.translate import tables
 from evcharge.central.translate.advice import Advice
 from evcharge.domain import events as e
-from evcharge.domain.reasons import sentence
+from evcharge.domain.effects import SetPoint
+from evcharge.domain.reasons import Basis, Bound, Constraint, sentence
 from evcharge.domain.state import ChargePoint, Connector, Link
 from evcharge.domain.stations import MOST_STATIONS
 from evcharge.domain.words import LimitReason, LinkState
-from evcharge.ids import ChargePointId, ConnectorNo, NodeId
+from evcharge.ids import ChargePointId, ConnectorNo, Fence, NodeId
 from evcharge.net.client import RequestRefused
-from evcharge.units import Watts
+from evcharge.units import Millis, Watts
 from protocol import messages as m
 from tests.support.central import Site, WirePeer, until
 from tests.support.clock import START_MS
@@ -331,6 +332,27 @@ async def test_why_is_the_newest_decision_in_the_log(site: Site) -> None:
     assert [(one.name, one.age_ms) for one in again.inputs] == [(one.name, one.age_ms) for one in decided.basis.inputs]
 
 
+async def test_who_had_nothing_hears_what_is_so_now(site: Site) -> None:
+    """Nothing is decided anew where nothing stays nothing; the question is answered all the same."""
+    engine, driver, session_id = await site.charging()
+    operator = await site.operator()
+    await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=1_000))
+    while (await engine.next(m.SetLimit)).limit_w:
+        pass
+    told = await why(driver)
+    assert (told.constraint, told.node_limit_w) == ("minima", 1_000)
+    assert told.sentence.startswith("site has 1 kW, and the smallest current is 1.38 kW")
+    assert "turn of others" not in told.sentence
+    decided = len(site.logged(e.SetPointIssued))
+    await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=900))
+    assert (await why(driver)).sentence.startswith("site has 0.9 kW, and the smallest current is 1.38 kW")
+    await operator.ask(m.SensorReading(id=0, name="base_w", substation_id="site", value=1_800.0))
+    assert "which takes all of it" in (await why(driver)).sentence
+    assert len(site.logged(e.SetPointIssued)) == decided
+    await operator.ask(m.SubstationHealth(id=0, substation_id="site", ok=False))
+    assert (await why(driver, session_id)).sentence.startswith("site is lost or on trial")
+
+
 async def test_why_of_somebody_else_or_of_nothing(site: Site) -> None:
     _, _, session_id = await site.charging()
     ben = await site.driver("ben")
@@ -382,3 +404,40 @@ def test_of_what_was_decided_before_the_start_the_reason_is_still_known() -> Non
     reply = advice.why(m.Why(id=0), ANNA, scenario.state, scenario.stamp())
     assert isinstance(reply, m.Reply) and reply.why is not None
     assert reply.why.sentence == "Decided before Central was started; the figures come with the next set-point."
+
+
+def test_of_a_plan_it_is_said_that_no_departure_was() -> None:
+    """Who said when he leaves has no use for the hint; nor where something else binds."""
+    scenario = Scenario().given(one_node(9_000), *connected(), *charging())
+    session = scenario.session("s-1")
+    decisions = Decisions()
+    advice = Advice(decisions, {})
+
+    def told(constraint: Constraint) -> str:
+        basis = Basis(Bound(constraint, "main", 2_300, 0, 1))
+        grant = session.lease.newest
+        assert grant is not None
+        decided = SetPoint(
+            cp_id=session.cp_id,
+            fence=Fence(1),
+            command_id=grant.command_id,
+            session_id=session.session_id,
+            connector=session.connector,
+            limit_w=2_300,
+            fallback_w=1_380,
+            expires_ms=0,
+            reason=LimitReason.PLAN,
+            start_valid_ms=None,
+            decided_ms=0,
+            basis=basis,
+        )
+        decisions.note(decided)
+        reply = advice.why(m.Why(id=0), ANNA, scenario.state, scenario.stamp())
+        assert isinstance(reply, m.Reply) and reply.why is not None
+        return reply.why.sentence
+
+    said = "; no departure was said: --depart."
+    assert told(Constraint.PLAN) == f"the plan gives main 2.3 kW now, shared by 1{said}"
+    assert said not in told(Constraint.CAPACITY)
+    session.depart_by_ms = Millis(scenario.at_ms + 1)
+    assert said not in told(Constraint.PLAN)

@@ -108,3 +108,46 @@ def test_the_operator_reads_of_a_charge_point_that_stands_nowhere(tmp_path: Path
     assert code == 1 and "site.doubt" in text
     assert f"the site file {path}, line 7: [charge_points.CP-11] is named by no charge_points" in text
     assert "did you mean `CP-1`?" in text
+
+
+async def test_loss_and_return_of_a_substation_are_said_once(tmp_path: Path, path: Path) -> None:
+    async with Site(tmp_path, site_file=path) as site:
+        operator = await site.operator()
+        with capture_logs() as logs:
+            for ok in (True, False, False, True, True):
+                await operator.ask(m.SubstationHealth(id=0, substation_id="north", ok=ok))
+            await operator.ask(m.Unwatch(id=0, substation_id="north", what="health"))
+            await operator.ask(m.Unwatch(id=0, substation_id="north", what="health"))
+        (lost,) = said(logs, "substation.lost")
+        assert lost == "north is lost (reported), until it is reported well."
+        assert [each["log_level"] for each in logs if each["event"] == "substation.lost"] == ["warning"]
+        assert len(said(logs, "substation.on_trial")) == 1
+        assert said(logs, "substation.unwatched") == ["north reports its health no more, and silence is no loss."]
+        with capture_logs() as logs:
+            await operator.ask(m.SubstationHealth(id=0, substation_id="north", ok=False))
+            await operator.ask(m.Unwatch(id=0, substation_id="north", what="health"))
+        (sentence,) = said(logs, "substation.unwatched")
+        assert sentence.endswith("; it stays lost until it is reported well.")
+        with capture_logs() as logs:
+            await operator.ask(m.SensorReading(id=0, name="base_w", substation_id="north", value=11_000.0))
+            await operator.ask(m.SensorReading(id=0, name="base_w", substation_id="north", value=9_000.0))
+            await operator.ask(m.Unwatch(id=0, substation_id="north", what="base_w"))
+        assert len(said(logs, "base_load.forgotten")) == 1
+
+
+async def test_the_base_load_that_counts_is_shown(tmp_path: Path, path: Path) -> None:
+    """Configured, measured, or remembered of a meter that is silent: what limits the chargers now."""
+    async with Site(tmp_path, site_file=path) as site:
+        operator = await site.operator()
+
+        async def shown() -> int:
+            reply = await operator.ask(m.Query(id=0, what="substations"))
+            (row,) = [row for row in reply.substations if row.substation_id == "north"]
+            return int(row.base_w)
+
+        assert await shown() == 10_000
+        await operator.ask(m.SensorReading(id=0, name="base_w", substation_id="north", value=20_000.0))
+        assert await shown() == 20_000
+        await site.restart()
+        operator = await site.operator()
+        assert await shown() == 21_000, "remembered, and a few per cent more"

@@ -50,6 +50,12 @@ async def _busy(site: Site, _: pytest.MonkeyPatch) -> None:
     await site.charge(await site.driver("ben"))
 
 
+@case(RefusalReason.ALREADY_CHARGING)
+async def _already_charging(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.charging()
+    await (await site.driver()).ask(m.ChargeRequest(id=0, cp_id="CP-1", wait=True))
+
+
 @case(RefusalReason.SUBSTATION_LOST)
 async def _substation_lost(site: Site, _: pytest.MonkeyPatch) -> None:
     await site.engine()

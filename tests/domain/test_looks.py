@@ -19,8 +19,8 @@ from evcharge.domain.words import Role
 from evcharge.energy.queueing import Turns
 from evcharge.ids import ANYWHERE, ChargePointId, DriverId, Fence, NodeId, SessionId
 from tests.support.busy_days import busy_day
-from tests.support.in_line import CARLA, taken, wait
-from tests.support.scenario import ANNA, BEN, CP, OTHER, Scenario, boot, engine_down, engine_up, plug, request
+from tests.support.in_line import CARLA, DORA, taken, wait
+from tests.support.scenario import BEN, CP, OTHER, Scenario, boot, engine_down, engine_up, plug, request
 
 
 def in_line() -> Scenario:
@@ -77,7 +77,7 @@ def test_a_look_is_shown_for_a_second_and_decides_at_its_own_instant_only() -> N
 
 def test_a_newcomer_is_in_nobody_elses_look() -> None:
     scenario = in_line().given(engine_up(OTHER, 5), boot(OTHER))
-    scenario.when(request("s-5", CP, ANNA, wait=True))
+    scenario.when(request("s-5", CP, DORA, wait=True))
     (event,) = scenario.events
     assert isinstance(event, e.ChargeQueued) and event.place == 3
     assert len(all_waiting(scenario.state, scenario.at_ms)) == 3

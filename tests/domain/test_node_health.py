@@ -30,7 +30,9 @@ def test_lost_on_trial_and_well_again() -> None:
     power = charging(CP, backups={SOUTH: (NORTH,)})
     power.given(report(NORTH, ok=True))
     power.when(report(NORTH, ok=False, cause="breaker")).then(e.NodeLost(node_id=NORTH, cause="breaker"))
-    assert power.effects == [fx.Dirty(node_id=NORTH, now=True)]
+    assert power.effects[0] == fx.Dirty(node_id=NORTH, now=True)
+    (news,) = power.effects[1:]
+    assert isinstance(news, fx.NodeNews) and news.health is Health.LOST
     power.when(report(NORTH, ok=False, cause="breaker")).then()
     power.when(report(NORTH, ok=True)).then(e.NodeProbing(node_id=NORTH))
     power.when(report(NORTH, ok=True)).then()

@@ -34,10 +34,10 @@ def test_what_was_asked_for_and_the_last_that_there_is() -> None:
 def test_every_connector_that_was_looked_at_says_what_is_against_it_and_since_when() -> None:
     scenario = ready(connectors=3).given(request())
     scenario.given(c.ReportStatus(cp_id=CP, connector=ConnectorNo(2), occupied=True, error="GroundFailure"))
-    scenario.given(request("s-3", connector=3))
+    scenario.given(request("s-3", connector=3, driver_id=BEN))
     scenario.pass_time(5_000)
     assert against(scenario.when(request("s-4"))) == (
-        Objection(Obstacle.IN_USE, f"{CP}/1", age_ms=5_000),
+        Objection(Obstacle.OWN, f"{CP}/1", age_ms=5_000),
         Objection(Obstacle.ERROR, f"{CP}/2", "GroundFailure", 5_000),
         Objection(Obstacle.IN_USE, f"{CP}/3", age_ms=5_000),
     )
@@ -77,6 +77,7 @@ def test_whose_session_it_is_stays_out_of_it() -> None:
         (Objection(Obstacle.LINK, "CP-1", "engine", 90_000), "the engine of CP-1 is not connected, for 90 s"),
         (Objection(Obstacle.HOLD, "CP-1", "ADMIN"), "CP-1 is held: ADMIN"),
         (Objection(Obstacle.IN_USE, "CP-1/2", age_ms=10), "CP-1/2 is in use, for 10 ms"),
+        (Objection(Obstacle.OWN, "CP-1/2", age_ms=10), "CP-1/2 has a session of the same driver, for 10 ms"),
         (Objection(Obstacle.ERROR, "CP-1/2", "GroundFailure"), "CP-1/2 reports GroundFailure"),
         (Objection(Obstacle.RANGE, "n", value=4, limit=2), "n is 4, and the last that there is is 2"),
         (Objection(Obstacle.COUNT, "driver anna", value=100, limit=100), "driver anna has 100 of at most 100"),

@@ -216,14 +216,16 @@ def test_no_driver_touches_anothers(program: Program, attack: list[AnyCommand]) 
 
 def _without_driver(state: State, driver_id: DriverId, own: set[SessionId]) -> bytes:
     """Everything but the driver's account and sessions; a connector that is free may be taken, one's own be left, also
-    with the vehicle in it, and whoever asks where one stands says that it is his.
+    with the vehicle in it. Whose vehicle stands at a connector nobody changes by asking.
     """
     charge_points = {}
     for cp_id, cp in state.charge_points.items():
         connectors = {
-            no: msgspec.structs.replace(connector, session_id=None, left_behind=False)
-            if connector.session_id is None or connector.session_id in own
-            else connector
+            no: msgspec.structs.replace(
+                connector,
+                session_id=None if connector.session_id in own else connector.session_id,
+                left_by=None if connector.left_by == driver_id else connector.left_by,
+            )
             for no, connector in cp.connectors.items()
         }
         charge_points[cp_id] = msgspec.structs.replace(cp, connectors=connectors)

@@ -121,10 +121,32 @@ def test_a_refusal_for_want_of_power_has_its_figures() -> None:
             "site has 5 kW and a base load of 10 kW, which takes all of it: nothing is left to charge with",
         ),
         (Basis(Bound(Constraint.MINIMA, "site", 0, 0, 1)), "site has 0 kW: nothing to charge with"),
+        (Basis(Bound(Constraint.MINIMA, "site", 1_000, 0, 1)), "site has 1 kW: too little to charge with"),
+        (
+            Basis(Bound(Constraint.MINIMA, "site", 5_000, 0, 1, 10_000), (), (Rejected(7_360, Constraint.MINIMA),)),
+            "site has 5 kW and a base load of 10 kW, which takes all of it: nothing is left to charge with",
+        ),
     ],
 )
 def test_sentences(basis: Basis, said: str) -> None:
     assert sentence(basis) == said
+
+
+def test_what_is_left_is_set_against_the_smallest_current() -> None:
+    """Nobody else is there, so nothing is kept for anybody and nobody has a turn."""
+    rejected = (Rejected(7_360, Constraint.MINIMA),)
+    alone = Basis(Bound(Constraint.MINIMA, "site", 1_000, 0, 1), (), rejected)
+    assert sentence(alone, 1_380) == "site has 1 kW, and the smallest current is 1.38 kW"
+    # What others had is on its way back: it would not help.
+    cut = Basis(Bound(Constraint.MINIMA, "site", 11_000, 11_040, 2, base_w=10_000), (), rejected)
+    assert sentence(cut, 1_380) == (
+        "site has 11 kW and a base load of 10 kW; 1 kW is left, and the smallest current is 1.38 kW"
+    )
+    beside = Basis(Bound(Constraint.MINIMA, "site", 12_000, 1_380, 2, base_w=10_000), (), rejected)
+    assert sentence(beside, 1_380) == (
+        "site has 12 kW and a base load of 10 kW, 1.38 kW of it taken by others; 0.62 kW is left, and the smallest "
+        "current is 1.38 kW; not 7.36 kW, because of the turn of others"
+    )
 
 
 def test_kilowatts() -> None:

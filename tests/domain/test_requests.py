@@ -110,8 +110,9 @@ def test_unknown_connector() -> None:
 
 def test_busy_from_the_authorization_on() -> None:
     scenario = ready().given(request())
-    refused(scenario.when(request("s-2", connector=1)), RefusalReason.BUSY)
-    refused(scenario.when(request("s-2", connector=0)), RefusalReason.BUSY)
+    for no in (0, 1):
+        refused(scenario.when(request("s-2", connector=no, driver_id=BEN)), RefusalReason.BUSY)
+        refused(scenario.when(request("s-2", connector=no)), RefusalReason.ALREADY_CHARGING)
 
 
 def test_any_connector_prefers_the_one_with_a_vehicle() -> None:

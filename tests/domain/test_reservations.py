@@ -119,7 +119,7 @@ def test_a_session_that_will_be_gone_and_one_that_will_not() -> None:
 
 
 def test_who_waits_now_is_not_overtaken_by_a_reservation_for_the_next_moment() -> None:
-    scenario = ready().given(request(depart_by_ms=SITE_MS + HOUR), request("s-2", driver_id=ANNA, wait=True))
+    scenario = ready().given(request(depart_by_ms=SITE_MS + HOUR), request("s-2", driver_id=CARLA, wait=True))
     (objection,) = refused(scenario.when(reserve(from_h=1)), RefusalReason.BUSY)
     assert (objection.obstacle, objection.value) == (Obstacle.LINE, 1)
     made(scenario.when(reserve(from_h=2)))
@@ -327,15 +327,34 @@ def test_a_vehicle_of_which_nobody_knows_whose_it_is_gets_nothing_on_its_account
     ends(scenario.when(SERVE), ReservationEnd.KEPT)
 
 
-def test_its_driver_says_that_the_vehicle_is_his_before_all_who_wait() -> None:
+def left_there() -> Scenario:
+    """Anna's vehicle is full and stands where Ben has reserved for now; Carla waits."""
     scenario = ready().given(reserve(from_h=3), *charging(), request("s-2", CP, CARLA, wait=True))
-    at(scenario, 3).given(SERVE)
-    ends = c.ReportEnded(
-        cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=StopCause.TARGET_REACHED, at_ms=None
-    )
-    scenario.given(ends).when(SERVE).then()
+    return at(scenario, 3).given(SERVE, ended(2_000, StopCause.TARGET_REACHED)).when(SERVE).then()
+
+
+def test_nobody_charges_the_vehicle_that_another_has_left_where_one_has_reserved() -> None:
+    scenario = left_there()
+    for driver_id in (ANNA, BEN, CARLA):
+        (event,) = scenario.when(request("s-3", CP, driver_id)).events
+        assert isinstance(event, e.ChargeRefused)
+        assert event.reason is RefusalReason.BUSY
+    scenario.when(plug(plugged=False)).when(SERVE).then_kinds(e.ChargeAuthorized, e.ReservationOpened)
+
+
+def test_its_driver_says_that_the_vehicle_that_came_is_his_before_all_who_wait() -> None:
+    scenario = left_there().given(plug(plugged=False), plug())
+    scenario.when(SERVE).then()
     scenario.when(request("s-3", CP, ANNA)).then_kinds(e.ChargeRefused)
     scenario.when(request("s-3", CP, BEN)).then_kinds(e.ChargeAuthorized)
+
+
+def test_whose_vehicle_stands_there_since_before_has_what_he_reserved() -> None:
+    scenario = ready().given(reserve(from_h=3), *charging(driver_id=BEN))
+    at(scenario, 1).given(ended(2_000, StopCause.TARGET_REACHED))
+    at(scenario, 3).when(SERVE).then_kinds(e.ChargeAuthorized, e.ReservationOpened)
+    (told, *_) = scenario.when(reallocate()).events
+    assert isinstance(told, e.SetPointIssued) and told.start_valid_ms is not None, "it begins at once"
 
 
 def test_a_capacity_that_was_cut_makes_it_late() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from evcharge.domain import commands as c
@@ -10,7 +9,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain import waiting as module
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.line import LINGERING_MS, PATIENCE_MS, in_order
+from evcharge.domain.line import PATIENCE_MS, in_order
 from evcharge.domain.openings import TYPICAL_STAY_MS
 from evcharge.domain.reasons import Constraint, Obstacle
 from evcharge.domain.refusals import RefusalReason
@@ -20,12 +19,10 @@ from evcharge.domain.words import LeftCause, Role, SessionStatus, StopCause
 from evcharge.ids import ConnectorNo, DriverId, SessionId
 from evcharge.units import WattHours, Watts
 from tests.support.in_line import CARLA, DORA, SERVE, lapse, leaves, offered, queued, taken, wait
-from tests.support.one_session import ended
 from tests.support.scenario import (
     ANNA,
     BEN,
     CP,
-    MAIN,
     MIN_W,
     OTHER,
     SITE_MS,
@@ -44,6 +41,8 @@ from tests.support.scenario import (
     site,
     started,
 )
+
+EMIL = DriverId("emil")
 
 
 def names(scenario: Scenario) -> list[str]:
@@ -173,8 +172,9 @@ def test_places_count_as_sessions_of_an_account(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_first_come_first_served_but_who_has_one_comes_behind_who_has_none() -> None:
-    scenario = taken().given(wait("s-2", ANNA, connector=1), wait("s-3", BEN), wait("s-4", CARLA))
-    assert names(scenario) == ["s-3", "s-4", "s-2"], "anna charges already"
+    scenario = taken().given(engine_up(OTHER, 5), boot(OTHER), request("s-0", OTHER, EMIL))
+    scenario.given(wait("s-2", EMIL, connector=1), wait("s-3", BEN), wait("s-4", CARLA))
+    assert names(scenario) == ["s-3", "s-4", "s-2"], "emil charges already"
     scenario.given(wait("s-5", BEN, connector=1), wait("s-6", DORA))
     assert names(scenario) == ["s-3", "s-4", "s-6", "s-2", "s-5"], "ben waits at another place as well"
     scenario.pass_time(PATIENCE_MS)
@@ -259,110 +259,6 @@ def test_a_charge_point_that_does_not_take_the_session_counts_as_missed() -> Non
     result = c.ReportResult(cp_id=CP, command_id=command_id, outcome="rejected")
     scenario.when(result).then_kinds(e.AuthorizationExpired, e.OfferEnded)
     assert scenario.state.waiting[SessionId("s-2")].missed == 1
-
-
-def test_a_vehicle_that_was_left_behind_is_nobody_elses() -> None:
-    """Else its energy would be billed to whoever waited."""
-    scenario = taken().given(wait("s-2", BEN))
-    reason = StopCause.TARGET_REACHED
-    ended = c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=reason, at_ms=None)
-    scenario.given(ended).when(SERVE).then()
-    (view,) = all_waiting(scenario.state, scenario.at_ms)
-    assert (view.reason, view.eta_ms) == ("busy", scenario.at_ms + LINGERING_MS)
-    scenario.when(plug(plugged=False)).told(fx.Dirty)
-    scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
-
-
-def left_behind() -> Scenario:
-    """Anna's vehicle is full and stands there; Ben waits for the connector, Carla after him."""
-    scenario = taken().given(wait("s-2", BEN), wait("s-3", CARLA))
-    return scenario.given(ended(2_000, StopCause.TARGET_REACHED))
-
-
-@pytest.mark.parametrize("driver_id", [ANNA, CARLA, DORA])
-def test_a_connector_with_a_vehicle_left_behind_is_open_to_nobody_but_the_first_in_line(driver_id: DriverId) -> None:
-    scenario = left_behind().when(request("s-9", CP, driver_id))
-    (event,) = scenario.events
-    assert isinstance(event, e.ChargeRefused)
-    assert (event.reason, [one.obstacle for one in event.against]) == (RefusalReason.BUSY, [Obstacle.LINE])
-    (event,) = scenario.when(msgspec.structs.replace(request("s-9", CP, driver_id), on_the_way=True)).events
-    assert isinstance(event, e.ChargeRefused)
-    scenario.given(plug(plugged=False)).when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
-    assert scenario.session("s-2").driver_id == BEN
-
-
-def test_the_first_in_line_who_says_that_it_is_his_vehicle_has_what_he_waits_for() -> None:
-    scenario = left_behind().when(request("s-9", CP, BEN)).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
-    assert scenario.state.waiting[SessionId("s-2")].offer == "s-2"
-    assert (scenario.session("s-2").driver_id, list(scenario.state.sessions)) == (BEN, ["s-2"])
-    scenario.when(started("s-2")).then_kinds(e.SupplyStarted, e.QueueLeft)
-    assert names(scenario) == ["s-3"]
-
-
-def test_where_nobody_waits_whoever_says_so_is_believed_unless_he_is_still_on_his_way() -> None:
-    scenario = left_behind()
-    scenario.given(*(c.LeaveQueue(driver_id=who, waiting_id=SessionId(what)) for who, what in LEAVING))
-    scenario.when(msgspec.structs.replace(request("s-9", CP, DORA), on_the_way=True)).then_kinds(e.ChargeRefused)
-    scenario.when(request("s-9", CP, DORA)).then_kinds(e.ChargeAuthorized)
-
-
-LEAVING = [(BEN, "s-2"), (CARLA, "s-3")]
-
-
-def test_who_waits_for_any_charge_point_is_before_others_at_a_vehicle_left_behind() -> None:
-    scenario = taken().given(wait("s-2", BEN, c.ANYWHERE))
-    reason = StopCause.TARGET_REACHED
-    scenario.given(
-        c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=reason, at_ms=None)
-    )
-    scenario.when(request("s-9", CP, CARLA)).then_kinds(e.ChargeRefused)
-    scenario.given(plug(plugged=False)).when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
-
-
-def short_of_power(connectors: int = 1) -> Scenario:
-    """Anna's vehicle is full and stands there; then the site loses its power, and she asks for some more."""
-    scenario = taken(connectors=connectors)
-    reason = StopCause.TARGET_REACHED
-    ended = c.ReportEnded(cp_id=CP, session_id=SessionId("s-1"), meter_wh=WattHours(2_000), reason=reason, at_ms=None)
-    return scenario.given(ended, e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(MIN_W - 1)))
-
-
-def test_who_stands_there_and_lacks_only_power_is_served_when_it_is_back() -> None:
-    """Nobody waits for his own vehicle to go."""
-    event = queued(short_of_power().when(wait("s-2", ANNA)))
-    assert (event.reason, event.vehicle_at) == (RefusalReason.NO_CAPACITY, 1)
-    scenario = short_of_power().given(wait("s-2", ANNA), wait("s-3", BEN))
-    (own, others) = all_waiting(scenario.state, scenario.at_ms)
-    assert (own.reason, others.reason) == ("no_capacity", "busy")
-    scenario.when(SERVE).then()
-    scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(22_000)))
-    scenario.when(SERVE).then_kinds(e.ChargeAuthorized, e.ChargeOffered)
-    assert scenario.session("s-2").driver_id == ANNA
-    (told, *_) = scenario.when(reallocate()).events
-    assert isinstance(told, e.SetPointIssued) and told.start_valid_ms is not None, "it begins at once"
-    scenario.when(started("s-2")).then_kinds(e.SupplyStarted, e.QueueLeft)
-
-
-def test_another_vehicle_is_not_hers() -> None:
-    """Hers goes, and one comes that a session of Dora's leaves behind: it is not charged on Anna's account."""
-    scenario = short_of_power().given(wait("s-2", ANNA))
-    scenario.pass_time(1)
-    scenario.given(plug(plugged=False), plug())
-    scenario.state.charge_points[CP].connectors[ConnectorNo(1)].left_behind = True
-    scenario.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(22_000)))
-    scenario.when(SERVE).then()
-    (view,) = all_waiting(scenario.state, scenario.at_ms)
-    assert view.reason == "busy"
-
-
-def test_who_is_still_on_his_way_or_finds_somebody_before_him_has_no_vehicle_there() -> None:
-    away = short_of_power(2).when(msgspec.structs.replace(wait("s-2", BEN), on_the_way=True))
-    assert (queued(away).reason, queued(away).vehicle_at) == (RefusalReason.NO_CAPACITY, None)
-    second = short_of_power().given(wait("s-2", ANNA)).when(wait("s-3", BEN))
-    assert (queued(second).reason, queued(second).vehicle_at) == (RefusalReason.BUSY, None)
-    second.given(c.LeaveQueue(driver_id=ANNA, waiting_id=SessionId("s-2")))
-    second.given(e.CapacityChanged(substation_id=MAIN, capacity_w=Watts(22_000)))
-    second.when(SERVE).then()
 
 
 # --- the end of waiting -----------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_a_table_of_the_best_and_why_the_others_are_out(central: FakeCentral, co
     assert heads == list(STATION_HEADS)
     assert first[:6] == ["1*", "CP-1 #1", "0.250", "8.01 EUR", "2:25:39", "0:01:00"]
     assert first[6:] == ["8.01 kg", "11.00 kW", "1.2 km", "cost", ""]
-    assert (second[1], second[-1]) == ("CP-2", "out: out of service")
+    assert (second[1], second[-1]) == ("CP-2", "out: out of service, or its substation is lost")
     assert "Weights: cost 0.50, time 0.25, carbon 0.12, queue 0.12" in result.stderr
     assert "CP-1 suits best." in result.stderr and "4 more charge points" in result.stderr
     (asked,) = central.got(m.Recommend)

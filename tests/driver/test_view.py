@@ -15,6 +15,7 @@ from evcharge.cli.driver_view import (
     LineShow,
     LiveShow,
     duration,
+    lost_text,
     money,
     picture,
     plain,
@@ -120,6 +121,7 @@ def test_plain_lines_only_for_changes(capsys: pytest.CaptureFixture[str]) -> Non
     assert "paused" in lines[2]
     assert "it waits for its turn" in lines[2]
     assert lines[3].startswith("connection to Central lost (gone)")
+    assert "another program uses your credential now" in lost_text("the peer closed: SUPERSEDED")
 
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:

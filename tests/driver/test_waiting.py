@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from evcharge.cli.driver_places import ENDED_BECAUSE, LEFT_BECAUSE, place_text, reservation_text
+from evcharge.cli.driver_places import ENDED_BECAUSE, LEFT_BECAUSE, place_text, queue_rows, reservation_text
+from evcharge.cli.driver_text import local_time
 from evcharge.cli.driver_view import LiveShow
 from evcharge.domain.words import LeftCause, ReservationEnd
 from evcharge.driver import client as client_module
@@ -85,6 +86,69 @@ class TestClient:
             over = await client.turn(place.waiting_id)
             assert (over.state, over.reason, over.session_id) == ("LEFT", "gone", None)
 
+    @pytest.mark.parametrize("ended", [False, True])
+    async def test_a_place_that_became_a_session_while_the_link_was_down(
+        self, central: FakeCentral, monkeypatch: pytest.MonkeyPatch, ended: bool
+    ) -> None:
+        """The session has the place's id; whether it charges or has its ticket already, it is his."""
+        monkeypatch.setattr(client_module, "ASK_AGAIN_S", 0.01)
+        busy(central)
+        notes = Notes()
+        async with driver(central, notes) as client:
+            place = await client.charge_or_wait("CP-1")
+            assert isinstance(place, m.WaitingView)
+            turn = asyncio.create_task(client.turn(place.waiting_id))
+            own = m.SessionView(session_id="w0.2", state="SUPPLYING", cp_id="CP-1", connector=1)
+            central.sessions = {"w0.2": msgspec.structs.replace(own, driver_id=client.driver_id)}
+            if ended:
+                ticket = central.finish("w0.2", 2_000)
+                notes.tickets.clear()
+                client._following.ended.clear()  # as if its message had gone with the link
+            central.places.clear()
+            over = await turn
+            assert (over.state, over.reason, over.session_id) == ("LEFT", "served", "w0.2")
+            if ended:
+                client.follow("w0.2")
+                outcome = await client.outcome("w0.2")
+                assert outcome.ticket is not None and outcome.ticket.ticket_id == ticket.ticket_id
+
+    async def test_news_of_the_session_is_news_of_the_place(
+        self, central: FakeCentral, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The news of the offer went with the link; what comes first afterwards is how the session goes."""
+        monkeypatch.setattr(client_module, "ASK_AGAIN_S", 1_000.0)
+        busy(central)
+        async with driver(central) as client:
+            place = await client.charge_or_wait("CP-1")
+            assert isinstance(place, m.WaitingView)
+            own = m.SessionView(session_id="w0", state="SUPPLYING", cp_id="CP-1", driver_id=client.driver_id)
+            central.sessions["w0"] = own
+            central.update("w0", power_w=7_000)
+            async with asyncio.timeout(30):
+                assert (await client.turn(place.waiting_id)).session_id == "w0"
+
+    async def test_an_offer_that_was_missed_is_no_turn(self, central: FakeCentral) -> None:
+        busy(central)
+        async with driver(central) as client:
+            place = await client.charge_or_wait("CP-1")
+            assert isinstance(place, m.WaitingView)
+            session = central.offer("w0")
+            client.follow("w0", session)
+            central.expire("w0")
+            assert (await client.outcome("w0")).ticket is None
+            # The offer's end is known, that the place goes on is not yet.
+            turn = asyncio.create_task(client.turn("w0", after="w0"))
+            await client.charge_points()
+            assert not turn.done()
+            central.move("w0", state="WAITING", session_id=None, place=1)
+            still = await client.still_waiting("w0")
+            assert still is not None and still.place == 1
+            central.offer("w0", "w0.2")
+            assert (await turn).session_id == "w0.2"
+            central.expire("w0.2")
+            central.places.clear()
+            assert await client.still_waiting("w0.2") is None
+
     async def test_leaving_reserving_and_cancelling(self, central: FakeCentral) -> None:
         busy(central)
         notes = Notes()
@@ -123,6 +187,11 @@ def test_the_live_view_of_a_place() -> None:
     assert "a free connector" in painted
     assert "your turn at CP-1 #2: plug in by" in painted
     assert "it is your time: plug in" in painted
+
+
+def test_the_column_of_expected_times_says_it_once() -> None:
+    ((_, _, _, expected, _, _),) = queue_rows([PLACE])
+    assert expected.startswith(local_time(T0_MS))
 
 
 def test_every_end_has_words() -> None:

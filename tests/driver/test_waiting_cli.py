@@ -50,6 +50,47 @@ class TestCommands:
         assert ("waiting", "OFFERED") in states
         assert {"update", "ticket", "authorized"} <= {what for what, _ in states}
 
+    def test_an_offer_that_was_missed_once_is_not_the_end(self, command: Command) -> None:  # noqa: F811
+        """He asks while his place has an offer, which is the answer then; nobody plugs in, and the place goes on."""
+
+        def granted(driver_id: str, session: m.SessionView) -> None:
+            name = session.session_id
+            self.central.places[name] = m.WaitingView(
+                waiting_id=name, state="OFFERED", cp_id="CP-1", driver_id=driver_id, session_id=name
+            )
+            self.central.miss(name)
+            self.central.on_queue = lambda: go_on(name)
+
+        def go_on(name: str) -> None:
+            self.central.on_queue = lambda: None
+            self.central.offer(name, f"{name}.2")
+            self.central.start(f"{name}.2")
+            self.central.finish(f"{name}.2", 2_000)
+
+        self.central.on_request = granted
+        result = command("charge", "CP-1", "--wait")
+        assert result.exit_code == 0, result.output
+        said = result.stdout
+        assert "CP-1: expired" in said
+        assert "waiting at CP-1: place 1" in said
+        assert said.count("authorized at CP-1") == 2
+        assert "2.000 kWh at CP-1" in said
+
+    def test_an_offer_that_was_missed_twice_is(self, command: Command) -> None:  # noqa: F811
+        def granted(driver_id: str, session: m.SessionView) -> None:
+            name = session.session_id
+            self.central.places[name] = m.WaitingView(
+                waiting_id=name, state="OFFERED", cp_id="CP-1", driver_id=driver_id, session_id=name
+            )
+            self.central.expire(name)
+            self.central.move(name, state="LEFT", reason="no_show", session_id=None)
+            self.central.places.clear()
+
+        self.central.on_request = granted
+        result = command("charge", "CP-1", "--wait")
+        assert result.exit_code == 1
+        assert "error: no longer waiting at CP-1: nobody plugged in, twice." in result.stderr
+
     def test_a_place_that_is_lost(self, command: Command) -> None:  # noqa: F811
         busy(self.central)
         self.central.on_wait = lambda place: self.central.move(place.waiting_id, state="LEFT", reason="held") and None

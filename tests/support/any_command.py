@@ -147,6 +147,12 @@ def _by_operator() -> st.SearchStrategy[AnyCommand]:
         st.builds(c.ReportNode, node_id=SUBSTATION_IDS, ok=st.booleans(), cause=st.just(""), silent=st.booleans()),
         st.builds(c.UnwatchNode, node_id=SUBSTATION_IDS),
         st.builds(c.NoteBaseLoad, node_id=SUBSTATION_IDS, base_w=st.one_of(CAPACITIES, st.just(-HUGE), st.just(HUGE))),
+        st.builds(
+            c.NotePeak,
+            node_id=SUBSTATION_IDS,
+            month=st.sampled_from(["2023-11", "2023-12"]),
+            peak_w=st.one_of(CAPACITIES, st.just(-HUGE), st.just(HUGE)),
+        ),
         st.builds(c.ForgetBaseLoad, node_id=SUBSTATION_IDS),
         st.builds(c.SetCapacity, node_id=SUBSTATION_IDS, capacity_w=st.one_of(CAPACITIES, st.just(-HUGE))),
     )

@@ -109,7 +109,10 @@ class Bench:
         substations = Substations(
             TimerWheel(self.clock), self.clock, 10.0, lambda command: self.engine.execute(command)
         )
-        questions = Questions(self.engine, self.directory, self.telemetry, rules, substations, self.clock, advice)
+        questions = Questions(
+            *(self.engine, self.directory, self.telemetry, rules, substations, self.clock, advice),
+            self.sensors.measured_w,
+        )
         self.inbound = Inbound(
             self.engine,
             self.outbound,

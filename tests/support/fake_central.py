@@ -60,6 +60,8 @@ class FakeCentral:
         self.reserved: dict[str, m.ReservationView] = {}
         self.on_wait: Callable[[m.WaitingView], None] = lambda _place: None
         """Called after somebody came into the line."""
+        self.on_queue: Callable[[], None] = lambda: None
+        """Called after somebody asked where he waits."""
         self.ticket_book: dict[str, list[m.Ticket]] = {}
         self.confirmed: list[str] = []
         self.recommendation: m.RecommendationView | None = None
@@ -151,20 +153,28 @@ class FakeCentral:
         self._tell(place.driver_id, m.Waiting(**msgspec.structs.asdict(place)))
         return place
 
-    def offer(self, waiting_id: str) -> m.SessionView:
-        """It is its turn: a session holds the connector."""
+    def offer(self, waiting_id: str, session_id: str = "") -> m.SessionView:
+        """It is its turn: a session holds the connector, that of a second offer with an id of its own."""
         until_ms = T0_MS + 300_000
-        place = self.move(waiting_id, state="OFFERED", session_id=waiting_id, offered_until_ms=until_ms, place=0)
+        session_id = session_id or waiting_id
+        place = self.move(waiting_id, state="OFFERED", session_id=session_id, offered_until_ms=until_ms, place=0)
         session = m.SessionView(
-            session_id=waiting_id,
+            session_id=session_id,
             state="AUTHORIZED",
             cp_id=place.cp_id,
             driver_id=place.driver_id,
             expires_ms=until_ms,
             currency="EUR",
         )
-        self.sessions[waiting_id] = session
-        return self.update(waiting_id)
+        self.sessions[session_id] = session
+        return self.update(session_id)
+
+    def miss(self, waiting_id: str) -> None:
+        """Nobody plugs in: the offer ends, and the place goes on."""
+        session_id = self.places[waiting_id].session_id
+        assert session_id is not None
+        self.expire(session_id)
+        self.move(waiting_id, state="WAITING", session_id=None, offered_until_ms=None, place=1)
 
     def send_ticket(self, ticket: m.Ticket) -> None:
         self._tell(ticket.driver_id, ticket)
@@ -248,6 +258,7 @@ class FakeCentral:
             case m.Queue():
                 own = [place for place in self.places.values() if place.driver_id == link.entity]
                 link.send(m.Reply(re=message.id, queue=own))
+                self.on_queue()
             case m.LeaveQueue():
                 known = self.places.pop(message.waiting_id, None)
                 link.send(_no(message.id, "unknown_waiting") if known is None else m.Reply(re=message.id))

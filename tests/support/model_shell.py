@@ -11,13 +11,13 @@ from evcharge.domain import events as e
 from evcharge.domain.charge_points import outbox_was_lost
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.site import NodeConfig, SiteConfig
-from evcharge.domain.words import Role
+from evcharge.domain.words import Role, Stamp
 from evcharge.energy.leases import MARGIN_MS
 from evcharge.ids import ChargePointId, ConnectorNo, Fence, NodeId, SessionId
 from evcharge.units import WattHours, Watts
 from tests.support.model_cp import ModelChargePoint, ModelConnector, Wire
 from tests.support.scenario import Domain, replayed
-from tests.support.waiting_rules import Rank, check_left_behind, first_at_left_behind, ranks
+from tests.support.waiting_rules import Rank, Stood, ranks
 
 SETTLE_MS = 86_400_000
 _TO_PEOPLE = (
@@ -25,6 +25,7 @@ _TO_PEOPLE = (
     fx.TicketNews,
     fx.WaitingNews,
     fx.ReservationNews,
+    fx.NodeNews,
     fx.Granted,
     fx.Queued,
     fx.Booked,
@@ -44,6 +45,7 @@ class Shell(Domain):
 
     def __init__(self, config: SiteConfig | None = None, capacity_w: int = 16_000, charge_points: int = 3) -> None:
         super().__init__()
+        self.stood = Stood()
         self.may_change = config is not None
         """Whether its file may be another one at a restart."""
         self.config = config or SiteConfig(
@@ -91,16 +93,20 @@ class Shell(Domain):
 
     # --- Central's shell --------------------------------------------------------------------------------------------
 
+    def apply(self, event: e.Event, stamp: Stamp | None = None) -> list[fx.Effect]:
+        """One event, and whether it was right where somebody's vehicle stands."""
+        effects = super().apply(event, stamp)
+        self.stood.see(event, self.state)
+        return effects
+
     def command(self, command: AnyCommand) -> None:
         """Decide; effects are held until their records are durable."""
         last = self.state.last_command
         before = ranks(self.state, self.at_ms) if self.waits and isinstance(command, c.ServeWaiting) else {}
-        first = first_at_left_behind(self.state, self.at_ms) if isinstance(command, c.RequestCharge) else {}
         events, effects = self.execute(command)
         if self.dies is not None and len(events) > 1:
             self.die(len(self.log) - len(events) + 1 + self.dies % (len(events) - 1))
             return
-        check_left_behind(first, self.state, events)
         self.check_waiting(command, before, events, effects)
         for event in events:
             if isinstance(event, e.ChargePointMoved):
@@ -158,7 +164,7 @@ class Shell(Domain):
             self.cut(cp_id)
         self.wires.clear()
         self.monitors.clear()
-        self.state = replayed(self.log)
+        self.state, self.stood = replayed(self.log), Stood()
         # A move that was not durable was told to nobody.
         told = {cp_id: known.moved_clock_ms for cp_id, known in self.state.charge_points.items()}
         self.switching = {cp_id: one for cp_id, one in self.switching.items() if told.get(cp_id) == one[0]}

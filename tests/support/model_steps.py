@@ -330,6 +330,14 @@ def _meter(site: Site, _cp_id: ChargePointId, how: int) -> None:
         site.command(c.NoteBaseLoad(node_id=node_id, base_w=watts))
 
 
+def _peak(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """A quarter of an hour had more power than any before, in this month or the next; sometimes it is absurd."""
+    roots = [node_id for node_id, node in site.state.nodes.items() if node.parent is None]
+    for node_id in roots:
+        month, watts = ("2026-11", "2026-12")[how % 2], (300, 2_000, 5_000, 1_000_000)[how // 2 % 4]
+        site.command(c.NotePeak(node_id=node_id, month=month, peak_w=watts))
+
+
 def _plan(site: Site, _cp_id: ChargePointId, how: int) -> None:
     """A plan for one node: nothing, a little, or more than there is."""
     target_w = (0, 1_500, 5_000, 1_000_000)[how % 4]
@@ -424,6 +432,7 @@ STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
     *([_monitor] * 3),
     *([_capacity] * 3),
     *([_meter] * 2),
+    _peak,
     *([_plan] * 2),
     _no_plan,
     _rule,

@@ -138,7 +138,6 @@ SAMPLES: tuple[e.Event, ...] = (
         against=(Objection(Obstacle.IN_USE, "cp-1/1", age_ms=9),),
         node_id=MAIN,
         power_w=11_000,
-        vehicle_at=ConnectorNo(1),
     ),
     e.ChargeOffered(waiting_id=S, session_id=S, until_ms=Millis(T0 + 300_000)),
     e.OfferEnded(waiting_id=S, cause=StopCause.EXPIRED, missed=1, behind=SessionId("s-2")),
@@ -222,6 +221,7 @@ SAMPLES: tuple[e.Event, ...] = (
     e.NodeRecovered(node_id=MAIN),
     e.BaseLoadRose(node_id=MAIN, most_w=Watts(63_000)),
     e.BaseLoadForgotten(node_id=MAIN, most_w=Watts(1_230)),
+    e.PeakRose(node_id=MAIN, month="2026-11", peak_w=Watts(41_200)),
     e.ChargePointMoved(cp_id=CP, from_id=MAIN, to_id=NodeId("zoo"), cause="main is lost"),
     e.MoveCompleted(cp_id=CP),
     e.PlanAdopted(

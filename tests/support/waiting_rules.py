@@ -81,12 +81,23 @@ def _feeds(state: State, charge_point: ChargePoint) -> set[NodeId]:
 
 def _fitting(charge_point: ChargePoint, one: Waiting) -> Iterator[tuple[ConnectorNo, Connector]]:
     for no, connector in charge_point.connectors.items():
-        free = connector.session_id is None and connector.error is None and not connector.left_behind
-        if one.cp_id == ANYWHERE:
-            # Who is sent somewhere finds no other vehicle there.
-            free = free and not connector.occupied
-        if free and one.connector in (0, no):
+        free = connector.session_id is None and connector.error is None
+        if free and one.connector in (0, no) and _may_have(charge_point, one, no):
             yield no, connector
+
+
+def _may_have(charge_point: ChargePoint, one: Waiting, no: ConnectorNo) -> bool:
+    """Whether the vehicle that stands there, if there is one, may be his."""
+    connector = charge_point.connectors[no]
+    if not connector.occupied:
+        return True
+    if one.cp_id == ANYWHERE:
+        # Who is sent somewhere finds no other vehicle there.
+        return False
+    fitting = [each for other, each in charge_point.connectors.items() if one.connector in (0, other)]
+    if any(each.left_by == one.driver_id for each in fitting):
+        return connector.left_by == one.driver_id
+    return connector.left_by is None
 
 
 def _everybody_fits(state: State, charge_point: ChargePoint) -> bool:
@@ -146,9 +157,11 @@ def check_order(before: dict[SessionId, Rank], state: State, events: list[e.Even
 
 def _would_do(state: State, other: Waiting, session: Session) -> bool:
     """Whether somebody else waits for the connector that a session got."""
+    charge_point = state.charge_points[session.cp_id]
     if other.cp_id != ANYWHERE:
-        return other.cp_id == session.cp_id and other.connector in (0, session.connector)
-    connector = state.charge_points[session.cp_id].connectors[session.connector]
+        there = other.cp_id == session.cp_id and other.connector in (0, session.connector)
+        return there and _may_have(charge_point, other, session.connector)
+    connector = charge_point.connectors[session.connector]
     here = other.node_id is None or other.node_id in above(state, session.node_id)
     return here and not connector.occupied and not state.away
 
@@ -156,37 +169,32 @@ def _would_do(state: State, other: Waiting, session: Session) -> bool:
 Place = tuple[str, ConnectorNo]
 
 
-def first_at_left_behind(state: State, now_ms: int) -> dict[Place, DriverId]:
-    """By connector with a vehicle left behind who alone may have it, because he is the first who waits for it."""
-    found: dict[Place, DriverId] = {}
-    in_line = ranks(state, now_ms)
-    for charge_point in state.charge_points.values():
-        for no, connector in charge_point.connectors.items():
-            if not connector.left_behind:
-                continue
-            there = [
-                each
-                for each in in_line
-                if (state.waiting[each].cp_id == charge_point.cp_id and state.waiting[each].connector in (0, no))
-                or (
-                    state.waiting[each].cp_id == ANYWHERE
-                    and state.waiting[each].node_id in (None, *above(state, charge_point.node_id))
-                )
-            ]
-            if there:
-                found[charge_point.cp_id, no] = state.waiting[min(there, key=lambda each: in_line[each])].driver_id
-    return found
+class Stood:
+    """Whose vehicle stands at each connector since it charged there, as far as the events say it: between the supplies
+    of two drivers the vehicle has gone.
+    """
 
+    def __init__(self) -> None:
+        self._last: dict[Place, DriverId] = {}
 
-def check_left_behind(first: dict[Place, DriverId], state: State, events: list[e.Event]) -> None:
-    """Nobody overtakes at a connector where somebody else's vehicle may still stand."""
-    for event in events:
-        if isinstance(event, e.ChargeAuthorized) and (event.cp_id, event.connector) in first:
-            booked = any(
-                (one.cp_id, one.connector, one.driver_id) == (event.cp_id, event.connector, event.driver_id)
-                for one in state.reservations.values()
-            )
-            assert booked or first[event.cp_id, event.connector] == event.driver_id, f"{event} overtakes"
+    def see(self, event: e.Event, state: State) -> None:
+        """After ``event``. Raises AssertionError."""
+        match event:
+            case e.ConnectorChanged(cp_id=cp_id, connector=no, occupied=False):
+                self._last.pop((cp_id, no), None)
+            case e.ChargePointBooted():
+                there = state.charge_points[event.cp_id].connectors
+                self._last = {at: who for at, who in self._last.items() if at[0] != event.cp_id or at[1] in there}
+            case e.SupplyStarted():
+                session = state.sessions[event.session_id]
+                place, who = (session.cp_id, session.connector), session.driver_id
+                connector = state.charge_points[session.cp_id].connectors.get(session.connector)
+                if connector is None or connector.session_id != session.session_id:
+                    # What began though it had ended here, and is told late: its vehicle may have gone since.
+                    return
+                assert self._last.get(place, who) == who, f"{event} at the vehicle of {self._last[place]}"
+                if connector.occupied:
+                    self._last[place] = who
 
 
 def check_kept(state: State, events: list[e.Event]) -> None:

@@ -21,6 +21,8 @@ TELL_S = 1.0
 OVER_S = 120.0
 # After the last session: a second answer or ticket that should not come has this long to come, seconds.
 QUIET_S = 0.5
+# Refusals because of a session that has the outlet, somebody else's or his own.
+_THERE = ("busy", "already_charging")
 
 
 class Load:
@@ -99,13 +101,13 @@ class Load:
         return outlet
 
     def _answered(self, asked: Asked) -> None:
-        """Who was refused leaves, unless somebody else's vehicle is there."""
+        """Who was refused leaves, unless a vehicle is there."""
         chosen = self._chosen.pop(id(asked), None)
         if asked.answer == GRANTED:
             outlet = self._by_name.get(asked.granted_at)
             if outlet is not None:
                 outlet.taken = True
-        elif chosen is not None and asked.answer != "busy" and chosen.charge is None and not chosen.plugged:
+        elif chosen is not None and asked.answer not in _THERE and chosen.charge is None and not chosen.plugged:
             chosen.taken = False
 
     async def _until_over(self) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from evcharge.central.decisions import Decisions
-from evcharge.domain.reasons import Basis
+from evcharge.domain.headroom import NO_METERS, base_w, limit_of, measured_all_over, part_of, shares_of
+from evcharge.domain.reasons import Basis, Bound, Constraint
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.state import Session, State
 from evcharge.domain.stations import Found, Places, find_stations, legacy_stations
-from evcharge.domain.words import LimitReason, SessionStatus, Stamp
+from evcharge.domain.words import Health, LimitReason, SessionStatus, Stamp
 from evcharge.energy import legacy as old
 from evcharge.energy import recommend as en
-from evcharge.ids import DriverId, SessionId
+from evcharge.ids import DriverId, NodeId, SessionId
 from protocol import messages as m
 
 # How far the sum of given weights may be from 1: four shares of two digits each.
@@ -52,9 +53,13 @@ _UNDECIDED = {
 class Advice:
     """Answers ``recommend`` and ``why``."""
 
-    def __init__(self, decisions: Decisions, places: Places) -> None:
+    def __init__(
+        self, decisions: Decisions, places: Places, measured_w: Callable[[], Mapping[NodeId, int]] = lambda: NO_METERS
+    ) -> None:
+        """``measured_w``: the base load that meters show now, by node."""
         self._decisions = decisions
         self._places = places
+        self._measured_w = measured_w
 
     def recommendation(self, asked: m.Recommend, state: State, stamp: Stamp) -> m.Reply | m.Refused:
         """The charge points that suit this vehicle, best first, and why the others do not."""
@@ -82,12 +87,16 @@ class Advice:
             return _refused(asked.id, RefusalReason.UNKNOWN_SESSION, asked.session_id or "")
         if session.driver_id != driver_id:
             return _refused(asked.id, RefusalReason.NOT_YOUR_SESSION, session.session_id)
-        return m.Reply(re=asked.id, why=self._why(session))
+        return m.Reply(re=asked.id, why=self._why(session, state))
 
-    def _why(self, session: Session) -> m.WhyView:
+    def _why(self, session: Session, state: State) -> m.WhyView:
         decided = self._decisions.of(session.session_id)
         newest = session.lease.newest
         basis = None if decided is None else decided.basis
+        if basis is not None and newest is not None and newest.limit_w < session.min_w:
+            # Who had nothing is told nothing anew when a limit falls or a node is lost after that; who asks is.
+            bound_now = self._full(session, state)
+            basis = basis if bound_now is None else Basis(bound_now)
         said = _UNDECIDED.get(session.status) or _before(session.limit_reason)
         bound = None if basis is None else basis.bound
         return m.WhyView(
@@ -110,6 +119,18 @@ class Advice:
             else [m.RejectedView(limit_w=one.limit_w, constraint=one.constraint.value) for one in basis.rejected],
         )
 
+    def _full(self, session: Session, state: State) -> Bound | None:
+        """The first node that feeds it and is lost, or has too little for its smallest current without anybody else."""
+        measured_w = measured_all_over(state, self._measured_w())
+        for row, part in shares_of(state, session.cp_id):
+            node = state.nodes[row.node_id]
+            base, limit_w = base_w(node, measured_w.get(row.node_id)), limit_of(state, row)
+            if node.health is Health.LOST:
+                return Bound(Constraint.NODE_LOST, row.node_id, 0)
+            if limit_w - base < part_of(session.min_w, part):
+                return Bound(Constraint.MINIMA, str(row), limit_w, base_w=base)
+        return None
+
 
 def _before(reason: LimitReason | None) -> str:
     known = "" if reason is None else f" because {_BEFORE[reason]}"
@@ -119,7 +140,14 @@ def _before(reason: LimitReason | None) -> str:
 def _sentence(session: Session, basis: Basis | None, otherwise: str) -> str:
     if session.stop is not None:
         return "Its end was ordered; the ticket follows when the final meter is known."
-    return otherwise if basis is None else f"{basis_sentence(basis)}."
+    if basis is None:
+        return otherwise
+    # The plan reckons with the stay of earlier sessions where nobody said more: the driver can.
+    planned = basis.bound.constraint is Constraint.PLAN or any(
+        one.constraint is Constraint.PLAN for one in basis.rejected
+    )
+    unsaid = "; no departure was said: --depart" if planned and session.depart_by_ms is None else ""
+    return f"{basis_sentence(basis, session.min_w)}{unsaid}."
 
 
 def _by_pareto(asked: m.Recommend, state: State, found: Found) -> m.RecommendationView:

@@ -26,6 +26,8 @@ class Live(msgspec.Struct):
     energy_wh: int
     power_w: int
     soc: int | None
+    heard_s: float
+    """When it came, monotonic seconds."""
     logged_w: int
     """Power in the last meter value that became a record."""
     logged_s: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from evcharge.domain import views, waiting_views
 from evcharge.domain.state import State, Ticket
 from evcharge.domain.words import Role, Stamp
 from evcharge.energy.model import Policy
-from evcharge.ids import DriverId
+from evcharge.ids import DriverId, NodeId
 from evcharge.net.clock import Clock
 from protocol import messages as m
 from protocol.cipher import max_body
@@ -49,6 +49,7 @@ class Questions:
         substations: Substations,
         clock: Clock,
         advice: Advice,
+        measured_w: Callable[[], Mapping[NodeId, int]],
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -57,6 +58,7 @@ class Questions:
         self._substation_reports = substations
         self._clock = clock
         self._advice = advice
+        self._measured_w = measured_w
 
     def answer(self, peer: Peer, message: Question) -> None:
         """Send the answer once all that it shows is durable."""
@@ -149,7 +151,7 @@ class Questions:
             outgoing.substation_view(
                 view, loads_w[view.substation_id], self._substation_reports.reading_of(view.substation_id)
             )
-            for view in views.view_substations(state, stamp.clock_ms, ASKED, after)
+            for view in views.view_substations(state, stamp.clock_ms, ASKED, after, self._measured_w())
         ]
         shown = _fitting(rows)
         return m.Reply(re=re, substations=shown, next=shown[-1].substation_id if len(shown) < len(rows) else None)
