@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
@@ -62,6 +62,18 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class Concern(Protocol):
+    """One part of the sidecar: the registry, the gateway, the weather …"""
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Its handlers by the names of their routes."""
+        ...
+
+    async def run(self) -> None:
+        """What it does by itself, until it is cancelled; it ends at no failure of something outside."""
+        ...
 
 
 class Limit(msgspec.Struct, frozen=True):

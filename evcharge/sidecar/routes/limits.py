@@ -1,0 +1,18 @@
+"""How often each kind of route may be asked, unless the settings say otherwise."""
+
+from __future__ import annotations
+
+from evcharge.sidecar.web.route import Limit
+
+# The gateway's own: ten a minute, what API gateways of such sites allow a client by default.
+GATEWAY = Limit("gateway", 10)
+# What a program that shows or controls the site asks: a page that looks once a second stays below.
+SITE = Limit("site", 120)
+# A token lives 15 minutes: who asks for more than one every two seconds keeps none.
+TOKEN = Limit("token", 30)
+# The registry's: a whole site is set up in minutes.
+REGISTRY = Limit("registry", 600)
+# Charge authorizations: stations behind one client ask for every arriving car.
+AUTHORITY = Limit("authority", 600)
+# Open documents and health, for each source: probes ask once a second.
+OPEN = Limit("open", 300)
