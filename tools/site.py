@@ -22,8 +22,8 @@ from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import URL
 
 from evcharge.sidecar.bootstrap import DATABASE
-from evcharge.sidecar.registry import SECRET_BYTES
-from evcharge.sidecar.store import credentials_table, keys_table
+from evcharge.sidecar.registry.rules import SECRET_BYTES
+from evcharge.sidecar.registry.store import credentials_table, keys_table
 from protocol.credentials import Credential, Role, encode_password
 from tools.daemon import Daemon, DaemonFailed
 

@@ -1,4 +1,4 @@
-"""``evcharge-sidecar``: the registry and, later, everything else that speaks HTTP."""
+"""``evcharge-sidecar``: the registry and everything else that speaks HTTP."""
 
 from __future__ import annotations
 
@@ -24,27 +24,32 @@ from evcharge.cli.common import (
     run_command,
 )
 from evcharge.cli.peer import CENTRAL_PORT, stop_on_signals
+from evcharge.cli.sidecar_clients import client, data_dir_option, database_option, keys
 from evcharge.sidecar.bootstrap import BootstrapError, Made, initialise
-from evcharge.sidecar.serve import CannotListen, serve
+from evcharge.sidecar.database import StoreError
+from evcharge.sidecar.serve import CannotListen, Listen, serve
+from evcharge.sidecar.services import BadServices, Services, load_services
 
 # Where the registry listens unless told otherwise: this machine only.
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 
-log = structlog.get_logger()
+_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Directory of the registry's database, keys and tokens (0700).",
-)
+log = structlog.get_logger()
 
 
 @click.group(name="evcharge-sidecar", context_settings=CONTEXT)
 @config_option
 def cli() -> None:
-    """The registry of evcharge over HTTP: who may connect to Central."""
+    """The HTTP side of evcharge: registry, gateway, authorizations, weather.
+
+    init makes its directory once, run serves it, client makes client apps and access tokens.
+    """
+
+
+cli.add_command(client)
+cli.add_command(keys)
 
 
 @cli.command()
@@ -54,10 +59,11 @@ def cli() -> None:
     default=f"http://{DEFAULT_HOST}:{DEFAULT_PORT}",
     help="URL at which Central will reach this registry: loopback, or https:// with a verified certificate.",
 )
-def init(data_dir: Path, url: str) -> None:
+@database_option
+def init(data_dir: Path, url: str, database: str | None) -> None:
     """Make a new registry: database, signing key, operator's token and Central's credential."""
     try:
-        made = asyncio.run(initialise(data_dir, url, clock=make_clock(None), entropy=os.urandom))
+        made = asyncio.run(initialise(data_dir, url, clock=make_clock(None), entropy=os.urandom, database_url=database))
     except BootstrapError as error:
         raise Failed(str(error)) from error
     _show(made)
@@ -77,36 +83,62 @@ def _show(made: Made) -> None:
 
 @cli.command()
 @data_dir_option
-@click.option("--host", default=DEFAULT_HOST, help="Address to listen on; beyond loopback put TLS in front.")
+@database_option
+@click.option("--host", default=DEFAULT_HOST, help="Address to listen on; beyond loopback use TLS.")
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, help="Port; 0: any free one.")
 @click.option("--central", default=None, metavar="HOST:PORT", help="Connect to Central as a gateway.")
+@click.option(
+    "--services",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    default=None,
+    help="TOML file with the settings of the services: tokens, limits, weather, sensors, authorizations.",
+)
+@click.option("--tls-cert", type=_FILE, default=None, help="Certificate with its chain, PEM: serve HTTPS.")
+@click.option("--tls-key", type=_FILE, default=None, help="Its key, PEM, if it is not in the same file.")
 @log_options
-def run(data_dir: Path, host: str, port: int, central: str | None) -> None:
-    """Serve the registry until SIGTERM."""
+def run(  # one argument for each option
+    *,
+    data_dir: Path,
+    database: str | None,
+    host: str,
+    port: int,
+    central: str | None,
+    services: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> None:
+    """Serve until SIGTERM."""
     address = None if central is None else parse_address(central, CENTRAL_PORT)
-    if not is_loopback(host):
+    if tls_key is not None and tls_cert is None:
+        raise click.UsageError("--tls-key needs --tls-cert.")
+    if not is_loopback(host) and tls_cert is None:
         log.warning(
             "sidecar.not_loopback",
             host=host,
-            sentence="Passwords cross this address unencrypted; put a TLS proxy in front of it.",
+            sentence="Passwords cross this address unencrypted; use --tls-cert, or put a TLS proxy in front of it.",
         )
     try:
-        asyncio.run(_run(data_dir, host, port, address))
-    except (BootstrapError, CannotListen) as error:
+        asked = Services() if services is None else load_services(services)
+        listen = Listen(host=host, port=port, certificate=tls_cert, key=tls_key)
+        asyncio.run(_run(data_dir, listen, address, asked, database))
+    except (BootstrapError, BadServices, CannotListen, StoreError) as error:
         raise Failed(str(error)) from error
 
 
-async def _run(data_dir: Path, host: str, port: int, central: tuple[str, int] | None) -> None:
+async def _run(
+    data_dir: Path, listen: Listen, central: tuple[str, int] | None, services: Services, database: str | None
+) -> None:
     stop = stop_on_signals()
     await serve(
         data_dir,
-        host,
-        port,
+        listen,
         central=central,
         clock=make_clock(None),
         entropy=os.urandom,
         ready=lambda url: ready("sidecar", url=url),
         stop=stop,
+        services=services,
+        database_url=database,
     )
 
 

@@ -27,7 +27,7 @@ class RegistryCallFailed(Exception):
 
 
 class _Refusal(msgspec.Struct):
-    sentence: str = ""
+    detail: str = ""
 
 
 async def register(
@@ -117,7 +117,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 def _sentence(base: URL, status: int, answer: bytes) -> str:
     try:
-        said = msgspec.json.decode(answer, type=_Refusal).sentence
+        said = msgspec.json.decode(answer, type=_Refusal).detail
     except (msgspec.DecodeError, ValueError, RecursionError):
         said = ""
     if not said:

@@ -1,10 +1,11 @@
-"""The registry's data directory: making it (``init``) and opening it (``run``), without a circle (SPEC §2).
+"""The sidecar's data directory: making it (``init``) and opening it (``run``), without a circle (SPEC §2).
 
 ``init`` makes the database, the registry's signing key, the operator's token and the three first credentials;
 a program that knows ``central.json`` can then be Central, and whoever holds ``operator.token`` can register
 everybody else::
 
-    registry.sqlite   public keys, revisions, hashes of the tokens
+    registry.sqlite   public keys, revisions, hashes of tokens and secrets; not there with PostgreSQL
+    jwt/              RSA keys that sign access tokens
     registry.key      Ed25519 seed that signs every record
     operator.token    bearer token for /register, /list, /get
     central.json      for Central: its credential, the registry's URL, public key and service token
@@ -29,9 +30,12 @@ from yarl import URL
 
 from evcharge.net.clock import Clock
 from evcharge.sidecar.auth import Scope, Tokens, new_token, token_hash
-from evcharge.sidecar.registry import SECRET_BYTES, Registry, credential_json
+from evcharge.sidecar.database import Database, StoreError
+from evcharge.sidecar.layout import LAYOUT, STEPS
+from evcharge.sidecar.registry.rules import SECRET_BYTES, Registry
+from evcharge.sidecar.registry.store import Store
+from evcharge.sidecar.registry.views import credential_json
 from evcharge.sidecar.settings import SidecarSettings
-from evcharge.sidecar.store import Store, StoreError
 from protocol.credentials import (
     Credential,
     CredentialError,
@@ -49,6 +53,8 @@ OPERATOR_TOKEN = "operator.token"  # noqa: S105  # a file name
 CENTRAL = "central.json"
 SIDECAR = "sidecar.json"
 FILES = (DATABASE, SIGNING_KEY, OPERATOR_TOKEN, CENTRAL, SIDECAR)
+# Where a registry that an earlier version made is reached, unless it was told otherwise.
+DEFAULT_URL = b"http://127.0.0.1:8080"
 # Username and entity of the two credentials that init makes.
 CENTRAL_NAME = "central"
 SIDECAR_NAME = "sidecar"
@@ -78,12 +84,16 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     registry: Registry
     tokens: Tokens
+    url: str
+    """Where others reach the sidecar, as ``init`` was told."""
     credential: Credential
     """The sidecar's own."""
 
 
-async def initialise(data_dir: Path, url: str, *, clock: Clock, entropy: Callable[[int], bytes]) -> Made:
-    """Make a new registry in ``data_dir``.
+async def initialise(
+    data_dir: Path, url: str, *, clock: Clock, entropy: Callable[[int], bytes], database_url: str | None = None
+) -> Made:
+    """Make a new registry in ``data_dir``; its database is a file there unless ``database_url`` names another.
 
     Raises:
         BootstrapError: there is one already, the directory is open to others, or it cannot be written.
@@ -94,28 +104,33 @@ async def initialise(data_dir: Path, url: str, *, clock: Clock, entropy: Callabl
     except OSError as error:
         raise BootstrapError(f"Cannot make {data_dir}: {error.strerror}.") from error
     try:
-        return await _make(data_dir, address, clock=clock, entropy=entropy)
-    except OSError as error:
+        return await _make(data_dir, address, clock=clock, entropy=entropy, database_url=database_url)
+    except (OSError, StoreError) as error:
         for name in FILES:
             with contextlib.suppress(OSError):
                 (data_dir / name).unlink(missing_ok=True)
-        raise BootstrapError(f"Cannot write the registry in {data_dir}: {error.strerror}.") from error
+        why = f"{error.strerror}." if isinstance(error, OSError) else str(error)
+        raise BootstrapError(f"Cannot write the registry in {data_dir}: {why}") from error
 
 
-async def _make(data_dir: Path, url: str, *, clock: Clock, entropy: Callable[[int], bytes]) -> Made:
+async def _make(
+    data_dir: Path, url: str, *, clock: Clock, entropy: Callable[[int], bytes], database_url: str | None
+) -> Made:
     seed = entropy(SEED_BYTES)
     signer = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     operator, service = new_token(Scope.OPERATOR, entropy), new_token(Scope.SERVICE, entropy)
     secret = entropy(SECRET_BYTES)
     pinned = public_key(static_private_key(secret, CENTRAL_NAME, Role.CENTRAL, 1))
-    # SQLite keeps the mode of a file that exists and gives it to the journal beside it.
-    write_private(data_dir / DATABASE, b"")
-    store = Store.open(data_dir / DATABASE)
+    if database_url is None:
+        # SQLite keeps the mode of a file that exists and gives it to the journal beside it.
+        write_private(data_dir / DATABASE, b"")
+    store = Store(open_database(data_dir, database_url))
     try:
-        await store.create()
+        await store.database.create(LAYOUT)
         async with store.writing() as writer:
             await writer.set_meta(
                 {
+                    "url": url.encode(),
                     "central_public_key": pinned,
                     "registry_public_key": signer,
                     "operator_token_sha256": token_hash(operator),
@@ -157,33 +172,32 @@ async def open_registry(
     clock: Clock,
     entropy: Callable[[int], bytes],
     settings: SidecarSettings | None = None,
+    database_url: str | None = None,
 ) -> Opened:
-    """The registry that ``initialise`` made.
+    """The registry that ``initialise`` made, in the layout of this version.
 
     Raises:
         BootstrapError: it is not there, open to others, damaged, or its parts do not belong together.
     """
-    if not (data_dir / DATABASE).is_file():
-        raise BootstrapError(f"There is no registry in {data_dir}; make one with evcharge-sidecar init first.")
-    check_private(data_dir / DATABASE)
+    check_database(data_dir, database_url)
     seed = _read_seed(data_dir / SIGNING_KEY)
     try:
         credential = Credential.from_json(read_private(data_dir / SIDECAR))
     except CredentialError as error:
         raise BootstrapError(f"{data_dir / SIDECAR} is damaged: {error}") from error
-    store = Store.open(data_dir / DATABASE)
+    store = Store(open_database(data_dir, database_url))
+    name = DATABASE if database_url is None else "the database"
     try:
+        await store.database.upgrade(STEPS, LAYOUT)
         meta = await store.check()
         async with store.reading() as reader:
             rev = await reader.rev()
     except StoreError as error:
         await store.close()
-        raise BootstrapError(f"{data_dir / DATABASE}: {error}") from error
+        raise BootstrapError(f"{data_dir}, {name}: {error}") from error
     if meta.get("registry_public_key") != Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw():
         await store.close()
-        raise BootstrapError(
-            f"{data_dir / SIGNING_KEY} is not the key of {data_dir / DATABASE}; restore both from one backup."
-        )
+        raise BootstrapError(f"{data_dir / SIGNING_KEY} is not the key of {name}; restore both from one backup.")
     registry = Registry(
         store,
         signing_key=seed,
@@ -199,7 +213,34 @@ async def open_registry(
             Scope.SERVICE: meta["service_token_sha256"],
         }
     )
-    return Opened(store=store, registry=registry, tokens=tokens, credential=credential)
+    url = meta.get("url", DEFAULT_URL).decode()
+    return Opened(store=store, registry=registry, tokens=tokens, url=url, credential=credential)
+
+
+def check_database(data_dir: Path, database_url: str | None) -> None:
+    """Refuse a directory without a database of its own, unless the database is elsewhere.
+
+    Raises:
+        BootstrapError
+    """
+    if database_url is not None:
+        return
+    if not (data_dir / DATABASE).is_file():
+        elsewhere = (data_dir / SIGNING_KEY).is_file()
+        hint = "name its database with --database" if elsewhere else "make one with evcharge-sidecar init first"
+        raise BootstrapError(f"There is no registry in {data_dir}; {hint}.")
+    check_private(data_dir / DATABASE)
+
+
+async def public_url(database: Database) -> str:
+    """Where others reach the sidecar, as ``init`` was told."""
+    async with Store(database).reading() as reader:
+        return (await reader.meta()).get("url", DEFAULT_URL).decode()
+
+
+def open_database(data_dir: Path, database_url: str | None) -> Database:
+    """The database of this directory, or the one that the URL names. Raises StoreError."""
+    return Database.file(data_dir / DATABASE) if database_url is None else Database.open(database_url)
 
 
 @contextmanager

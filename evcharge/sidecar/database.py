@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, event, insert, select, update
+from sqlalchemy import Column, LargeBinary, MetaData, String, Table, event, insert, inspect, select, text, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -88,10 +88,19 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     async def create(self, layout: bytes) -> None:
-        """Make all tables in an empty database."""
-        async with self.engine.begin() as connection:
-            await connection.run_sync(metadata.create_all)
-            await connection.execute(insert(meta_table), [{"name": "schema", "value": layout}])
+        """Make all tables in an empty database.
+
+        Raises:
+            StoreError: it has tables already, or cannot be reached.
+        """
+        try:
+            async with self.engine.begin() as connection:
+                if await connection.run_sync(lambda sync: inspect(sync).has_table(meta_table.name)):
+                    raise StoreError("the database holds a registry already; choose an empty one.")
+                await connection.run_sync(metadata.create_all)
+                await connection.execute(insert(meta_table), [{"name": "schema", "value": layout}])
+        except (DatabaseError, OSError) as error:
+            raise StoreError(f"the database cannot be used: {first_line(error)}") from error
 
     async def upgrade(self, steps: Mapping[bytes, tuple[bytes, Step]], layout: bytes) -> None:
         """Bring an older layout to ``layout``: each step leads from one number to the next.
@@ -112,9 +121,7 @@ class Database:
                     await connection.execute(update(meta_table).where(condition).values(value=following))
                 found = following
         except (DatabaseError, OSError) as error:
-            # An address or a name of PostgreSQL may stand in the whole text: its first line says what is wrong.
-            reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            raise StoreError(f"the database cannot be read: {reason}") from error
+            raise StoreError(f"the database cannot be read: {first_line(error)}") from error
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -137,6 +144,31 @@ class Database:
                     yield connection
             except IntegrityError as error:
                 raise Conflict(str(error.orig)) from None
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """This process is the one that serves the database: a second one would not hear of the first one's changes.
+
+        SQLite's file is in a folder that is locked; PostgreSQL has a lock of its own, held by one connection.
+
+        Raises:
+            StoreError: another process serves it.
+        """
+        if self.sqlite:
+            yield
+            return
+        async with self.engine.connect() as connection:
+            # No transaction stands open for as long as the process lives.
+            connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            held = await connection.execute(text(f"SELECT pg_try_advisory_lock({ADVISORY_LOCK})"))
+            if not held.scalar():
+                raise StoreError("another evcharge-sidecar serves this database; stop it first.")
+            yield
+
+    async def ping(self) -> None:
+        """Ask it for something small. Raises SQLAlchemyError."""
+        async with self.engine.connect() as connection:
+            await connection.execute(select(1))
 
     async def close(self) -> None:
         """Give it back."""
@@ -172,6 +204,11 @@ def _set_pragmas(connection: Any, _record: object) -> None:
 
 def _begin(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN")
+
+
+def first_line(error: Exception) -> str:
+    """What a database says is wrong: the statement with its values may stand below."""
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]
 
 
 def private_url(url: str) -> str:

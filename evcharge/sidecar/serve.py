@@ -1,30 +1,46 @@
-"""Running the sidecar: HTTP first, then the channel to Central; a drain in the reverse order."""
+"""Running the sidecar: HTTP first, then its parts and the channel to Central; a drain in the reverse order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from evcharge.net.clock import Clock
 from evcharge.net.witness import Witness
-from evcharge.sidecar.app import make_app
+from evcharge.sidecar.assembly import assemble
 from evcharge.sidecar.bootstrap import locked, open_registry
 from evcharge.sidecar.link import CentralLink
+from evcharge.sidecar.operation import CentralState
+from evcharge.sidecar.services import Services
 from evcharge.sidecar.settings import DRAIN_S, SidecarSettings
+
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class CannotListen(Exception):
     """The address cannot be listened on; the text says what to do."""
 
 
+class Listen(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to serve, and with which certificate."""
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    """PEM, with its chain; None: plain HTTP."""
+    key: Path | None = None
+
+
 async def serve(
     data_dir: Path,
-    host: str,
-    port: int,
+    listen: Listen,
     *,
     central: tuple[str, int] | None,
     clock: Clock,
@@ -32,54 +48,94 @@ async def serve(
     ready: Callable[[str], None],
     stop: asyncio.Event,
     settings: SidecarSettings | None = None,
+    services: Services | None = None,
+    database_url: str | None = None,
 ) -> None:
-    """Serve the registry until ``stop`` is set; ``ready`` is called with the real URL.
+    """Serve until ``stop`` is set; ``ready`` is called with the real URL.
 
     Raises:
         BootstrapError: the data directory cannot be used.
-        CannotListen: the address is taken or not ours.
+        BadServices: the settings of a service cannot.
+        CannotListen: the address is taken or not ours, or the certificate cannot be read.
     """
+    context = tls_context(listen)
     with locked(data_dir):
-        opened = await open_registry(data_dir, clock=clock, entropy=entropy, settings=settings)
-        link = None
-        if central is not None:
-            witness = Witness(data_dir / "central.witness")
-            link = CentralLink(opened.credential, *central, clock=clock, entropy=entropy, witness=witness)
-        state = "unset" if link is None else None
-        app = make_app(
-            opened.registry,
-            opened.tokens,
-            clock,
-            settings,
-            central=lambda: state or (link.state if link is not None else "unset"),
+        opened = await open_registry(
+            data_dir, clock=clock, entropy=entropy, settings=settings, database_url=database_url
         )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
-        await runner.setup()
         try:
-            try:
-                await web.TCPSite(runner, host, port).start()
-            except OSError as error:
-                raise CannotListen(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
-            ready(_url(runner))
-            await _until(stop, link)
+            async with opened.store.database.held():
+                link = None
+                if central is not None:
+                    witness = Witness(data_dir / "central.witness")
+                    link = CentralLink(opened.credential, *central, clock=clock, entropy=entropy, witness=witness)
+                url: list[str] = []
+                assembled = assemble(
+                    data_dir,
+                    opened,
+                    clock=clock,
+                    entropy=entropy,
+                    settings=settings,
+                    services=services,
+                    central=lambda: _state(link),
+                    listening=lambda: url[0] if url else None,
+                )
+                runner = web.AppRunner(assembled.application, access_log=None, shutdown_timeout=DRAIN_S)
+                await runner.setup()
+                try:
+                    try:
+                        await web.TCPSite(runner, listen.host, listen.port, ssl_context=context).start()
+                    except OSError as error:
+                        raise CannotListen(
+                            f"Cannot listen on {listen.host}:{listen.port}: {error.strerror}."
+                        ) from error
+                    url.append(_url(runner, secure=context is not None))
+                    works: list[Work] = [concern.run for concern in assembled.concerns]
+                    ready(url[0])
+                    await _until(stop, works if link is None else [*works, link.run])
+                finally:
+                    await runner.cleanup()
         finally:
-            await runner.cleanup()
             await opened.store.close()
 
 
-async def _until(stop: asyncio.Event, link: CentralLink | None) -> None:
-    """Run the link until ``stop``; its end by itself is a failure of ours and ends the sidecar."""
-    if link is None:
-        await stop.wait()
-        return
+def tls_context(listen: Listen) -> ssl.SSLContext | None:
+    """TLS 1.2 and later with the certificate's files; None: plain HTTP.
+
+    Raises:
+        CannotListen: a file is missing, or the two do not belong together.
+    """
+    if listen.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(listen.certificate, listen.key)
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror or error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise CannotListen(f"Cannot use the certificate {listen.certificate}: {why}.") from error
+    return context
+
+
+async def _until(stop: asyncio.Event, works: list[Work]) -> None:
+    """Run what works by itself until ``stop``; a failure of ours in one of them ends the sidecar."""
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(link.run(), name="link to Central")
+        running = [tasks.create_task(work()) for work in works]
         await stop.wait()
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        for task in running:
+            task.cancel()
+        for task in running:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
-def _url(runner: web.AppRunner) -> str:
+def _state(link: CentralLink | None) -> CentralState:
+    if link is None:
+        return "unset"
+    return "connected" if link.state == "connected" else "disconnected"
+
+
+def _url(runner: web.AppRunner, *, secure: bool) -> str:
     address, port = runner.addresses[0][:2]
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"

@@ -9,8 +9,6 @@ DEBUG_LIFETIME_S = 3600
 # Longest life that a registration may ask for, in seconds, and the shortest. SPEC §8
 DEBUG_LIFETIME_MAX_S = 86_400
 DEBUG_LIFETIME_MIN_S = 1
-# Largest request body in bytes. The largest legal one, a registration, is under 300. SPEC §2
-BODY_BYTES = 16 * 1024
 # Most rows of one page of /list.
 LIST_ROWS = 100
 # Most records of one answer of /changes: 500 signed records are about 250 kB. SPEC §2
@@ -19,10 +17,6 @@ CHANGES_ROWS = 500
 WAIT_S = 25.0
 # Long polls open at once. Central keeps one; a few more for restarts and a standby.
 WAITERS = 16
-# Checks of a person's password from one source: this many at once, then one per second. Each costs two X25519
-# products.
-VERIFY_BURST = 10
-VERIFY_PER_S = 1.0
 # Failed authentications from one source: five in ten minutes, then 429 and an incident (features.md, audit
 # record).
 FAILURE_BURST = 5
@@ -37,11 +31,8 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the HTTP side; tests make their own."""
 
     debug_lifetime_s: int = DEBUG_LIFETIME_S
-    body_bytes: int = BODY_BYTES
     wait_s: float = WAIT_S
     waiters: int = WAITERS
-    verify_burst: int = VERIFY_BURST
-    verify_per_s: float = VERIFY_PER_S
     failure_burst: int = FAILURE_BURST
     failure_per_s: float = FAILURE_PER_S
     sources: int = SOURCES

@@ -24,7 +24,7 @@ from evcharge.cli.driver_options import Door, parse_depart, parse_until
 from evcharge.cli.driver_text import local_time
 from evcharge.cli.driver_view import charge_point_rows
 from evcharge.driver import client as client_module
-from evcharge.sidecar.app import make_app
+from evcharge.sidecar.assembly import assemble
 from evcharge.sidecar.bootstrap import initialise, open_registry
 from protocol import messages as m
 from protocol.credentials import Credential, Role
@@ -413,7 +413,7 @@ def test_register_keeps_the_secret_in_its_file(tmp_path: Path) -> None:
 
     async def serve() -> tuple[TestServer, Any]:
         opened = await open_registry(made, clock=HandClock(), entropy=os.urandom)
-        server = TestServer(make_app(opened.registry, opened.tokens, HandClock()))
+        server = TestServer(assemble(made, opened, clock=HandClock(), entropy=os.urandom).application)
         await server.start_server()
         return server, opened
 

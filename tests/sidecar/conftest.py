@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from evcharge.sidecar.app import make_app
+from evcharge.sidecar.assembly import KEYS, assemble
 from evcharge.sidecar.bootstrap import Opened, initialise, open_registry
+from evcharge.sidecar.oauth.keys import KeyFolder
+from evcharge.sidecar.services import Services
 from evcharge.sidecar.settings import SidecarSettings
 from protocol.credentials import b64url_decode
 from protocol.records import RegistryRecord, SignedRecord, open_record
@@ -76,6 +79,8 @@ class Site:
     ) -> tuple[int, Any, dict[str, str]]:
         """Status, decoded JSON and headers of one request."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        if method == "POST":
+            headers["Content-Type"] = "application/json"
         content = data if data is not None else None if body is None else msgspec.json.encode(body)
         async with self.client.request(method, path, headers=headers, data=content) as response:
             raw = await response.read()
@@ -109,18 +114,28 @@ def clock() -> HandClock:
     return HandClock()
 
 
+@pytest.fixture(scope="session")
+def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one key: making RSA primes takes a good part of a second."""
+    folder = tmp_path_factory.mktemp("keys") / KEYS
+    KeyFolder(folder).add(START_MS)
+    return folder
+
+
 @pytest.fixture
-async def make_site(tmp_path: Path, clock: HandClock) -> AsyncIterator[MakeSite]:
+async def make_site(tmp_path: Path, clock: HandClock, signing_keys: Path) -> AsyncIterator[MakeSite]:
     """Makes a served registry with the settings that a test needs."""
     sites: list[Site] = []
 
-    async def make(**settings: Any) -> Site:
+    async def make(throttle: dict[str, int] | None = None, **settings: Any) -> Site:
         directory = tmp_path / f"registry{len(sites)}"
         await initialise(directory, "http://127.0.0.1:8080", clock=clock, entropy=os.urandom)
+        shutil.copytree(signing_keys, directory / KEYS)
         chosen = SidecarSettings(**settings)
         opened = await open_registry(directory, clock=clock, entropy=os.urandom, settings=chosen)
-        app = make_app(opened.registry, opened.tokens, clock, chosen)
-        client: TestClient[Any, Any] = TestClient(TestServer(app))
+        services = Services(throttle=throttle or {})
+        made = assemble(directory, opened, clock=clock, entropy=os.urandom, settings=chosen, services=services)
+        client: TestClient[Any, Any] = TestClient(TestServer(made.application))
         await client.start_server()
         sites.append(Site(opened, client, directory, clock))
         return sites[-1]

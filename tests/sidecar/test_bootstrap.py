@@ -13,7 +13,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from evcharge.sidecar import bootstrap
-from evcharge.sidecar.app import make_app
+from evcharge.sidecar.assembly import assemble
 from evcharge.sidecar.bootstrap import FILES, BootstrapError, initialise, locked, open_registry
 from protocol.credentials import Credential, Role
 from tests.sidecar.conftest import HandClock
@@ -70,7 +70,7 @@ async def test_a_registry_goes_on_after_a_restart(tmp_path: Path) -> None:
     answers = []
     for entity in ("CP-1", "CP-2"):
         opened = await open_(tmp_path / "r")
-        app = make_app(opened.registry, opened.tokens, HandClock())
+        app = assemble(tmp_path / "r", opened, clock=HandClock(), entropy=os.urandom).application
         async with TestClient(TestServer(app)) as client:
             headers = {"Authorization": f"Bearer {token}"}
             async with client.post("/register", json={"entity": entity}, headers=headers) as response:

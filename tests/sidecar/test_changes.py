@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from evcharge.sidecar import registry as registry_module
 from evcharge.sidecar.auth import Scope
+from evcharge.sidecar.registry import rules as registry_module
 from protocol.credentials import Role
 from protocol.records import BadRecord, SignedRecord, open_record, sign_record
 from tests.sidecar.conftest import MakeSite, Site
@@ -75,13 +75,13 @@ async def test_a_long_feed_comes_in_pieces(site: Site, monkeypatch: pytest.Monke
 
 async def test_a_follower_that_knows_more_than_the_registry_is_told(site: Site) -> None:
     status, said, _ = await site.ask("GET", "/changes?after=99&wait=25", token=site.service)
-    assert (status, said["error"]) == (409, "rev_ahead")
+    assert (status, said["code"]) == (409, "rev_ahead")
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "after=", "wait=-1", "wait=nan", "wait=x"])
 async def test_bad_queries_are_named(site: Site, query: str) -> None:
     status, said, _ = await site.ask("GET", f"/changes?{query}", token=site.service)
-    assert (status, set(said["fields"])) == (400, {query.partition("=")[0]})
+    assert (status, set(said["fields"])) == (422, {query.partition("=")[0]})
 
 
 async def test_followers_that_wait_are_bounded(make_site: MakeSite) -> None:
@@ -90,7 +90,7 @@ async def test_followers_that_wait_are_bounded(make_site: MakeSite) -> None:
     waiting = asyncio.create_task(site.changes(rev, wait=25))
     await until_waiting(site)
     status, said, headers = await site.ask("GET", f"/changes?after={rev}&wait=25", token=site.service)
-    assert (status, said["error"], headers["Retry-After"]) == (503, "busy", "1")
+    assert (status, said["code"], headers["Retry-After"]) == (503, "busy", "1")
     assert await site.changes(rev) == (rev, [])
     await site.register("CP-1")
     assert (await waiting)[0] == rev + 1

@@ -11,18 +11,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evcharge.sidecar.app import read_registration
 from evcharge.sidecar.bootstrap import Opened, initialise, open_registry
-from evcharge.sidecar.registry import (
+from evcharge.sidecar.database import Conflict
+from evcharge.sidecar.registry.rules import (
     ENTITY,
     MAX_NAME,
     USERNAME,
-    Invalid,
     RegistryRefused,
     bad_names,
     default_username,
 )
-from evcharge.sidecar.store import Conflict
+from evcharge.sidecar.registry.schemas import Registration
+from evcharge.sidecar.web.problem import Problem
+from evcharge.sidecar.web.reading import read
+from protocol.credentials import ROLES as ROLE_NAMES
 from protocol.credentials import Credential, Role, decode_password, public_key, static_private_key
 from protocol.records import RegistryRecord, open_record
 from tests.sidecar.conftest import HandClock, SeededEntropy
@@ -55,12 +57,12 @@ FIELDS = st.dictionaries(st.sampled_from(["role", "entity", "cp_id", "id", "user
 @given(FIELDS)
 def test_any_object_gives_a_registration_or_names_its_fields(body: dict[str, object]) -> None:
     try:
-        role, entity, username = read_registration(body)
-    except Invalid as error:
+        asked = read(body, Registration)
+    except Problem as error:
         assert error.fields
-        assert set(error.fields) <= {"role", "entity", "cp_id", "id", "username"}
+        assert set(error.fields) <= {"role", "entity", "cp_id", "id", "username", "more"}
     else:
-        assert not bad_names(role, entity, username)
+        assert not bad_names(ROLE_NAMES[asked.role], asked.named, asked.username)
 
 
 # What an operator may do, in any order: register, revoke, let time pass.

@@ -96,7 +96,7 @@ async def test_strangers_in_the_registry_s_place(strange: Any) -> None:
         return web.Response(status=201, body=b"x" * (MAX_ANSWER + 1))
 
     async def rude(_request: web.Request) -> web.Response:
-        return web.json_response({"sentence": "no\x1b[2J" + "o" * 9000}, status=409)
+        return web.json_response({"detail": "no\x1b[2J" + "o" * 9000}, status=409)
 
     async def elsewhere(request: web.Request) -> web.Response:
         tokens.append(request.headers.get("Authorization"))

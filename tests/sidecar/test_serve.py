@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from evcharge.cli.sidecar import cli, is_loopback
 from evcharge.net.clock import SystemClock
 from evcharge.sidecar.bootstrap import BootstrapError, initialise
-from evcharge.sidecar.serve import CannotListen, serve
+from evcharge.sidecar.serve import CannotListen, Listen, serve
 from protocol.credentials import Credential, Role
 from tests.support.fake_central import FakeCentral
 
@@ -34,8 +34,7 @@ class Running:
         self._stop = asyncio.Event()
         self._work = serve(
             directory,
-            more.pop("host", "127.0.0.1"),
-            more.pop("port", 0),
+            Listen(host=more.pop("host", "127.0.0.1"), port=more.pop("port", 0)),
             central=more.pop("central", None),
             clock=SystemClock(),
             entropy=os.urandom,

@@ -28,7 +28,7 @@ async def test_the_life_asked_for_is_signed_and_told(
 async def test_no_other_life_is_given(site: Site, asked: object) -> None:
     body = {"role": "debug", "entity": "me", "valid_s": asked}
     status, answer, _ = await site.ask("POST", "/register", token=site.operator, body=body)
-    assert (status, set(answer["fields"])) == (400, {"valid_s"})
+    assert (status, set(answer["fields"])) == (422, {"valid_s"})
 
 
 @pytest.mark.parametrize("role", ["cp", "monitor", "driver", "gateway"])

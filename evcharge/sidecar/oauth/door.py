@@ -14,7 +14,8 @@ import structlog
 from evcharge.net.clock import Clock
 from evcharge.sidecar.auth import Scope as Static
 from evcharge.sidecar.auth import Throttle, Tokens
-from evcharge.sidecar.oauth.tokens import TOKEN_CHARS, BadToken, Verifier
+from evcharge.sidecar.oauth.known import KnownClients
+from evcharge.sidecar.oauth.tokens import TOKEN_CHARS, BadToken, ClientGone, Verifier
 from evcharge.sidecar.web.problem import Problem, unauthorized
 from evcharge.sidecar.web.route import Principal
 from evcharge.sidecar.web.scopes import ROLES, Scope
@@ -33,13 +34,16 @@ _STATIC: Mapping[Static, Principal] = {
 class Door:
     """Judges tokens and counts those that are none."""
 
-    def __init__(self, tokens: Tokens, verifier: Verifier, clock: Clock, failures: Throttle) -> None:
+    def __init__(
+        self, tokens: Tokens, verifier: Verifier, known: KnownClients, clock: Clock, failures: Throttle
+    ) -> None:
         self._tokens = tokens
         self._verifier = verifier
+        self._known = known
         self._clock = clock
         self._failures = failures
 
-    def principal(self, authorization: str | None, source: str) -> Principal | None:
+    async def principal(self, authorization: str | None, source: str) -> Principal | None:
         """Who asks; None without a token.
 
         Raises:
@@ -56,10 +60,18 @@ class Door:
             self.failed(source, "authorization header")
             raise unauthorized("Send a token as 'Authorization: Bearer TOKEN'.", "invalid_request")
         try:
-            return self._verifier.verify(token, self._clock.steady_ms() / 1000)
+            return await self._verify(token)
         except BadToken as error:
             self.failed(source, "access token")
             raise unauthorized(str(error), "invalid_token") from None
+
+    async def _verify(self, token: str) -> Principal:
+        now_s = self._clock.steady_ms() / 1000
+        try:
+            return self._verifier.verify(token, now_s)
+        except ClientGone:
+            await self._known.look_again()
+            return self._verifier.verify(token, now_s)
 
     def failed(self, source: str, what: str) -> None:
         """Count a failed authentication; past the allowed number it is an incident and a 429."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -15,9 +15,10 @@ import structlog
 from evcharge.net.clock import Clock
 from evcharge.sidecar.oauth.clients import Clients, OAuthClient
 from evcharge.sidecar.oauth.keys import ANNOUNCE_S, KeyFolder, published, signs
+from evcharge.sidecar.oauth.known import KnownClients
 from evcharge.sidecar.oauth.tokens import issue
 from evcharge.sidecar.web.problem import Problem
-from evcharge.sidecar.web.route import Answer, Call
+from evcharge.sidecar.web.route import Answer, Call, Handler
 from evcharge.sidecar.web.scopes import Scope, parse_scopes, scope_text
 
 log = structlog.get_logger()
@@ -49,6 +50,36 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
     expires_in: int
     """Seconds."""
     scope: str
+
+
+class Jwk(msgspec.Struct, frozen=True, kw_only=True):
+    """A public RSA key (RFC 7517, 7518)."""
+
+    kty: str
+    n: str
+    e: str
+    kid: str
+    use: str
+    alg: str
+
+
+class Jwks(msgspec.Struct, frozen=True, kw_only=True):
+    """A set of them."""
+
+    keys: list[Jwk]
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    """An authorization server (RFC 8414)."""
+
+    issuer: str
+    token_endpoint: str
+    jwks_uri: str
+    scopes_supported: list[str]
+    response_types_supported: list[str]
+    grant_types_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]
+    service_documentation: str
 
 
 class OAuthError(Problem):
@@ -90,6 +121,7 @@ class OAuth:
         clock: Clock,
         entropy: Callable[[int], bytes],
         failures: Failures,
+        known: KnownClients,
         life_s: int = TOKEN_LIFE_S,
     ) -> None:
         """``url``: where clients reach this server, without a slash at the end."""
@@ -101,7 +133,12 @@ class OAuth:
         self._clock = clock
         self._entropy = entropy
         self._failures = failures
+        self._known = known
         self._life_s = life_s
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """By the names of their routes."""
+        return {"token": self.token, "jwks": self.jwks, "metadata": self.metadata}
 
     async def token(self, call: Call) -> Answer:
         """A token for a client that shows its secret, in the header or in the form, not in both."""
@@ -117,6 +154,7 @@ class OAuth:
             self._failures.failed(call.source, "oauth client")
             raise _unknown_client("The client or its secret is not known.")
         scopes = _wanted(form.scope, client)
+        self._known.add(client.client_id)
         self._keys.refresh()
         now_ms = self._clock.steady_ms()
         token = issue(
@@ -140,25 +178,25 @@ class OAuth:
         self._keys.refresh()
         keys = published(self._keys.keys.values(), self._clock.steady_ms())
         kept = {"Cache-Control": f"public, max-age={ANNOUNCE_S // 2}"}
-        return Answer(body={"keys": [key.public for key in keys]}, headers=kept)
+        return Answer(body=Jwks(keys=[Jwk(**key.public) for key in keys]), headers=kept)
 
     async def metadata(self, _call: Call) -> Answer:
         """What a client library needs to begin with."""
         return Answer(body=metadata(self._issuer, self._url()), headers={"Cache-Control": "public, max-age=300"})
 
 
-def metadata(issuer: str, url: str) -> dict[str, Any]:
-    """The members that RFC 8414 §2 asks for, and that are true here."""
-    return {
-        "issuer": issuer,
-        "token_endpoint": url + TOKEN_PATH,
-        "jwks_uri": url + JWKS_PATH,
-        "scopes_supported": sorted(scope.value for scope in Scope if scope is not Scope.REGISTRY_SERVICE),
-        "response_types_supported": [],
-        "grant_types_supported": [GRANT],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "service_documentation": url + "/openapi.json",
-    }
+def metadata(issuer: str, url: str) -> Metadata:
+    """What RFC 8414 §2 asks for, and is true here."""
+    return Metadata(
+        issuer=issuer,
+        token_endpoint=url + TOKEN_PATH,
+        jwks_uri=url + JWKS_PATH,
+        scopes_supported=sorted(scope.value for scope in Scope if scope is not Scope.REGISTRY_SERVICE),
+        response_types_supported=[],
+        grant_types_supported=[GRANT],
+        token_endpoint_auth_methods_supported=["client_secret_basic", "client_secret_post"],
+        service_documentation=url + "/openapi.json",
+    )
 
 
 def _credentials(header: str | None, form: TokenForm) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import msgspec
@@ -36,6 +36,10 @@ JTI_BYTES = 16
 
 class BadToken(Exception):
     """It is no access token of ours; the text is one sentence and never a part of the token."""
+
+
+class ClientGone(BadToken):
+    """Its client is none of ours, or none any more."""
 
 
 class Issuer(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,8 +81,8 @@ class Claims(msgspec.Struct, frozen=True):
 class Verifier:
     """Turns a token into who it stands for."""
 
-    def __init__(self, issuers: list[Issuer], known: Callable[[str], bool]) -> None:
-        """``known`` says whether a client of ours is still one."""
+    def __init__(self, issuers: list[Issuer], known: Container[str]) -> None:
+        """``known``: the clients of ours."""
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._known = known
         self._good: OrderedDict[bytes, tuple[Principal, float, bool]] = OrderedDict()
@@ -102,9 +106,9 @@ class Verifier:
         if exp + LEEWAY_S <= now_s:
             self._good.pop(digest, None)
             raise BadToken("The token has expired; get a new one.")
-        if own and not self._known(principal.name):
+        if own and principal.name not in self._known:
             self._good.pop(digest, None)
-            raise BadToken("The token's client is no longer one; ask the operator.")
+            raise ClientGone("The token's client is no longer one; ask the operator.")
         return principal
 
     def _judge(self, token: str, now_s: float) -> tuple[Principal, float, bool]:

@@ -16,3 +16,5 @@ REGISTRY = Limit("registry", 600)
 AUTHORITY = Limit("authority", 600)
 # Open documents and health, for each source: probes ask once a second.
 OPEN = Limit("open", 300)
+# Checks of a person's password, for each source: each costs two X25519 products.
+VERIFY = Limit("verify", 30)

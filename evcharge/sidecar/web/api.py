@@ -52,7 +52,7 @@ HEADERS = {
 class Door(Protocol):
     """Who decides whose token is good."""
 
-    def principal(self, authorization: str | None, source: str) -> Principal | None:
+    async def principal(self, authorization: str | None, source: str) -> Principal | None:
         """Who asks; None without a token.
 
         Raises:
@@ -107,7 +107,7 @@ class Api:
             source = source_of(request.remote)
             # A form comes from who has no token yet: its header is the client's own secret, not for this door.
             header = None if route.form else request.headers.get("Authorization")
-            principal = self._door.principal(header, source)
+            principal = await self._door.principal(header, source)
             if route.scope is not None:
                 if principal is None:
                     raise _who(route)

@@ -75,6 +75,8 @@ def _why(error: msgspec.ValidationError, kind: Any) -> str:
     said, _, where = str(error).partition(" - at ")
     if choices := _choices(kind):
         return f"is one of {', '.join(choices)}."
+    if wanted := _described(kind):
+        return f"is {wanted}."
     said = said.removeprefix("Expected ").replace("`", "").replace(", got ", ", not ")
     place = "" if where in ("", "`$`") else f" (at {where.strip('`')})"
     return f"has to be {said}{place}."
@@ -87,6 +89,15 @@ def _choices(kind: Any) -> list[str]:
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return [word for part in typing.get_args(kind) for word in _choices(part)]
     return []
+
+
+def _described(kind: Any) -> str:
+    """What the declaration says in words, in place of a regular expression."""
+    for one in typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,):
+        for note in getattr(one, "__metadata__", ()):
+            if isinstance(note, msgspec.Meta) and note.description:
+                return str(note.description)
+    return ""
 
 
 def _unknown(name: str, known: Mapping[str, object]) -> str:

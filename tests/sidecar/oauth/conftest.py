@@ -15,6 +15,7 @@ from evcharge.sidecar.oauth.clients import Clients, OAuthClient
 from evcharge.sidecar.oauth.door import Door
 from evcharge.sidecar.oauth.endpoint import JWKS_PATH, METADATA_PATH, TOKEN_PATH, OAuth, TokenForm, as_oauth
 from evcharge.sidecar.oauth.keys import KeyFolder
+from evcharge.sidecar.oauth.known import KnownClients
 from evcharge.sidecar.oauth.tokens import Issuer, Verifier
 from evcharge.sidecar.web.api import Api
 from evcharge.sidecar.web.route import Answer, Call, Limit, Route
@@ -62,7 +63,8 @@ async def site(tmp_path: Path) -> AsyncIterator[OAuthSite]:
     own = Issuer(
         name=ISSUER, audience=AUDIENCE, key=lambda kid: found.key if (found := keys.keys.get(kid)) else None, own=True
     )
-    door = Door(Tokens({}), Verifier([own], lambda _name: True), clock, Throttle(5, 5 / 600, 100))
+    known = KnownClients(clients, clock)
+    door = Door(Tokens({}), Verifier([own], known), known, clock, Throttle(5, 5 / 600, 100))
     oauth = OAuth(
         clients,
         keys,
@@ -72,6 +74,7 @@ async def site(tmp_path: Path) -> AsyncIterator[OAuthSite]:
         clock=clock,
         entropy=entropy,
         failures=door,
+        known=known,
     )
 
     async def recommend(call: Call) -> Answer:

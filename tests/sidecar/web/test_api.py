@@ -85,7 +85,7 @@ ROUTES = [
 class Names:
     """A door that believes the token's word."""
 
-    def principal(self, authorization: str | None, source: str) -> Principal | None:
+    async def principal(self, authorization: str | None, source: str) -> Principal | None:
         if authorization is None:
             return None
         name = authorization.removeprefix("Bearer ")

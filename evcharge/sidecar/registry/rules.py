@@ -15,14 +15,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 import re
 import uuid
 from collections.abc import Callable, Mapping
 
-import msgspec
+import structlog
 from msgspec.structs import replace
+from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.clock import Clock
+from evcharge.sidecar.database import Conflict
+from evcharge.sidecar.registry.store import Reader, Store, Writer
+from evcharge.sidecar.registry.views import View, credential_json, view
 from evcharge.sidecar.settings import (
     CHANGES_ROWS,
     DEBUG_LIFETIME_MAX_S,
@@ -30,23 +35,29 @@ from evcharge.sidecar.settings import (
     LIST_ROWS,
     SidecarSettings,
 )
-from evcharge.sidecar.store import Conflict, Reader, Store, Writer
 from protocol.credentials import (
-    Credential,
     CredentialError,
     Role,
-    b64url,
     decode_password,
-    encode_password,
     public_key,
     static_private_key,
 )
 from protocol.records import RegistryRecord, SignedRecord, sign_record
 
+log = structlog.get_logger()
+
 # Bytes of a secret. SPEC §2
 SECRET_BYTES = 32
 # Epochs of one username that may be active at once. SPEC §2, rotation
 MAX_EPOCHS = 2
+# Longest overlap of a rotation, and what it is unless the operator says otherwise, seconds. SPEC §2.6
+OVERLAP_MAX_S = 86_400
+DEFAULT_OVERLAP_S = 3_600
+# Largest revision: the largest integer that every JSON reader keeps exact. SPEC §2.5
+MAX_REV = 2**53 - 1
+# How long to wait after the database failed, and at most before the next look: the clock may have been set, seconds.
+RETIRE_RETRY_S = 5.0
+RETIRE_LOOK_S = 60.0
 # Longest username and entity: the wire's identifiers have 64 characters. SPEC §7.1
 MAX_NAME = 64
 # Usernames are lower case, so that no two differ by case alone; no blank and no slash: they stand in paths
@@ -106,23 +117,16 @@ class Pinned(RegistryRefused):
     code = "pinned"
 
 
+class Revoked(RegistryRefused):
+    """The credential has ended."""
+
+    code = "revoked"
+
+
 class RevisionAhead(RegistryRefused):
     """The follower knows a revision that this registry has never made: the file is an older copy."""
 
     code = "rev_ahead"
-
-
-class View(msgspec.Struct, frozen=True, kw_only=True):
-    """A credential as /list and /get show it: public parts only. ``keys`` are epoch → base64url public key."""
-
-    username: str
-    role: str
-    entity: str
-    status: str
-    rev: int
-    keys: dict[str, str]
-    not_after_ms: int | None = None
-    station_id: str | None = None
 
 
 class Registry:
@@ -147,6 +151,7 @@ class Registry:
         self._settings = settings or SidecarSettings()
         self._rev = rev
         self._changed = asyncio.Event()
+        self._rotated = asyncio.Event()
         self._closing = False
 
     def __repr__(self) -> str:
@@ -288,6 +293,65 @@ class Registry:
         self._announce(record.rev)
         return view(record)
 
+    async def rotate(self, name: str, overlap_s: int) -> bytes:
+        """A new secret for a live credential, as the JSON that is answered once.
+
+        The key of before is good for ``overlap_s`` more seconds, so that its owner can change without a gap; of three
+        in that time the oldest ends at once.
+
+        Raises:
+            Invalid: the overlap is out of range.
+            Unknown, Ambiguous, Pinned
+            Revoked: there is nothing to rotate.
+        """
+        if not 0 <= overlap_s <= OVERLAP_MAX_S:
+            raise Invalid({"overlap_s": f"is 0 to {OVERLAP_MAX_S} seconds."})
+        secret = self._entropy(SECRET_BYTES)
+        now_ms = self._clock.steady_ms()
+        async with self._store.writing() as writer:
+            record = await _resolve(writer, name)
+            if record.role is Role.CENTRAL:
+                raise Pinned("Central's own key is pinned by its peers; make a new registry with init instead.")
+            if record.status != "active" or expired(record, now_ms):
+                raise Revoked(f"The credential {record.username} has ended; register the {record.role.label} again.")
+            epoch = await writer.next_epoch(record.username)
+            fresh = public_key(static_private_key(secret, record.username, record.role, epoch))
+            old = max(record.keys)
+            record = await writer.rotate(record, fresh, now_ms + overlap_s * 1000)
+            if overlap_s == 0:
+                record = await writer.retire(record.username, old) or record
+        self._announce(record.rev)
+        self._rotated.set()
+        return credential_json(record.username, secret, record, epoch, self._central)
+
+    async def retire_due(self) -> float:
+        """End the keys whose overlap is over; seconds until the next one is due, infinite: none is."""
+        while True:
+            async with self._store.reading() as reader:
+                due = await reader.due()
+            if not due:
+                return math.inf
+            wait_s = (due[0][0] - self._clock.steady_ms()) / 1000
+            if wait_s > 0:
+                return wait_s
+            _, username, epoch = due[0]
+            async with self._store.writing() as writer:
+                record = await writer.retire(username, epoch)
+            if record is not None:
+                self._announce(record.rev)
+                log.info("registry.key_retired", username=username, epoch=epoch, rev=record.rev)
+
+    async def keep_retiring(self) -> None:
+        """End keys when their overlap is over, until cancelled."""
+        while True:
+            try:
+                wait_s = await self.retire_due()
+            except (SQLAlchemyError, OSError, Conflict) as error:
+                log.error("registry.retiring_failed", kind=type(error).__name__)  # noqa: TRY400
+                wait_s = RETIRE_RETRY_S
+            self._rotated.clear()
+            await _wait(self._rotated, min(wait_s, RETIRE_LOOK_S))
+
     async def changes(self, after: int, wait_s: float = 0.0) -> tuple[int, list[SignedRecord]]:
         """The ``after`` to go on with, and up to 500 signed records above ``after``, oldest change first.
 
@@ -359,43 +423,6 @@ def default_username(role: Role, entity: str) -> str:
 def expired(record: RegistryRecord, now_ms: int) -> bool:
     """Whether the record's time is over."""
     return record.not_after_ms is not None and now_ms >= record.not_after_ms
-
-
-def credential_json(username: str, secret: bytes, record: RegistryRecord, epoch: int, central: bytes) -> bytes:
-    """The answer to a registration, exactly as a client keeps it; a charge point's also has its
-    ``station_id``, and one that ends by itself ``not_after_ms``.
-    """
-    credential = Credential(
-        username=username,
-        password=encode_password(secret),
-        role=record.role,
-        entity=record.entity,
-        epoch=epoch,
-        central_public_key=central,
-        central_next=None,
-    )
-    answer = msgspec.json.decode(credential.to_json(), type=dict[str, object])
-    # The epoch always stands in the answer: another implementation must not have to know our default.
-    answer["epoch"] = epoch
-    if record.station_id is not None:
-        answer["station_id"] = record.station_id
-    if record.not_after_ms is not None:
-        answer["not_after_ms"] = record.not_after_ms
-    return msgspec.json.encode(answer)
-
-
-def view(record: RegistryRecord) -> View:
-    """What anyone with a token may see of a record."""
-    return View(
-        username=record.username,
-        role=record.role.label,
-        entity=record.entity,
-        status=record.status,
-        rev=record.rev,
-        keys={str(epoch): b64url(key) for epoch, key in record.keys.items()},
-        not_after_ms=record.not_after_ms,
-        station_id=record.station_id,
-    )
 
 
 async def _resolve(reader: Reader, name: str) -> RegistryRecord:

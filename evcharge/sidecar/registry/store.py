@@ -1,17 +1,15 @@
-"""The registry's tables on SQLite through SQLAlchemy 2 async: public keys and hashes, never a secret.
+"""The registry's tables: public keys and hashes, never a secret.
 
-Three tables. ``credentials`` has one row per username with the newest revision of it; ``keys`` has every
-public key that was ever handed out, retired ones too, so that no key comes back under another name; ``meta``
-holds what the whole registry needs once (token hashes, pinned key of Central, schema). Who steals this file
-can impersonate nobody: the key that signs records lives in a file of its own.
+``credentials`` has one row per username with the newest revision of it; ``keys`` has every public key that was ever
+handed out, retired ones too, so that no key comes back under another name. What the whole registry needs once (token
+hashes, pinned key of Central) stands in ``meta``. Who steals this database can impersonate nobody: the key that signs
+records lives in a file of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,44 +22,28 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     RowMapping,
     String,
     Table,
     UniqueConstraint,
-    event,
     func,
     insert,
     select,
     text,
     update,
 )
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from evcharge.sidecar.database import Database, StoreError, first_line, meta_table, metadata
 from protocol.credentials import Role
 from protocol.records import RegistryRecord
 
-# Layout of the tables; a registry of another layout is refused, not guessed at.
-SCHEMA = b"1"
-# How long a writer waits for another process's lock, in seconds; one process owns the file, so it never
-# should.
-BUSY_S = 5.0
 # Most records of one entity that are looked at: five roles, and the revoked ones that other usernames left
 # behind.
 ENTITY_ROWS = 200
-# Pragmas of every connection. FULL: a credential that was answered survives a power cut.
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
-
-metadata = MetaData()
-
-meta_table = Table(
-    "meta",
-    metadata,
-    Column("name", String(64), primary_key=True),
-    Column("value", LargeBinary, nullable=False),
-)
+# Keys that one look at what is due takes.
+DUE_ROWS = 100
 
 credentials_table = Table(
     "credentials",
@@ -92,16 +74,10 @@ keys_table = Table(
     Column("username", ForeignKey("credentials.username"), nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("retired", Boolean, nullable=False),
+    # A key that was rotated away is good until then, UTC milliseconds; null: until something retires it.
+    Column("until_ms", BigInteger),
     UniqueConstraint("username", "epoch"),
 )
-
-
-class StoreError(Exception):
-    """The file is not a registry that this version can serve; the text is one sentence for a person."""
-
-
-class Conflict(Exception):
-    """A unique rule of the tables said no: username, live (role, entity), public key or revision."""
 
 
 class Reader:
@@ -150,6 +126,17 @@ class Reader:
         """The epoch of ``username``'s next key: one above all that it ever had, 1 for a new name."""
         query = select(func.max(keys_table.c.epoch)).where(keys_table.c.username == username)
         return int((await self._connection.execute(query)).scalar() or 0) + 1
+
+    async def due(self) -> list[tuple[int, str, int]]:
+        """Keys that will be retired, the next first: (UTC ms, username, epoch)."""
+        live = keys_table.c.retired.is_(False) & keys_table.c.until_ms.is_not(None)
+        query = (
+            select(keys_table.c.until_ms, keys_table.c.username, keys_table.c.epoch)
+            .where(live)
+            .order_by(keys_table.c.until_ms)
+            .limit(DUE_ROWS)
+        )
+        return [(row.until_ms, row.username, row.epoch) for row in await self._connection.execute(query)]
 
     async def _records(
         self, condition: ColumnElement[bool], *, limit: int = ENTITY_ROWS, by_rev: bool = False
@@ -206,6 +193,27 @@ class Writer(Reader):
         """The record under the next revision: revisions rise by one with each change and never come back."""
         return replace(record, rev=await self.rev() + 1)
 
+    async def rotate(self, record: RegistryRecord, fresh: bytes, until_ms: int) -> RegistryRecord:
+        """Add ``fresh`` as the next epoch's key; of the ones before, the newest stays good until ``until_ms``."""
+        epoch = await self.next_epoch(record.username)
+        newest = max(record.keys)
+        mine = keys_table.c.username == record.username
+        older = mine & (keys_table.c.epoch < newest)
+        await self._connection.execute(update(keys_table).where(older).values(retired=True))
+        await self._connection.execute(
+            update(keys_table).where(mine & (keys_table.c.epoch == newest)).values(until_ms=until_ms)
+        )
+        record = await self.replace(replace(record, keys={newest: record.keys[newest], epoch: fresh}))
+        await self._add_keys(replace(record, keys={epoch: fresh}))
+        return record
+
+    async def retire(self, username: str, epoch: int) -> RegistryRecord | None:
+        """Retire one key whose time is over; the record under its next revision (None: nobody has it)."""
+        mine = (keys_table.c.username == username) & (keys_table.c.epoch == epoch)
+        await self._connection.execute(update(keys_table).where(mine).values(retired=True))
+        record = await self.find(username)
+        return None if record is None else await self.replace(record)
+
     async def _add_keys(self, record: RegistryRecord) -> None:
         rows = [
             {"public_key": key, "username": record.username, "epoch": epoch, "retired": False}
@@ -215,47 +223,30 @@ class Writer(Reader):
 
 
 class Store:
-    """The registry's database file; ``create`` once, then ``check``."""
+    """The registry's part of the database."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._writing = asyncio.Lock()
-
-    @classmethod
-    def open(cls, path: Path) -> Store:
-        """The store in ``path``; nothing is read yet. The file must be there already, so that its mode is
-        ours.
-        """
-        url = URL.create("sqlite+aiosqlite", database=str(path))
-        engine = create_async_engine(url, connect_args={"timeout": BUSY_S})
-        event.listen(engine.sync_engine, "connect", _on_connect)
-        return cls(engine)
-
-    async def create(self) -> None:
-        """Make the tables in an empty file."""
-        async with self._engine.begin() as connection:
-            await connection.run_sync(metadata.create_all)
-            await connection.execute(insert(meta_table), [{"name": "schema", "value": SCHEMA}])
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
     async def check(self) -> dict[str, bytes]:
         """The registry's settings.
 
         Raises:
-            StoreError: the file is no registry, or one of another version.
+            StoreError: the database is no registry, or cannot be read.
         """
         try:
             async with self.reading() as reader:
                 meta = await reader.meta()
-        except DatabaseError as error:
-            raise StoreError(f"the registry's database cannot be read: {error.orig}") from error
-        if meta.get("schema") != SCHEMA:
-            raise StoreError("the registry's database belongs to another version of evcharge.")
+        except (DatabaseError, OSError) as error:
+            raise StoreError(f"the database cannot be read: {first_line(error)}") from error
+        if "central_public_key" not in meta:
+            raise StoreError("the database holds no registry.")
         return meta
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Reader]:
         """One consistent view."""
-        async with self._engine.connect() as connection:
+        async with self.database.reading() as connection:
             yield Reader(connection)
 
     @asynccontextmanager
@@ -263,26 +254,14 @@ class Store:
         """One transaction: durable when the block ends, undone when it raises.
 
         Raises:
-            Conflict: a unique rule said no; nothing was changed.
+            Conflict: a unique rule said no: username, live (role, entity), public key or revision.
         """
-        async with self._writing:
-            try:
-                async with self._engine.begin() as connection:
-                    yield Writer(connection)
-            except IntegrityError as error:
-                raise Conflict(str(error.orig)) from None
+        async with self.database.writing() as connection:
+            yield Writer(connection)
 
     async def close(self) -> None:
-        """Give the file back."""
-        await self._engine.dispose()
-
-
-def _on_connect(connection: Any, _record: object) -> None:
-    """Set the pragmas on each new connection of the pool."""
-    cursor = connection.cursor()
-    for pragma in PRAGMAS:
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        """Give the database back."""
+        await self.database.close()
 
 
 def _record(row: RowMapping) -> RegistryRecord:

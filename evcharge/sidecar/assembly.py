@@ -1,0 +1,122 @@
+"""The sidecar put together: its parts, their routes, and the application that serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+from yarl import URL
+
+from evcharge.net.clock import Clock
+from evcharge.sidecar.auth import Throttle
+from evcharge.sidecar.bootstrap import Opened
+from evcharge.sidecar.oauth.clients import Clients
+from evcharge.sidecar.oauth.concern import OAuthConcern
+from evcharge.sidecar.oauth.door import Door
+from evcharge.sidecar.oauth.endpoint import TOKEN_PATH, OAuth
+from evcharge.sidecar.oauth.external import ExternalKeys
+from evcharge.sidecar.oauth.keys import KeyFolder
+from evcharge.sidecar.oauth.known import KnownClients
+from evcharge.sidecar.oauth.tokens import Issuer, Verifier
+from evcharge.sidecar.operation import CentralState, Operation
+from evcharge.sidecar.registry.concern import RegistryConcern
+from evcharge.sidecar.routes import ROUTES
+from evcharge.sidecar.services import OAuthSettings, Services, limited
+from evcharge.sidecar.settings import SidecarSettings
+from evcharge.sidecar.web.api import Api
+from evcharge.sidecar.web.openapi import document
+from evcharge.sidecar.web.route import Concern
+
+# Folder of the keys that sign access tokens, in the data directory.
+KEYS = "jwt"
+
+
+class Assembled(msgspec.Struct, frozen=True):
+    """What ``serve`` runs."""
+
+    application: web.Application
+    concerns: Sequence[Concern]
+
+
+def assemble(
+    data_dir: Path,
+    opened: Opened,
+    *,
+    clock: Clock,
+    entropy: Callable[[int], bytes],
+    settings: SidecarSettings | None = None,
+    services: Services | None = None,
+    central: Callable[[], CentralState] = lambda: "unset",
+    listening: Callable[[], str | None] = lambda: None,
+) -> Assembled:
+    """Every part over one database. ``central`` tells how the link is, ``listening`` the URL once it is known.
+
+    Raises:
+        BootstrapError: a signing key is damaged or open to others.
+        BadServices
+    """
+    settings, services = settings or SidecarSettings(), services or Services()
+    routes = limited(ROUTES, services.throttle)
+    database = opened.store.database
+    clients = Clients(database, entropy)
+    known = KnownClients(clients, clock)
+    keys = KeyFolder(data_dir / KEYS)
+    keys.refresh()
+    if keys.due(clock.steady_ms()):
+        keys.add(clock.steady_ms())
+    external = None if services.oauth.external is None else ExternalKeys(services.oauth.external.jwks_url)
+    verifier = Verifier(_issuers(opened.url, services.oauth, keys, external), known)
+    failures = Throttle(settings.failure_burst, settings.failure_per_s, settings.sources)
+    door = Door(opened.tokens, verifier, known, clock, failures)
+    oauth = OAuth(
+        clients,
+        keys,
+        issuer=services.oauth.issuer or opened.url,
+        audience=services.oauth.audience,
+        url=lambda: _public(opened.url, listening()),
+        clock=clock,
+        entropy=entropy,
+        failures=door,
+        known=known,
+        life_s=services.oauth.token_life_s,
+    )
+    paper = document(routes, title="evcharge", version=version("evcharge"), token_path=TOKEN_PATH)
+    concerns: list[Concern] = [
+        RegistryConcern(opened.registry, door, settings),
+        OAuthConcern(oauth, keys, known, external, clock),
+        Operation(database, central=central, rev=lambda: opened.registry.rev, document=paper),
+    ]
+    handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
+    api = Api(routes, handlers, door=door, clock=clock)
+    application = api.application()
+
+    async def wake(_application: web.Application) -> None:
+        opened.registry.close()
+
+    # A drain does not wait for those who wait for news.
+    application.on_shutdown.append(wake)
+    return Assembled(application, concerns)
+
+
+def _issuers(url: str, oauth: OAuthSettings, keys: KeyFolder, external: ExternalKeys | None) -> list[Issuer]:
+    def own(kid: str) -> object:
+        key = keys.keys.get(kid)
+        if key is None:
+            keys.refresh()
+            key = keys.keys.get(kid)
+        return None if key is None else key.key
+
+    issuers = [Issuer(name=oauth.issuer or url, audience=oauth.audience, key=own, own=True)]  # type: ignore[arg-type]
+    if external is not None and oauth.external is not None:
+        issuers.append(Issuer(name=oauth.external.issuer, audience=oauth.external.audience, key=external.find))
+    return issuers
+
+
+def _public(url: str, listening: str | None) -> str:
+    """Where clients are sent: what ``init`` was told, or, on this machine alone, where it really listens."""
+    if listening is not None and URL(url).host in ("127.0.0.1", "::1", "localhost"):
+        return listening
+    return url
