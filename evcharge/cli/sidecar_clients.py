@@ -18,7 +18,7 @@ import click
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from evcharge.cli.common import CONTEXT, Failed, make_clock, print_json, write_secret
+from evcharge.cli.common import CONTEXT, Failed, configure_logging, make_clock, print_json, write_secret
 from evcharge.net.clock import Clock
 from evcharge.sidecar.assembly import KEYS
 from evcharge.sidecar.bootstrap import BootstrapError, check_database, open_database, public_url
@@ -61,6 +61,7 @@ _services_option = click.option(
 @click.group(context_settings=CONTEXT)
 def client() -> None:
     """Client apps: who may get access tokens, and for what."""
+    configure_logging("warning")
 
 
 @client.command()
@@ -220,6 +221,7 @@ def token(
 @click.group(context_settings=CONTEXT)
 def keys() -> None:
     """Keys that sign access tokens."""
+    configure_logging("warning")
 
 
 @keys.command(name="list")

@@ -5,23 +5,37 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from sqlalchemy import select
 
 from evcharge.sidecar.assembly import KEYS, assemble
 from evcharge.sidecar.bootstrap import Opened, initialise, open_registry
+from evcharge.sidecar.database import Database, metadata
 from evcharge.sidecar.oauth.keys import KeyFolder
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.settings import SidecarSettings
 from protocol.credentials import b64url_decode
 from protocol.records import RegistryRecord, SignedRecord, open_record
+from tests.support.postgres import Postgres, running
 
 START_MS = 1_763_683_200_000
+
+
+async def everything(database: Database) -> bytes:
+    """Every value of every table, and the file's bytes where it is one."""
+    file = database.engine.url.database if database.sqlite else None
+    found = [] if file is None else [path.read_bytes() for path in Path(file).parent.glob("*.sqlite*")]
+    async with database.reading() as connection:
+        for table in metadata.sorted_tables:
+            for row in await connection.execute(select(table)):
+                found += [value if isinstance(value, bytes) else str(value).encode() for value in row]
+    return b"\n".join(found)
 
 
 class HandClock:
@@ -67,6 +81,7 @@ class Site:
         self.client = client
         self.directory = directory
         self.clock = clock
+        self.database = opened.store.database
         self.operator = (directory / "operator.token").read_text().strip()
         self.central = msgspec.json.decode((directory / "central.json").read_bytes())
         self.service = str(self.central["registry"]["service_token"])
@@ -115,6 +130,24 @@ def clock() -> HandClock:
 
 
 @pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str | None]:
+    """Each test that asks for it runs twice: on a file in the data directory (None) and on a real server."""
+    if request.param == "sqlite":
+        yield None
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = await server.make()
+    yield url
+    await server.drop(url)
+
+
+@pytest.fixture(scope="session")
 def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one key: making RSA primes takes a good part of a second."""
     folder = tmp_path_factory.mktemp("keys") / KEYS
@@ -123,16 +156,21 @@ def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def make_site(tmp_path: Path, clock: HandClock, signing_keys: Path) -> AsyncIterator[MakeSite]:
+async def make_site(
+    tmp_path: Path, clock: HandClock, signing_keys: Path, database_url: str | None
+) -> AsyncIterator[MakeSite]:
     """Makes a served registry with the settings that a test needs."""
     sites: list[Site] = []
 
     async def make(throttle: dict[str, int] | None = None, **settings: Any) -> Site:
         directory = tmp_path / f"registry{len(sites)}"
-        await initialise(directory, "http://127.0.0.1:8080", clock=clock, entropy=os.urandom)
+        url = "http://127.0.0.1:8080"
+        await initialise(directory, url, clock=clock, entropy=os.urandom, database_url=database_url)
         shutil.copytree(signing_keys, directory / KEYS)
         chosen = SidecarSettings(**settings)
-        opened = await open_registry(directory, clock=clock, entropy=os.urandom, settings=chosen)
+        opened = await open_registry(
+            directory, clock=clock, entropy=os.urandom, settings=chosen, database_url=database_url
+        )
         services = Services(throttle=throttle or {})
         made = assemble(directory, opened, clock=clock, entropy=os.urandom, settings=chosen, services=services)
         client: TestClient[Any, Any] = TestClient(TestServer(made.application))

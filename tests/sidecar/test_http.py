@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from evcharge.sidecar.registry import rules as module
 from evcharge.sidecar.web import api as api_module
 from evcharge.sidecar.web.route import BODY_BYTES
 from protocol.credentials import Credential, Role, b64url, decode_password, key_id
-from tests.sidecar.conftest import HandClock, MakeSite, Site
+from tests.sidecar.conftest import HandClock, MakeSite, Site, everything
 
 
 def read(answer: dict[str, Any]) -> Credential:
@@ -108,11 +108,11 @@ async def test_no_secret_is_in_any_other_answer_or_log_or_in_the_database(site: 
     private = read(answer).private_key()
     said = "".join(site.answers) + repr(logs)
     # The last 6 characters check the first ones; a part of the password is a leak as well.
-    for text in (answer["password"][5:30], answer["password"][20:48], site.operator, site.service, private.hex()):
-        assert text not in said
+    for part in (answer["password"][5:30], answer["password"][20:48], site.operator, site.service, private.hex()):
+        assert part not in said
     hidden = [secret, private, answer["password"].encode()[5:40], site.operator.encode(), site.service.encode()]
     hidden.append((site.directory / "registry.key").read_bytes().strip())
-    stored = b"".join(path.read_bytes() for path in site.directory.glob("registry.sqlite*"))
+    stored = await everything(site.database)
     assert read(answer).public_key() in stored, "the search would not find raw bytes"
     assert all(value not in stored for value in hidden)
     assert answer["password"] not in repr(site.opened.registry) + repr(site.opened.credential)
@@ -399,21 +399,20 @@ async def test_health_is_open(site: Site) -> None:
 
 
 async def test_a_database_that_fails_is_a_503(site: Site) -> None:
-    with sqlite3.connect(site.directory / "registry.sqlite") as damaged:
-        damaged.execute("DROP TABLE keys")
-    damaged.close()
+    async with site.database.writing() as connection:
+        await connection.execute(text("DROP TABLE keys"))
     status, said, headers = await site.ask("GET", "/list", token=site.operator)
     assert (status, said["code"], headers["Retry-After"]) == (503, "database", "5")
 
 
-@pytest.mark.parametrize("text", ["%00", "%FF", "%ED%A0%80", "%F0%9F%98%80", "a" * 5000, "%25", "..%2F..", "%27OR"])
-async def test_strange_names_are_unknown(site: Site, text: str) -> None:
+@pytest.mark.parametrize("word", ["%00", "%FF", "%ED%A0%80", "%F0%9F%98%80", "a" * 5000, "%25", "..%2F..", "%27OR"])
+async def test_strange_names_are_unknown(site: Site, word: str) -> None:
     for method, path in (("GET", "/get/"), ("DELETE", "/register/")):
-        status, said, _ = await site.ask(method, path + text, token=site.operator)
+        status, said, _ = await site.ask(method, path + word, token=site.operator)
         assert (status, said["code"]) == (404, "unknown")
-    status, *_ = await site.ask("GET", f"/list?after={text}", token=site.operator)
+    status, *_ = await site.ask("GET", f"/list?after={word}", token=site.operator)
     assert status in (400, 422)
-    body = b'{"username": "' + text.encode() + b'\\ud800", "password": "x"}'
+    body = b'{"username": "' + word.encode() + b'\\ud800", "password": "x"}'
     assert (await site.ask("POST", "/verify", data=body))[0] in (400, 401)
 
 

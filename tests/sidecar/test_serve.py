@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +19,11 @@ import aiohttp
 import msgspec
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from evcharge.cli.sidecar import cli, is_loopback
 from evcharge.net.clock import SystemClock
@@ -34,7 +42,12 @@ class Running:
         self._stop = asyncio.Event()
         self._work = serve(
             directory,
-            Listen(host=more.pop("host", "127.0.0.1"), port=more.pop("port", 0)),
+            Listen(
+                host=more.pop("host", "127.0.0.1"),
+                port=more.pop("port", 0),
+                certificate=more.pop("certificate", None),
+                key=more.pop("key", None),
+            ),
             central=more.pop("central", None),
             clock=SystemClock(),
             entropy=os.urandom,
@@ -145,6 +158,73 @@ async def test_an_ipv6_address_is_a_url(made: Path) -> None:
     async with Running(made, host="::1") as sidecar:
         assert sidecar.url.startswith("http://[::1]:")
         assert (await health(sidecar.url))["status"] == "ok"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signed itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "evcharge test")])
+    now = datetime.datetime.now(datetime.UTC)
+    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(host, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = tmp_path / "cert.pem", tmp_path / "key.pem"
+    files[0].write_bytes(made.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
+
+
+async def test_https_with_the_certificate_s_files(made: Path, certificate: tuple[Path, Path]) -> None:
+    trusted = ssl.create_default_context(cafile=str(certificate[0]))
+    async with Running(made, certificate=certificate[0], key=certificate[1]) as sidecar:
+        assert sidecar.url.startswith("https://127.0.0.1:")
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{sidecar.url}/health", ssl=trusted) as answer:
+                assert answer.status == 200
+            path = "/.well-known/oauth-authorization-server"
+            async with session.get(sidecar.url + path, ssl=trusted) as answer:
+                assert (await answer.json())["token_endpoint"] == f"{sidecar.url}/oauth2/token"
+            plain = sidecar.url.replace("https", "http")
+            with pytest.raises(aiohttp.ClientError):
+                await session.get(f"{plain}/health")
+
+
+async def test_a_certificate_that_cannot_be_used(made: Path, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "no.pem").write_text("nothing")
+    for cert, key in (
+        (tmp_path / "no.pem", certificate[1]),
+        (certificate[0], tmp_path / "no.pem"),
+        (certificate[0], tmp_path / "missing"),
+        (certificate[0], None),
+    ):
+        with pytest.raises(CannotListen, match="Cannot use the certificate"):
+            async with Running(made, certificate=cert, key=key):
+                pytest.fail("served")
+
+
+async def test_ready_is_more_than_alive(made: Path) -> None:
+    async def ready(url: str) -> tuple[int, Any, str | None]:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/ready") as answer:
+            return answer.status, await answer.json(content_type=None), answer.headers.get("Retry-After")
+
+    async with Running(made) as sidecar:
+        assert await ready(sidecar.url) == (200, {"status": "ready", "central": "unset"}, None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        async with Running(made, central=("127.0.0.1", taken.getsockname()[1])) as sidecar:
+            status, said, again = await ready(sidecar.url)
+            assert (status, said["code"], again) == (503, "central_away", "5")
+            assert (await health(sidecar.url))["status"] == "ok"
 
 
 def test_init_prints_paths_and_no_secrets(tmp_path: Path) -> None:

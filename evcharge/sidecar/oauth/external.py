@@ -7,6 +7,7 @@ often than every ``LEAST_S``, however many such tokens a stranger sends; the tok
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import msgspec
@@ -44,8 +45,10 @@ class _Jwks(msgspec.Struct):
 class ExternalKeys:
     """The issuer's keys by ``kid``."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """``pause`` waits that many seconds."""
         self._url = url
+        self._pause = pause
         self._keys: dict[str, RSAKey] = {}
         self._wanted = asyncio.Event()
         self._failed = False
@@ -60,9 +63,9 @@ class ExternalKeys:
     async def run(self) -> None:
         """Fetch again and again, until cancelled."""
         while True:
-            await self.refresh()
-            await asyncio.sleep(LEAST_S)
             self._wanted.clear()
+            await self.refresh()
+            await self._pause(LEAST_S)
             try:
                 async with asyncio.timeout(REFRESH_S - LEAST_S):
                     await self._wanted.wait()

@@ -13,7 +13,7 @@ log = structlog.get_logger()
 # How long a client that was removed may go on with a token that it has, seconds.
 LOOK_S = 5.0
 # At least this lies between two looks that tokens of unknown clients lead to, seconds.
-LEAST_S = 0.5
+LEAST_S = 0.05
 
 
 class KnownClients:

@@ -42,7 +42,10 @@ ROUTES = [
 class OAuthSite:
     """What a test needs of it."""
 
-    def __init__(self, client: TestClient[Any, Any], clients: Clients, keys: KeyFolder, clock: HandClock) -> None:
+    def __init__(
+        self, client: TestClient[Any, Any], database: Database, clients: Clients, keys: KeyFolder, clock: HandClock
+    ) -> None:
+        self.database = database
         self.client, self.clients, self.keys, self.clock = client, clients, keys, clock
         self.url = str(client.make_url("")).rstrip("/")
 
@@ -54,9 +57,9 @@ class OAuthSite:
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[OAuthSite]:
+async def site(tmp_path: Path, database_url: str | None) -> AsyncIterator[OAuthSite]:
     clock, entropy = HandClock(), SeededEntropy()
-    database = Database.file(tmp_path / "sidecar.sqlite")
+    database = Database.file(tmp_path / "sidecar.sqlite") if database_url is None else Database.open(database_url)
     await database.create(b"1")
     clients, keys = Clients(database, entropy), KeyFolder(tmp_path / "jwt")
     keys.add(clock.steady_ms())
@@ -83,5 +86,5 @@ async def site(tmp_path: Path) -> AsyncIterator[OAuthSite]:
     handlers = {"token": oauth.token, "jwks": oauth.jwks, "metadata": oauth.metadata, "recommend": recommend}
     api = Api(ROUTES, handlers, door=door, clock=clock)
     async with TestClient(TestServer(api.application())) as client:
-        yield OAuthSite(client, clients, keys, clock)
+        yield OAuthSite(client, database, clients, keys, clock)
     await database.close()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from evcharge.sidecar.oauth.clients import ClientExists, OAuthClient
 from evcharge.sidecar.web.scopes import Scope
+from tests.sidecar.conftest import everything
 from tests.sidecar.oauth.conftest import OAuthSite
 
 
-async def test_the_life_of_a_client(site: OAuthSite, tmp_path: Path) -> None:
+async def test_the_life_of_a_client(site: OAuthSite) -> None:
     now = site.clock.steady_ms()
     secret = await site.add("app", Scope.RECOMMEND)
     known = await site.clients.authenticate("app", secret, now)
@@ -24,7 +23,9 @@ async def test_the_life_of_a_client(site: OAuthSite, tmp_path: Path) -> None:
         assert await site.clients.authenticate("app", wrong, now) is None
     assert await site.clients.authenticate("nobody", secret, now) is None
     assert await site.clients.authenticate("no body'--", secret, now) is None
-    assert secret.encode() not in (tmp_path / "sidecar.sqlite").read_bytes()
+    stored = await everything(site.database)
+    assert b"app" in stored
+    assert secret.encode() not in stored
     assert await site.clients.remove("app")
     assert not await site.clients.remove("app")
     assert await site.clients.authenticate("app", secret, now) is None

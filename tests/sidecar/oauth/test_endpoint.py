@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-from aiohttp import BasicAuth
+from aiohttp import encode_basic_auth
 
 from evcharge.sidecar.oauth.endpoint import JWKS_PATH, METADATA_PATH, TOKEN_PATH
 from evcharge.sidecar.oauth.keys import ANNOUNCE_S
@@ -14,6 +14,10 @@ from evcharge.sidecar.web.scopes import Scope
 from tests.sidecar.oauth.conftest import OAuthSite
 
 GRANT = {"grant_type": "client_credentials"}
+
+
+def basic(name: str, secret: str) -> dict[str, str]:
+    return {"Authorization": encode_basic_auth(name, secret)}
 
 
 async def ask(site: OAuthSite, form: dict[str, str] | str, **more: Any) -> tuple[int, dict[str, Any], Any]:
@@ -25,7 +29,7 @@ async def ask(site: OAuthSite, form: dict[str, str] | str, **more: Any) -> tuple
 async def test_a_token_by_header_and_by_form(site: OAuthSite) -> None:
     secret = await site.add("app", Scope.RECOMMEND, Scope.CHARGE)
     by_form = GRANT | {"client_id": "app", "client_secret": secret}
-    for form, more in ((GRANT, {"auth": BasicAuth("app", secret)}), (by_form, {})):
+    for form, more in ((GRANT, {"headers": basic("app", secret)}), (by_form, {})):
         status, body, headers = await ask(site, form, **more)
         assert status == 200
         assert (body["token_type"], body["expires_in"], body["scope"]) == ("Bearer", 900, "charge recommend")
@@ -37,7 +41,7 @@ async def test_a_token_by_header_and_by_form(site: OAuthSite) -> None:
 
 async def test_fewer_scopes_when_fewer_are_asked_for(site: OAuthSite) -> None:
     secret = await site.add("app", Scope.RECOMMEND, Scope.CHARGE)
-    _, body, _ = await ask(site, GRANT | {"scope": "charge"}, auth=BasicAuth("app", secret))
+    _, body, _ = await ask(site, GRANT | {"scope": "charge"}, headers=basic("app", secret))
     assert body["scope"] == "charge"
     bearer = {"Authorization": f"Bearer {body['access_token']}"}
     async with site.client.get("/orchestrator/recommend", headers=bearer) as answer:
@@ -61,7 +65,7 @@ async def test_fewer_scopes_when_fewer_are_asked_for(site: OAuthSite) -> None:
 )
 async def test_each_error_by_its_name(site: OAuthSite, form: str, status: int, error: str) -> None:
     secret = await site.add()
-    got, body, headers = await ask(site, form, auth=BasicAuth("app", secret))
+    got, body, headers = await ask(site, form, headers=basic("app", secret))
     assert (got, body["error"]) == (status, error)
     assert body["error_description"]
     assert headers["Cache-Control"] == "no-store"
@@ -91,15 +95,15 @@ async def test_an_unknown_client_hears_nothing_but_that(site: OAuthSite, header:
 async def test_who_guesses_is_throttled_and_a_good_client_is_not(site: OAuthSite) -> None:
     secret = await site.add()
     for _ in range(5):
-        assert (await ask(site, GRANT, auth=BasicAuth("app", "guess")))[0] == 401
-    status, _, headers = await ask(site, GRANT, auth=BasicAuth("app", "guess"))
+        assert (await ask(site, GRANT, headers=basic("app", "guess")))[0] == 401
+    status, _, headers = await ask(site, GRANT, headers=basic("app", "guess"))
     assert (status, headers["Retry-After"]) == (429, "120")
-    assert (await ask(site, GRANT, auth=BasicAuth("app", secret)))[0] == 200
+    assert (await ask(site, GRANT, headers=basic("app", secret)))[0] == 200
 
 
 async def test_what_has_no_meaning_here_is_ignored(site: OAuthSite) -> None:
     secret = await site.add()
-    assert (await ask(site, GRANT | {"audience": "x", "scope": ""}, auth=BasicAuth("app", secret)))[0] == 200
+    assert (await ask(site, GRANT | {"audience": "x", "scope": ""}, headers=basic("app", secret)))[0] == 200
 
 
 async def test_the_metadata_lead_to_everything(site: OAuthSite) -> None:
@@ -119,7 +123,7 @@ async def test_a_key_that_another_process_made_is_published_before_it_signs(site
             return [key["kid"] for key in (await answer.json())["keys"]]
 
     async def signer() -> str:
-        _, body, _ = await ask(site, GRANT, auth=BasicAuth("app", secret))
+        _, body, _ = await ask(site, GRANT, headers=basic("app", secret))
         return str(body["access_token"]).split(".")[0]
 
     (old,) = await kids()
