@@ -25,7 +25,7 @@ from evcharge.sidecar.operation import CentralState, Operation
 from evcharge.sidecar.registry.concern import RegistryConcern
 from evcharge.sidecar.routes import ROUTES
 from evcharge.sidecar.services import OAuthSettings, Services, limited
-from evcharge.sidecar.settings import SidecarSettings
+from evcharge.sidecar.settings import FAILURE_WINDOW_S, SidecarSettings
 from evcharge.sidecar.web.api import Api
 from evcharge.sidecar.web.openapi import document
 from evcharge.sidecar.web.route import Concern
@@ -69,7 +69,8 @@ def assemble(
         keys.add(clock.steady_ms())
     external = None if services.oauth.external is None else ExternalKeys(services.oauth.external.jwks_url)
     verifier = Verifier(_issuers(opened.url, services.oauth, keys, external), known)
-    failures = Throttle(settings.failure_burst, settings.failure_per_s, settings.sources)
+    allowed = services.failed_authentications
+    failures = Throttle(allowed, allowed / FAILURE_WINDOW_S, settings.sources)
     door = Door(opened.tokens, verifier, known, clock, failures)
     oauth = OAuth(
         clients,

@@ -20,6 +20,7 @@ from evcharge.sidecar.link import CentralLink
 from evcharge.sidecar.operation import CentralState
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.settings import DRAIN_S, SidecarSettings
+from evcharge.sidecar.web.server import Runner
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -80,7 +81,7 @@ async def serve(
                     central=lambda: _state(link),
                     listening=lambda: url[0] if url else None,
                 )
-                runner = web.AppRunner(assembled.application, access_log=None, shutdown_timeout=DRAIN_S)
+                runner = Runner(assembled.application, drain_s=DRAIN_S)
                 await runner.setup()
                 try:
                     try:

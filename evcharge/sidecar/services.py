@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S
 from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S
+from evcharge.sidecar.settings import FAILURE_BURST
 from evcharge.sidecar.web.route import Route
 
 # Largest settings file, bytes: a large site's has a few thousand.
@@ -49,6 +50,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     throttle: dict[str, PerMinute] = {}
     """Requests per minute by the name of a limit, for each client."""
+    failed_authentications: Annotated[int, Meta(ge=1, le=1_000_000)] = FAILURE_BURST
+    """From one source in ten minutes; then 429."""
     oauth: OAuthSettings = OAuthSettings()
 
 

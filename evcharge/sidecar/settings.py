@@ -20,7 +20,7 @@ WAITERS = 16
 # Failed authentications from one source: five in ten minutes, then 429 and an incident (features.md, audit
 # record).
 FAILURE_BURST = 5
-FAILURE_PER_S = 5 / 600
+FAILURE_WINDOW_S = 600
 # Sources that a throttle remembers; the one unseen for longest is forgotten first, so memory stays bounded.
 SOURCES = 4096
 # How long open answers may take after SIGTERM before they are cut, in seconds.
@@ -33,6 +33,4 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True):
     debug_lifetime_s: int = DEBUG_LIFETIME_S
     wait_s: float = WAIT_S
     waiters: int = WAITERS
-    failure_burst: int = FAILURE_BURST
-    failure_per_s: float = FAILURE_PER_S
     sources: int = SOURCES

@@ -162,7 +162,7 @@ async def make_site(
     """Makes a served registry with the settings that a test needs."""
     sites: list[Site] = []
 
-    async def make(throttle: dict[str, int] | None = None, **settings: Any) -> Site:
+    async def make(failed_authentications: int = 5, **settings: Any) -> Site:
         directory = tmp_path / f"registry{len(sites)}"
         url = "http://127.0.0.1:8080"
         await initialise(directory, url, clock=clock, entropy=os.urandom, database_url=database_url)
@@ -171,7 +171,7 @@ async def make_site(
         opened = await open_registry(
             directory, clock=clock, entropy=os.urandom, settings=chosen, database_url=database_url
         )
-        services = Services(throttle=throttle or {})
+        services = Services(failed_authentications=failed_authentications)
         made = assemble(directory, opened, clock=clock, entropy=os.urandom, settings=chosen, services=services)
         client: TestClient[Any, Any] = TestClient(TestServer(made.application))
         await client.start_server()

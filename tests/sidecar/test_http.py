@@ -219,7 +219,7 @@ GUARDED = [
 
 @pytest.mark.parametrize(("method", "path", "scope"), GUARDED)
 async def test_each_route_asks_for_its_token(make_site: MakeSite, method: str, path: str, scope: str) -> None:
-    site: Site = await make_site(failure_burst=100)
+    site: Site = await make_site(failed_authentications=100)
     for token in (None, "", "x", site.operator[:-1], site.operator + "x", "ö"):
         header = {} if token is None else {"Authorization": f"Bearer {token}"}
         async with site.client.request(method, path, headers=header) as response:
@@ -261,7 +261,7 @@ async def test_password_checks_are_throttled_and_look_ups_are_not(site: Site, cl
 
 
 async def test_a_wrong_password_and_an_unknown_name_get_one_answer(make_site: MakeSite) -> None:
-    site: Site = await make_site(failure_burst=100)
+    site: Site = await make_site(failed_authentications=100)
     answer = await site.register("CP-1")
     other = await site.register("CP-2")
     said = []
@@ -283,7 +283,7 @@ async def test_a_wrong_password_and_an_unknown_name_get_one_answer(make_site: Ma
 async def test_an_unknown_name_costs_the_derivations_of_a_known_one(
     make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site: Site = await make_site(failure_burst=100)
+    site: Site = await make_site(failed_authentications=100)
     answer = await site.register("CP-1")
     calls: list[str] = []
     derive = module.static_private_key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -28,8 +28,40 @@ Username = Annotated[
     ),
 ]
 Key = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$", description="a public key: 32 bytes in base64url without padding")
+    # The last character carries four bits; its other two are zero, so that one key has one text.
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+        description="a public key: 32 bytes in base64url without padding",
+    ),
 ]
+
+
+NAMES = ("entity", "cp_id", "id")
+_NULL = {"type": "null"}
+
+
+def _one_of(name: str, names: tuple[str, ...], **more: Any) -> dict[str, Any]:
+    """JSON Schema: of ``names`` this one alone is there."""
+    others: dict[str, Any] = {other: _NULL for other in names if other != name}
+    return {"required": [name], "properties": {name: {"type": "string"}, **others, **more}}
+
+
+_CP = {"role": {"const": "cp"}}
+REGISTRATION_RULES: dict[str, Any] = {
+    "allOf": [
+        {"oneOf": [_one_of("entity", NAMES), _one_of("cp_id", NAMES, **_CP), _one_of("id", NAMES, **_CP)]},
+        {
+            "anyOf": [
+                {"properties": {"valid_s": _NULL}},
+                {"required": ["role"], "properties": {"role": {"const": "debug"}}},
+            ]
+        },
+    ]
+}
+CHECK_RULES: dict[str, Any] = {
+    "oneOf": [_one_of(name, ("password", "public_key")) for name in ("password", "public_key")]
+}
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,14 +77,14 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     """Life of a credential of role debug, seconds."""
 
     def __post_init__(self) -> None:
-        """One entity, said once or alike."""
-        given = [name for name in ("entity", "cp_id", "id") if getattr(self, name) is not None]
+        """One entity, said once."""
+        given = [name for name in NAMES if getattr(self, name) is not None]
         if not given:
             raise ValueError("entity is missing")
+        if len(given) > 1:
+            raise ValueError(f"entity is said twice, in {' and '.join(given)}; give one")
         if self.role != "cp" and self.entity is None:
             raise ValueError("entity is missing; cp_id and id are for charge points")
-        if len({getattr(self, name) for name in given}) > 1:
-            raise ValueError(f"entity has two values, in {' and '.join(given)}; give one")
 
     @property
     def named(self) -> str:

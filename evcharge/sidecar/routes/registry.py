@@ -5,6 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from evcharge.sidecar.registry.schemas import (
+    CHECK_RULES,
+    REGISTRATION_RULES,
     Changes,
     Check,
     Checked,
@@ -31,6 +33,7 @@ ROUTES = (
         summary="Register a charge point, monitor, driver, console or gateway; its secret is shown once.",
         scope=Scope.REGISTRY_WRITE,
         body=Registration,
+        rules=REGISTRATION_RULES,
         answers={201: CredentialOnce},
         refusals=(HTTPStatus.CONFLICT,),
         limit=REGISTRY,
@@ -88,6 +91,7 @@ ROUTES = (
         summary="Whether a username and password are somebody's; Central asks with a public key.",
         scope=None,
         body=Check,
+        rules=CHECK_RULES,
         answers={200: Checked},
         refusals=(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
         limit=VERIFY,

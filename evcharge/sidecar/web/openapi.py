@@ -45,6 +45,10 @@ def document(routes: Iterable[Route], *, title: str, version: str, token_path: s
         kinds += [kind for kind in (route.body, *route.answers.values()) if kind is not None]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     named = dict(zip(map(id, kinds), schemas, strict=True))
+    for route in routes:
+        if route.body is not None and not route.form:
+            # What is not known is refused, so that a misspelt name is not a silent default.
+            components[route.body.__name__]["additionalProperties"] = False
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         for place, path in enumerate((route.path, *route.also)):
@@ -87,14 +91,15 @@ def _operation(route: Route, path: str, name: str, named: Mapping[int, Any]) -> 
         "tags": [route.tag],
         "responses": {
             **{str(status): _answer(status, kind, named) for status, kind in route.answers.items()},
-            **{str(int(status)): _refusal(status) for status in route.refused},
+            **{str(int(status)): _refusal(status, route) for status in route.refused},
         },
     }
     if parameters:
         said["parameters"] = parameters
     if route.body is not None:
         media = "application/x-www-form-urlencoded" if route.form else "application/json"
-        said["requestBody"] = {"required": True, "content": {media: {"schema": named[id(route.body)]}}}
+        schema = {"allOf": [named[id(route.body)], route.rules]} if route.rules else named[id(route.body)]
+        said["requestBody"] = {"required": True, "content": {media: {"schema": schema}}}
     if route.scope is not None:
         said["security"] = [{"oauth2": [route.scope.value]}, {"bearer": []}]
     return said
@@ -133,10 +138,13 @@ def _answer(status: int, kind: Any, named: Mapping[int, Any]) -> dict[str, Any]:
     return said
 
 
-def _refusal(status: HTTPStatus) -> dict[str, Any]:
+def _refusal(status: HTTPStatus, route: Route) -> dict[str, Any]:
+    schema = {"schema": {"$ref": _REF.format(name="ProblemBody")}}
+    # A standard with errors of its own calls them JSON.
+    media = [problem.MEDIA_TYPE] if route.recast is None else [problem.MEDIA_TYPE, "application/json"]
     slow = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
     return {
         "description": status.phrase,
         "headers": _RETRY if slow else {},
-        "content": {problem.MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="ProblemBody")}}},
+        "content": dict.fromkeys(media, schema),
     }

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import operator
 import types
 import typing
 from collections.abc import Mapping
@@ -54,7 +56,7 @@ def read(given: Mapping[str, object], kind: type[T], *, text: bool = False) -> T
                 bad[name] = "is missing."
             continue
         try:
-            values[field.name] = msgspec.convert(given[name], field.type, strict=not text)
+            values[field.name] = _convert(given[name], field.type, text=text)
         except msgspec.ValidationError as error:
             bad[name] = _why(error, field.type)
     for name in given:
@@ -68,6 +70,28 @@ def read(given: Mapping[str, object], kind: type[T], *, text: bool = False) -> T
         # Rules between fields (``__post_init__``) begin with the name of the field that they are about.
         name, _, why = str(error).partition(" ")
         raise bad_fields({name: f"{why}."}) from None
+
+
+def _convert(value: object, kind: Any, *, text: bool) -> Any:
+    """Raises ValidationError."""
+    if text:
+        # A query has no null: "null" is a word like any other.
+        return msgspec.convert(value, without_none(kind), strict=False)
+    if isinstance(value, float) and value.is_integer():
+        # To JSON 1.0 is a whole number like 1 (JSON Schema 2020-12 §4.2.3).
+        try:
+            return msgspec.convert(int(value), kind)
+        except msgspec.ValidationError:
+            pass
+    return msgspec.convert(value, kind)
+
+
+def without_none(kind: Any) -> Any:
+    """The type without the None that says "may be left out"."""
+    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
+        return kind
+    rest = [part for part in typing.get_args(kind) if part is not type(None)]
+    return functools.reduce(operator.or_, rest)
 
 
 def _why(error: msgspec.ValidationError, kind: Any) -> str:

@@ -111,6 +111,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Clients that were made for another server may expect 400."""
     form: bool = False
     """Whether the body is a form (RFC 6749), not JSON."""
+    rules: Mapping[str, Any] = {}
+    """What JSON Schema says of the body beside its fields: which go together."""
     recast: Callable[[Problem], Problem] | None = None
     """Says a problem in the words of a standard that has its own."""
 

@@ -1,0 +1,109 @@
+"""What is sent before there is a request: floods, nonsense and silence get one problem, or the end of the line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from evcharge.sidecar.web import server as module
+from evcharge.sidecar.web.problem import MEDIA_TYPE
+from evcharge.sidecar.web.server import FIELD_BYTES, FIELDS, Runner
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    app = web.Application()
+    app.router.add_get("/", lambda _request: web.Response(text="here"))
+    runner = Runner(app, drain_s=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def send(port: int, data: bytes) -> tuple[bytes, dict[str, str], bytes]:
+    """Status line, headers and body of what comes back until the other side closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    return status, dict(line.decode().split(": ", 1) for line in lines), body
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEAD + b"Authorization: Bearer " + b"secret" * FIELD_BYTES + b"\r\n\r\n",
+        HEAD + b"".join(b"X-%d: secret\r\n" % number for number in range(10 * FIELDS)) + b"\r\n",
+        b"GET /" + b"secret" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"secret\r\n\r\n",
+        b"\x16\x03\x01\x02\x00secret\r\n\r\n",
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        HEAD + b"secret no colon\r\n\r\n",
+    ],
+    ids=["long field", "many fields", "long line", "no HTTP", "TLS", "length", "smuggling", "no colon"],
+)
+async def test_what_cannot_be_read_is_one_problem_that_quotes_nothing(port: int, data: bytes) -> None:
+    with capture_logs() as logs:
+        status, headers, body = await send(port, data)
+    assert status.split()[1] == b"400"
+    assert headers["Content-Type"].startswith(MEDIA_TYPE)
+    assert headers["Server"] == "evcharge"
+    assert json.loads(body)["code"] == "unreadable"
+    assert "secret" not in (body.decode() + repr(logs))
+    assert [entry["event"] for entry in logs] == ["http.unreadable"]
+
+
+async def test_who_sends_no_request_is_given_up(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEAD_S", 0.05)
+    status, *_ = await send(port, HEAD)
+    assert status == b""
+
+
+async def test_who_has_sent_one_is_not(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEAD_S", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    ended = asyncio.get_running_loop().create_future()
+    for _ in range(2):
+        writer.write(HEAD + b"\r\n")
+        assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
+        asyncio.get_running_loop().call_later(0.1, lambda: ended.done() or ended.set_result(None))
+        await ended
+    writer.close()
+
+
+async def test_connections_are_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS", 2)
+    kept: list[Any] = []
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD + b"\r\n")
+        await reader.readuntil(b"here")
+        kept.append(writer)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        writer.write(HEAD + b"\r\n")
+        await reader.readuntil(b"here")
+    kept.pop().close()
+    for _ in range(100):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD + b"\r\n")
+        try:
+            await reader.readuntil(b"here")
+            break
+        except (ConnectionError, asyncio.IncompleteReadError):
+            continue
+    else:
+        pytest.fail("a place that became free was not given")
