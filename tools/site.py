@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sqlite3
 import sys
 import time
@@ -80,11 +81,15 @@ class Site:
         capacity_kw: float = 100_000,
         central_args: Sequence[str] = (),
         central_cpu: int | None = None,
+        sidecar_args: Sequence[str] = (),
+        sidecar_cpu: int | None = None,
+        linked: bool = False,
     ) -> Site:
         """Set everything up in ``folder`` (made when it is missing) and start it.
 
         Charge points are ``cp-00000`` … dealt out to the substations in turn; ``capacity_kw`` is each substation's.
-        ``central_args`` go to ``evcharge-central`` as they are. Returns when Central knows every record. Raises
+        ``central_args`` and ``sidecar_args`` go to the commands as they are; ``linked``: the sidecar speaks to Central.
+        Returns when Central knows every record. Raises
         DaemonFailed.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,8 +109,13 @@ class Site:
         site._cpu = central_cpu
         (folder / "site.toml").write_text("".join(_site_lines(names, substations, capacity_kw)), encoding="utf-8")
         arguments = ["-m", "evcharge.cli.sidecar", "run", "--data-dir", str(registry), "--host", HOST, "--port", "0"]
+        if linked:
+            # Central asks the registry before it can serve, so the sidecar has to know the port first.
+            site.port = _free_port()
+            arguments += ["--central", f"{HOST}:{site.port}"]
+        arguments += sidecar_args
         try:
-            site.sidecar = await Daemon.start("sidecar", arguments, folder / "sidecar.log")
+            site.sidecar = await Daemon.start("sidecar", arguments, folder / "sidecar.log", cpu=sidecar_cpu)
             site.sidecar_url = str(site.sidecar.ready["url"])
             site._central_args = [
                 *("--credentials", str(registry / "central.json"), "--data-dir", str(site.data_dir)),
@@ -200,6 +210,12 @@ def _site_lines(names: Sequence[str], substations: int, capacity_kw: float) -> I
     for number in range(substations):
         own = ", ".join(f'"{name}"' for name in names[number::substations])
         yield f"[substations.s{number:03}]\ncapacity_kw = {capacity_kw:.3f}\ncharge_points = [{own}]\n\n"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def _kept_rev(path: Path) -> int:

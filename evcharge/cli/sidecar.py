@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 import structlog
+import uvloop
 
 from evcharge.cli.common import (
     CONTEXT,
@@ -120,7 +121,7 @@ def run(  # one argument for each option
     try:
         asked = Services() if services is None else load_services(services)
         listen = Listen(host=host, port=port, certificate=tls_cert, key=tls_key)
-        asyncio.run(_run(data_dir, listen, address, asked, database))
+        uvloop.run(_run(data_dir, listen, address, asked, database))
     except (BootstrapError, BadServices, CannotListen, StoreError) as error:
         raise Failed(str(error)) from error
 

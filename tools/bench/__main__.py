@@ -22,6 +22,7 @@ from rich.table import Table
 
 from tools.bench.energy_command import command as energy_command
 from tools.bench.failover import command as failover_command
+from tools.bench.http import command as http_command
 from tools.bench.log import measure as measure_log
 from tools.bench.report import Report, goal_table, report_of, row_table
 from tools.bench.servers import BenchFailed, place
@@ -160,6 +161,7 @@ def machine() -> dict[str, str | int]:
 
 cli.add_command(energy_command(machine))
 cli.add_command(failover_command, "failover")
+cli.add_command(http_command)
 
 if __name__ == "__main__":
     cli(prog_name="python -m tools.bench")
