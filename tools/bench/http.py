@@ -123,17 +123,15 @@ async def measure(where: Place, path: str, seconds: float, tell: Callable[[str],
         bare_args = ["-m", "tools.bench.http_bare", str(where.folder / "body.json")]
         bare = await Daemon.start("bare", bare_args, where.folder / "bare.log", cpu=where.server_cpu)
         daemons.append(bare)
-        load = await Daemon.start(
-            "load", ["-m", "tools.bench.http_load"], where.folder / "load.log", cpu=where.load_cpu
-        )
+        load_args = ["-m", "tools.bench.http_load"]
+        load = await Daemon.start("load", load_args, where.folder / "load.log", cpu=where.load_cpu)
         daemons.append(load)
         ours: list[Sample] = []
         floor: list[Sample] = []
+        port = int(site.sidecar_url.rpartition(":")[2])
         for turn in range(TURNS):
             tell(f"turn {turn + 1} of {TURNS}: the sidecar")
-            ours.append(
-                await _turn(load, site.sidecar, int(site.sidecar_url.rpartition(":")[2]), request, seconds, site)
-            )
+            ours.append(await _turn(load, site.sidecar, port, request, seconds, site))
             tell(f"turn {turn + 1} of {TURNS}: the bare handler")
             floor.append(await _turn(load, bare, bare.ready["port"], request, seconds, None))
     finally:
