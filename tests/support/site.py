@@ -132,14 +132,15 @@ class Site:
         self.processes.append(process)
         return process
 
-    def start_sidecar(self, listen: str | None = None, *, wait: bool = True) -> Process:
-        """The registry; on all addresses of its host unless told otherwise."""
+    def start_sidecar(self, listen: str | None = None, *more: object, wait: bool = True) -> Process:
+        """The registry; on all addresses of its host unless told otherwise. ``more``: more of its options."""
         arguments: list[object] = ["run", "--data-dir", self.registry]
         if listen is not None or self.default_ports:
             arguments += ["--host", listen or "0.0.0.0"]
         if not self.default_ports:
             arguments += ["--port", self.sidecar_port]
         arguments += ["--central", self._central("sidecar")] if self.central_port or self.default_ports else []
+        arguments += more
         process = self.run("sidecar", "sidecar", "sidecar", arguments)
         if wait:
             self.sidecar_port = int(process.ready()["url"].rpartition(":")[2])
