@@ -16,8 +16,9 @@ from typing import Protocol
 import msgspec
 
 from evcharge.driver.following import Following, Outcome, Tracked, remember
-from evcharge.driver.link import CONNECT_S, ClientMaker, Link, Unreachable
+from evcharge.driver.link import CONNECT_S, Link, Unreachable
 from evcharge.driver.places import LEFT, WAITING, Places, place_of
+from evcharge.net.asking import ClientMaker
 from evcharge.net.client import ChannelInfo, Client, Refusal, RequestFailed, RequestRefused
 from evcharge.net.clock import Clock
 from protocol import messages as m

@@ -16,6 +16,9 @@ import msgspec
 import structlog
 
 from evcharge.net.adapter import Adapter
+from evcharge.net.answers import BadAnswer, CentralAway, TooManyRequests, Unanswered
+from evcharge.net.answers import RequestFailed as RequestFailed
+from evcharge.net.answers import RequestRefused as RequestRefused
 from evcharge.net.backoff import CAP_S, reconnect_delay
 from evcharge.net.clock import Clock
 from evcharge.net.keepalive import keep_alive
@@ -84,23 +87,6 @@ class Refusal(Exception):
         self.code = code
         self.sentence = PERMANENT[code]
         super().__init__(self.sentence)
-
-
-class RequestRefused(Exception):
-    """Central's answer is no."""
-
-    def __init__(self, reason: str, sentence: str) -> None:
-        self.reason = reason
-        self.sentence = sentence
-        super().__init__(sentence)
-
-
-class RequestFailed(Exception):
-    """There is no answer: no channel, it broke, it took too long, or the request was malformed."""
-
-    def __init__(self, sentence: str) -> None:
-        self.sentence = sentence
-        super().__init__(sentence)
 
 
 class Client:
@@ -175,20 +161,20 @@ class Client:
     async def request(self, message: Message, timeout_s: float = 10.0) -> Message:
         """Send ``message`` with an ``id`` of its own and wait for ``reply`` or ``ack``.
 
-        Raises RequestRefused (Central says no) and RequestFailed (no answer). After RequestFailed nobody knows
-        whether Central acted.
+        Raises RequestRefused (Central says no) and RequestFailed (no answer; its kind says whether Central may have
+        acted).
         """
         if len(self._requests) >= MAX_REQUESTS:
-            raise RequestFailed(f"{MAX_REQUESTS} requests wait for an answer already: try again later.")
+            raise TooManyRequests(f"{MAX_REQUESTS} requests wait for an answer already: try again later.")
         self._last_id += 1
         number = self._last_id
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        late = RequestFailed(f"Central did not answer in {timeout_s:g} s: try again.")
+        late = Unanswered(f"Central did not answer in {timeout_s:g} s: try again.")
         timer = self.timers.schedule(self._clock.monotonic() + timeout_s, lambda: _fail(answer, late))
         self._requests[number] = answer
         try:
             if not self.send(msgspec.structs.replace(message, id=number)):
-                raise RequestFailed("there is no connection to Central now: try again when it is back.")
+                raise CentralAway("there is no connection to Central now: try again when it is back.")
             return await answer
         finally:
             self.timers.cancel(timer)
@@ -308,9 +294,9 @@ class Client:
             answer = self._requests.get(message.re)
             if answer is not None:
                 if isinstance(message, Refused):
-                    _fail(answer, RequestRefused(message.reason, message.sentence))
+                    _fail(answer, RequestRefused(message.reason, message.sentence, message.retry_after_s))
                 elif isinstance(message, Error):
-                    _fail(answer, RequestFailed(message.sentence))
+                    _fail(answer, BadAnswer(message.sentence))
                 elif not answer.done():
                     answer.set_result(message)
                 return
@@ -322,7 +308,7 @@ class Client:
             return
         self._connected.clear()
         for answer in self._requests.values():
-            _fail(answer, RequestFailed(f"the connection to Central was lost ({why}): try again."))
+            _fail(answer, Unanswered(f"the connection to Central was lost ({why}): try again."))
         self._listener.channel_down(why)
 
 

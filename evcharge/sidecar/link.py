@@ -1,51 +1,26 @@
-"""The sidecar's own channel to Central: an ordinary peer of role gateway.
+"""The sidecar's own channel to Central: an ordinary peer of role gateway that asks and is answered.
 
 The registry serves first and needs no channel; Central asks it before it can admit anybody, this peer
-included. What comes later (operators' commands, the live page) speaks through this link.
+included. Everything that the sidecar says to Central in its own name goes through this link.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 
-from evcharge.net.client import ChannelInfo, Client, Listener
+from evcharge.net.asking import Asking, ClientMaker
+from evcharge.net.client import ChannelInfo, Client
 from evcharge.net.clock import Clock
 from evcharge.net.witness import Witness
 from protocol.credentials import Credential
-from protocol.messages import Message
+from protocol.messages import Message, Reply
 
 log = structlog.get_logger()
 
-# Bytes of a boot id: one per start of this process. SPEC §4
-BOOT_ID_BYTES = 16
-
-
-class Runner(Protocol):
-    """What the link needs of a client; tests put a double here."""
-
-    @property
-    def connected(self) -> bool: ...
-
-    async def run(self) -> None: ...
-
-
-class ClientMaker(Protocol):
-    """How a client is made: ``evcharge.net.client.Client`` itself."""
-
-    def __call__(
-        self,
-        credential: Credential,
-        host: str,
-        port: int,
-        *,
-        clock: Clock,
-        listener: Listener,
-        boot_id: bytes,
-        witness: Witness | None,
-    ) -> Runner: ...
+# How long Central's answer may take, in seconds: below the 10 s after which common HTTP clients give up.
+ANSWER_S = 5.0
 
 
 class CentralLink:
@@ -63,28 +38,63 @@ class CentralLink:
         make_client: ClientMaker = Client,
     ) -> None:
         """``witness`` keeps Central's newest log checkpoint."""
-        boot_id = entropy(BOOT_ID_BYTES)
-        self._client = make_client(credential, host, port, clock=clock, listener=self, boot_id=boot_id, witness=witness)
+        self._up: list[Callable[[], None]] = []
+        self._asking = Asking(
+            credential,
+            host,
+            port,
+            clock=clock,
+            listener=self,
+            entropy=entropy,
+            witness=witness,
+            make_client=make_client,
+            # A refusal is waited out, because the registry must go on serving.
+            give_up=False,
+        )
 
     @property
     def state(self) -> str:
         """``connected`` or ``disconnected``."""
-        return "connected" if self._client.connected else "disconnected"
+        return "connected" if self._asking.up else "disconnected"
+
+    def on_up(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` whenever a channel is open anew, and now if one is: for what Central has to be told again.
+
+        It is called on the loop and must not block.
+        """
+        self._up.append(tell)
+        if self._asking.up:
+            tell()
 
     async def run(self) -> None:
-        """Connect and reconnect until cancelled. A refusal is waited out, because the registry must go on
-        serving.
+        """Connect and reconnect until cancelled."""
+        await self._asking.run()
+
+    async def ask(self, message: Message, timeout_s: float = ANSWER_S) -> Reply:
+        """Central's answer; the ``id`` of ``message`` does not matter.
+
+        Raises:
+            RequestRefused: Central says no, with a code.
+            CentralAway, TooManyRequests: nothing was sent; at once.
+            Unanswered: no answer in ``timeout_s``, or the channel broke meanwhile; Central may have acted.
+            BadAnswer: Central calls the message a mistake.
         """
-        await self._client.run()
+        return await self._asking.request(message, timeout_s)
+
+    def send(self, message: Message) -> bool:
+        """Say something that has no answer. False: there is no channel."""
+        return self._asking.send(message)
 
     def channel_up(self, info: ChannelInfo) -> None:
         """Part of ``Listener``."""
         log.info("central.connected", fence=info.fence)
+        for tell in self._up:
+            tell()
 
     def channel_down(self, why: str) -> None:
         """Part of ``Listener``."""
         log.warning("central.disconnected", why=why)
 
     def message(self, message: Message) -> None:
-        """Part of ``Listener``. Nothing is asked for here yet, so nothing but a drain can come."""
+        """Part of ``Listener``. Answers do not come here, so nothing but a drain, or an answer that is too late."""
         log.debug("central.message", kind=type(message).__name__)

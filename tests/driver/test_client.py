@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from evcharge.driver import client as module
-from evcharge.driver import following, link
+from evcharge.driver import following
 from evcharge.driver.client import Refusal, RequestFailed, RequestRefused, Unreachable
+from evcharge.net import asking
 from protocol import messages as m
 from protocol.credentials import Credential, Role
 from protocol.errors import CloseCode, RefuseCode
@@ -55,7 +56,7 @@ async def test_lists_come_whole_over_pages(central: FakeCentral) -> None:
 
 
 async def test_a_list_without_end_is_given_up(central: FakeCentral, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "MAX_PAGES", 3)
+    monkeypatch.setattr(asking, "MAX_PAGES", 3)
     central.rows = [charge_point(f"CP-{number}") for number in range(7)]
     central.page_rows = 1
     async with driver(central) as client:

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from evcharge.net.client import MAX_REQUESTS, REVOKED_S, Client, Refusal, RequestFailed, RequestRefused
+from evcharge.net.answers import BadAnswer, CentralAway, RequestRefused, TooManyRequests, Unanswered
+from evcharge.net.client import MAX_REQUESTS, REVOKED_S, Client, Refusal
 from evcharge.net.clock import SystemClock
 from protocol import messages as m
 from protocol.credentials import Role, public_key
@@ -313,7 +314,7 @@ async def test_answers_find_their_requests_in_any_order() -> None:
         requests = [asyncio.create_task(client.request(m.List(id=0))) for _ in range(4)]
         await until(lambda: len(asked) == 4)
         assert len({message.id for message in asked}) == 4
-        adapter.send(m.Refused(reason="busy", sentence="The connector is taken.", re=asked[3].id))
+        adapter.send(m.Refused(reason="busy", sentence="The connector is taken.", re=asked[3].id, retry_after_s=9))
         adapter.send(m.Error(code="c", sentence="Malformed.", re=asked[2].id))
         adapter.send(m.Ack(re=asked[1].id))
         adapter.send(m.Reply(re=asked[0].id, session_id="s"))
@@ -322,9 +323,9 @@ async def test_answers_find_their_requests_in_any_order() -> None:
         done = await asyncio.gather(*requests, return_exceptions=True)
         assert done[0] == m.Reply(re=asked[0].id, session_id="s")
         assert done[1] == m.Ack(re=asked[1].id)
-        assert isinstance(done[2], RequestFailed) and done[2].sentence == "Malformed."
+        assert isinstance(done[2], BadAnswer) and done[2].sentence == "Malformed."
         assert isinstance(done[3], RequestRefused)
-        assert (done[3].reason, done[3].sentence) == ("busy", "The connector is taken.")
+        assert (done[3].reason, done[3].sentence, done[3].retry_after_s) == ("busy", "The connector is taken.", 9)
         await until(lambda: ear.got)
         assert ear.got[-1] == m.Ack(re="of-nobody")
         assert not client._requests
@@ -340,7 +341,7 @@ async def test_a_request_without_an_answer_ends_in_time() -> None:
         await turns()
         assert not asked.done()
         site.clock.advance(0.2)
-        with pytest.raises(RequestFailed, match="did not answer in 3 s"):
+        with pytest.raises(Unanswered, match="did not answer in 3 s"):
             await asked
         assert len(site.timers) == 2, "one for each end of the connection"
 
@@ -352,9 +353,9 @@ async def test_a_request_fails_at_once_when_the_channel_breaks_or_is_not_there()
         asked = asyncio.create_task(client.request(m.List(id=0)))
         await until(lambda: site.desk.got)
         link.cut()
-        with pytest.raises(RequestFailed, match="was lost"):
+        with pytest.raises(Unanswered, match="was lost"):
             await asked
-        with pytest.raises(RequestFailed, match="no connection"):
+        with pytest.raises(CentralAway, match="no connection"):
             await client.request(m.List(id=0))
 
 
@@ -364,7 +365,7 @@ async def test_open_requests_are_bounded() -> None:
         site.desk.on_message = lambda _adapter, _message: None
         asked = [asyncio.create_task(client.request(m.List(id=0))) for _ in range(MAX_REQUESTS)]
         await turns()
-        with pytest.raises(RequestFailed, match="wait for an answer already"):
+        with pytest.raises(TooManyRequests, match="wait for an answer already"):
             await client.request(m.List(id=0))
         for task in asked:
             task.cancel()

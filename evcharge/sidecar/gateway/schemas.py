@@ -1,0 +1,251 @@
+"""What clients ask the gateway and what they get: recommendations, the energy rules, charges.
+
+Names with ``_kW``, ``_kwh`` and ``_percent`` are those that clients of such gateways know; everything else has its unit
+in its name as on the wire.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+# Stands in logs, so nothing but what can be printed; Python's ``$`` alone lets a line's end pass.
+VehicleId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[!-~]+$(?!\n)")]
+Kw = Annotated[float, Meta(gt=0, le=10_000)]
+
+
+class RecommendQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The vehicle that looks for a place to charge."""
+
+    battery_percent: Percent
+    mode: Literal["pareto", "legacy"] = "pareto"
+    """``legacy``: an older formula, to the digit."""
+    capacity_kwh: Annotated[float, Meta(ge=0.001, le=1_000)] = 60.0
+    target_percent: Percent = 80.0
+    max_kw: Annotated[float, Meta(ge=0.001, le=10_000)] = 11.0
+    plug: Name | None = None
+    consumption_wh_per_km: Annotated[int, Meta(ge=1, le=10_000)] = 180
+    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    w_cost: Share | None = None
+    """The weights are shares of 1; those that are left out are 0, and where all are, the site's own count."""
+    w_time: Share | None = None
+    w_carbon: Share | None = None
+    w_queue: Share | None = None
+    max_results: Annotated[int, Meta(ge=1, le=3)] = 3
+
+    def __post_init__(self) -> None:
+        """What goes together."""
+        if (self.latitude is None) != (self.longitude is None):
+            missing = "latitude" if self.latitude is None else "longitude"
+            raise ValueError(f"{missing} is missing: latitude and longitude go together")
+        if self.mode == "pareto" and self.target_percent <= self.battery_percent:
+            raise ValueError("target_percent has to be above battery_percent")
+
+
+class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
+    """The vehicle as it was understood."""
+
+    battery_percent: float
+    capacity_kwh: float
+    target_percent: float
+    energy_needed_kwh: float
+    max_kw: float
+    range_km: float
+    plug: str | None
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """Cost, time, carbon and queue as shares."""
+
+    cost: float
+    time: float
+    carbon: float
+    queue: float
+
+
+class StationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One station's analysis. In mode ``legacy`` the first six fields alone, and the highest score is best; otherwise 0
+    is best in everything.
+    """
+
+    station_id: str
+    score: float | None
+    """null: it cannot serve this vehicle."""
+    energy_needed_kwh: float
+    charging_time_hours: float | None
+    carbon_emission_kg: float | None
+    explanation: str
+    rank: int | None = None
+    connector: int | None = None
+    """The free one, or the one that gets free first."""
+    pareto_front: bool | None = None
+    """Whether no other station is at least as good in everything and better in something."""
+    contributions: Figures | None = None
+    """What each adds to the score."""
+    cost_minor: int | None = None
+    """In hundredths of the currency."""
+    drive_and_charge_s: int | None = None
+    wait_s: int | None = None
+    power_w: int | None = None
+    """Mean power while charging, as it looks now."""
+    distance_m: int | None = None
+    excluded: str | None = None
+    """Why it cannot serve, as a code."""
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to charge, and what spoke for it."""
+
+    recommended_station: str
+    metrics: StationRow | None
+    """The row of the recommended station; null: the list was too long to have it."""
+    all_station_analysis: list[StationRow]
+    system_message: str
+    mode: Literal["pareto", "legacy"]
+    weights: Figures | None
+    """null in mode ``legacy``."""
+    located: bool
+    """Whether distances were counted."""
+    left_out: int
+    """Stations farther away that were not considered, or not shown."""
+    currency: str
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to ``GET /orchestrator/recommend``."""
+
+    vehicle: Vehicle
+    decision: Decision
+
+
+ReadingStatus = Literal["ok", "missing", "stale", "ahead", "absurd"]
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """A reading that the rules look at."""
+
+    age_ms: int | None
+    """null: it was never heard."""
+    status: ReadingStatus
+    """Anything but ``ok``: its value is not used, and the rules take the least that any value could give."""
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """The three readings of the rules."""
+
+    solar: Input
+    battery: Input
+    grid: Input
+
+
+class Optimization(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to ``GET /optimize-charging``; a reading that is not known is null, never 0."""
+
+    solar_output_kw: float | None = msgspec.field(name="solar_output_kW")
+    battery_level_percent: float | None
+    grid_load_percent: float | None
+    charging_mode: Literal["PAUSE_CHARGING", "SLOW_CHARGING", "NORMAL_CHARGING", "FAST_CHARGING"]
+    charging_power_kw: float = msgspec.field(name="charging_power_kW")
+    """What each vehicle may have."""
+    rule: str
+    reason: str
+    in_force: bool
+    """Whether this limits anybody at this site."""
+    inputs: Inputs
+
+
+class SolarStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to ``GET /solar-status``."""
+
+    solar_output_kw: float | None = msgspec.field(name="solar_output_kW")
+    age_ms: int | None
+    status: ReadingStatus
+
+
+class BatteryStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to ``GET /battery-status``."""
+
+    battery_level_percent: float | None
+    age_ms: int | None
+    status: ReadingStatus
+
+
+class GridLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to ``GET /grid-load``."""
+
+    grid_load_percent: float | None
+    age_ms: int | None
+    status: ReadingStatus
+
+
+class ChargeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A vehicle that is to be charged somewhere: ``requested_kw`` for ``duration_s`` is the energy that it may take."""
+
+    vehicle_id: VehicleId
+    requested_kw: Kw
+    duration_s: Annotated[int, Meta(ge=1, le=604_800)]
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that may begin: plug in at the connector before ``expires_ms``."""
+
+    session_id: str
+    substation_id: str | None
+    """null: not known at this moment; the session is good all the same."""
+    status: str
+    vehicle_id: str
+    cp_id: str
+    connector: int
+    requested_wh: int | None
+    expires_ms: int | None
+    """UTC milliseconds of the site."""
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """The end is ordered; the ticket follows when the final meter is known."""
+
+    session_id: str
+    status: Literal["ENDING"] = "ENDING"
+
+
+class WhyInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A reading that went into a decision."""
+
+    name: str
+    age_ms: int
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """A higher limit that was not given, and what spoke against it."""
+
+    limit_w: int
+    constraint: str
+
+
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a session gets what it gets: the newest decision about it."""
+
+    session_id: str
+    cp_id: str
+    connector: int
+    state: str
+    sentence: str
+    at_ms: int | None
+    """null: nothing was decided yet, or before Central's start."""
+    limit_w: int | None
+    reason: str | None
+    constraint: str | None
+    node: str | None
+    """What binds: a node, its phase, or the connector."""
+    node_limit_w: int
+    others_w: int
+    """What other sessions have of it, at worst."""
+    sharing: int
+    inputs: list[WhyInput]
+    rejected: list[Rejected]

@@ -1,0 +1,227 @@
+"""The site's tables: charge points, substations, sessions, tickets; and the operator's stop and resume."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from evcharge.net.asking import MAX_PAGES
+from evcharge.sidecar.gateway import problems
+from evcharge.sidecar.gateway import site_schemas as s
+from evcharge.sidecar.gateway.central import Central
+from evcharge.sidecar.web.problem import Problem
+from evcharge.sidecar.web.route import Answer, Call, Handler
+from evcharge.sidecar.web.scopes import Scope
+from protocol import messages as m
+
+Row = TypeVar("Row", bound=m.Part)
+
+# The operator's own hold, as the wire has it.
+ADMIN = "ADMIN"
+# The last character of all, behind every id that begins with what stands before it.
+_LAST = "\U0010ffff"
+# Characters of a driver's id that a viewer sees, at the end, and at least as many stay hidden.
+SHOWN = 4
+
+
+class SiteTables:
+    """Handlers of the routes in ``routes/site.py``."""
+
+    def __init__(self, central: Central, version: str) -> None:
+        self._central = central
+        self._version = version
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """By the names of their routes."""
+        return {
+            "site_status": self.status,
+            "list_substations": self.substations,
+            "list_charge_points": self.charge_points,
+            "get_charge_point": self.charge_point,
+            "stop_charge_point": self.stop,
+            "resume_charge_point": self.resume,
+            "stop_all": self.stop_all,
+            "resume_all": self.resume_all,
+            "list_sessions": self.sessions,
+            "get_session": self.session,
+            "list_tickets": self.tickets,
+        }
+
+    # --- tables -------------------------------------------------------------------------------------------------------
+
+    async def status(self, _call: Call) -> Answer:
+        """What is known without Central is told without it."""
+        try:
+            reply = await self._central.ask(m.Query(id=0, what="totals"))
+        except Problem:
+            reply = m.Reply(re=0)
+        told = reply.totals
+        totals = None if told is None else s.Totals(**msgspec.structs.asdict(told))
+        return Answer(body=s.Status(version=self._version, central=self._central.state, totals=totals))
+
+    async def substations(self, call: Call) -> Answer:
+        rows, following = await self._page(call, "substations", lambda row: row.substation_id)
+        return Answer(body=s.Substations(substations=[_substation(row) for row in rows], next=following))
+
+    async def charge_points(self, call: Call) -> Answer:
+        rows, following = await self._page(call, "charge_points", lambda row: row.cp_id)
+        name = naming(call)
+        return Answer(body=s.ChargePoints(charge_points=[_charge_point(row, name) for row in rows], next=following))
+
+    async def charge_point(self, call: Call) -> Answer:
+        cp_id = call.path["id"]
+        row = _one(await self._rows("charge_points", before(cp_id)), lambda row: row.cp_id, cp_id)
+        if row is None:
+            raise problems.no_such("charge point")
+        return Answer(body=_charge_point(row, naming(call)))
+
+    async def sessions(self, call: Call) -> Answer:
+        rows, following = await self._page(call, "sessions", lambda row: row.session_id)
+        name = naming(call)
+        return Answer(body=s.Sessions(sessions=[_session(row, name) for row in rows], next=following))
+
+    async def tickets(self, call: Call) -> Answer:
+        rows, following = await self._page(call, "tickets", lambda row: row.ticket_id)
+        name = naming(call)
+        return Answer(body=s.Tickets(tickets=[_ticket(row, name) for row in rows], next=following))
+
+    async def session(self, call: Call) -> Answer:
+        """Open, or over with its ticket; both are asked for at once, so that none slips through between the two."""
+        session_id = call.path["id"]
+        ticket_id = f"t-{session_id}"
+        sessions, tickets = await _both(
+            self._rows("sessions", before(session_id)), self._rows("tickets", before(ticket_id))
+        )
+        session = _one(sessions, lambda row: row.session_id, session_id)
+        ticket = _one(tickets, lambda row: row.ticket_id, ticket_id)
+        state = session.state if session is not None else None if ticket is None else ticket.status
+        if state is None:
+            raise problems.no_such("session")
+        name = naming(call)
+        return Answer(
+            body=s.SessionFound(
+                session_id=session_id,
+                state=state,
+                session=None if session is None else _session(session, name),
+                ticket=None if ticket is None else _ticket(ticket, name),
+            )
+        )
+
+    # --- control ------------------------------------------------------------------------------------------------------
+
+    async def stop(self, call: Call) -> Answer:
+        return await self._order(m.Stop(id=0, cp_id=call.path["id"]), call.path["id"])
+
+    async def resume(self, call: Call) -> Answer:
+        return await self._order(m.Resume(id=0, cp_id=call.path["id"]), call.path["id"])
+
+    async def _order(self, order: m.Message, cp_id: str) -> Answer:
+        """One order between two looks; the three are sent together, and Central takes them in their order."""
+        earlier, done, later = (
+            self._rows("charge_points", before(cp_id)),
+            self._central.ask(order),
+            self._rows("charge_points", before(cp_id)),
+        )
+        old, new = (_one(rows, lambda row: row.cp_id, cp_id) for rows in (await _both(earlier, done, later))[::2])
+        if old is None or new is None:
+            raise problems.unexpected()
+        changed = (ADMIN in old.holds) != (ADMIN in new.holds)
+        return Answer(body=s.Held(cp_id=cp_id, changed=changed, state=new.state, holds=new.holds))
+
+    async def stop_all(self, _call: Call) -> Answer:
+        return await self._order_all(m.Stop(id=0))
+
+    async def resume_all(self, _call: Call) -> Answer:
+        return await self._order_all(m.Resume(id=0))
+
+    async def _order_all(self, order: m.Message) -> Answer:
+        """The order first, because who stops everything does not wait for a count."""
+        await self._central.ask(order)
+        there = held = 0
+        after = ""
+        for _ in range(MAX_PAGES):
+            reply = await self._central.ask(m.Query(id=0, what="charge_points", after=after))
+            if reply.charge_points is None:
+                break
+            there += len(reply.charge_points)
+            held += sum(ADMIN in row.holds for row in reply.charge_points)
+            if reply.next is None:
+                return Answer(body=s.HeldAll(charge_points=there, stopped=held))
+            after = reply.next
+        raise problems.unexpected()
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    async def _rows(self, what: Any, after: str) -> list[Any]:
+        rows = getattr(await self._central.ask(m.Query(id=0, what=what, after=after)), what)
+        if rows is None:
+            raise problems.unexpected()
+        found: list[Any] = rows
+        return found
+
+    async def _page(self, call: Call, what: Any, key: Callable[[Any], str]) -> tuple[list[Any], str | None]:
+        """The rows of a page and where the next begins."""
+        reply = await self._central.ask(m.Query(id=0, what=what, after=call.query.after))
+        rows: list[Any] | None = getattr(reply, what)
+        if rows is None:
+            raise problems.unexpected()
+        shown = rows[: call.query.limit]
+        return shown, key(shown[-1]) if len(shown) < len(rows) else reply.next
+
+
+async def _both(*asked: Any) -> list[Any]:
+    """What was asked together, once all of it is answered; the first that failed is raised."""
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return list(answers)
+
+
+def before(key: str) -> str:
+    """An ``after`` whose page begins with ``key``: above every other key that an id could be, below this one."""
+    return key[:-1] + chr(ord(key[-1]) - 1) + _LAST
+
+
+def naming(call: Call) -> Callable[[str], str]:
+    """How this client sees drivers' ids."""
+    whole = call.principal is not None and Scope.SITE_CONTROL in call.principal.scopes
+    return str if whole else masked
+
+
+def masked(driver_id: str) -> str:
+    """The end of a driver's id: at most half of it, and no more than four characters."""
+    shown = min(SHOWN, len(driver_id) // 2)
+    return "*" + driver_id[len(driver_id) - shown :]
+
+
+def _one(rows: Sequence[Row], key: Callable[[Any], str], wanted: str) -> Row | None:
+    return next((row for row in rows if key(row) == wanted), None)
+
+
+def _substation(row: m.SubstationView) -> s.SubstationRow:
+    fields = msgspec.structs.asdict(row)
+    return s.SubstationRow(utilisation_percent=fields.pop("utilisation"), **fields)
+
+
+def _charge_point(row: m.ChargePointView, name: Callable[[str], str]) -> s.ChargePointRow:
+    fields = msgspec.structs.asdict(row)
+    connectors = [_connector(one, name) for one in fields.pop("connectors")]
+    return s.ChargePointRow(connectors=connectors, **fields)
+
+
+def _connector(row: m.ConnectorView, name: Callable[[str], str]) -> s.ConnectorRow:
+    fields = msgspec.structs.asdict(row)
+    driver = fields.pop("driver")
+    return s.ConnectorRow(driver_id=None if driver is None else name(driver), **fields)
+
+
+def _session(row: m.SessionView, name: Callable[[str], str]) -> s.SessionRow:
+    return s.SessionRow(**(msgspec.structs.asdict(row) | {"driver_id": name(row.driver_id)}))
+
+
+def _ticket(row: m.TicketView, name: Callable[[str], str]) -> s.TicketRow:
+    return s.TicketRow(**(msgspec.structs.asdict(row) | {"driver_id": name(row.driver_id)}))

@@ -1,0 +1,145 @@
+"""The site's tables, and the operator's stop and resume."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from evcharge.sidecar.gateway import site_schemas as s
+from evcharge.sidecar.gateway.problems import ASKING
+from evcharge.sidecar.routes.gateway import ID
+from evcharge.sidecar.routes.limits import SITE
+from evcharge.sidecar.web.route import Route
+from evcharge.sidecar.web.scopes import Scope
+
+_ONE = (HTTPStatus.NOT_FOUND, *ASKING)
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/status",
+        name="site_status",
+        tag="site",
+        summary="Version, link to Central, and sums since the log began.",
+        scope=Scope.SITE_READ,
+        limit=SITE,
+        answers={200: s.Status},
+    ),
+    Route(
+        method="GET",
+        path="/substations",
+        name="list_substations",
+        tag="site",
+        summary="Substations with capacity, load and health, by id.",
+        scope=Scope.SITE_READ,
+        limit=SITE,
+        query=s.PageQuery,
+        answers={200: s.Substations},
+        refusals=ASKING,
+    ),
+    Route(
+        method="GET",
+        path="/api/cps",
+        name="list_charge_points",
+        tag="site",
+        summary="Charge points with their connectors, by id.",
+        scope=Scope.SITE_READ,
+        limit=SITE,
+        query=s.PageQuery,
+        answers={200: s.ChargePoints},
+        refusals=ASKING,
+    ),
+    Route(
+        method="GET",
+        path="/api/cps/{id}",
+        name="get_charge_point",
+        tag="site",
+        summary="One charge point.",
+        scope=Scope.SITE_READ,
+        limit=SITE,
+        words={"id": ID},
+        answers={200: s.ChargePointRow},
+        refusals=_ONE,
+    ),
+    Route(
+        method="POST",
+        path="/api/cps/stop",
+        name="stop_all",
+        tag="site",
+        summary="Take all charge points out of service; running sessions end.",
+        scope=Scope.SITE_CONTROL,
+        limit=SITE,
+        answers={200: s.HeldAll},
+        refusals=ASKING,
+    ),
+    Route(
+        method="POST",
+        path="/api/cps/resume",
+        name="resume_all",
+        tag="site",
+        summary="Lift the operator's hold on all charge points, and no other.",
+        scope=Scope.SITE_CONTROL,
+        limit=SITE,
+        answers={200: s.HeldAll},
+        refusals=ASKING,
+    ),
+    Route(
+        method="POST",
+        path="/api/cps/{id}/stop",
+        name="stop_charge_point",
+        tag="site",
+        summary="Take a charge point out of service; its running sessions end.",
+        scope=Scope.SITE_CONTROL,
+        limit=SITE,
+        words={"id": ID},
+        answers={200: s.Held},
+        refusals=_ONE,
+    ),
+    Route(
+        method="POST",
+        path="/api/cps/{id}/resume",
+        name="resume_charge_point",
+        tag="site",
+        summary="Lift the operator's hold on a charge point, and no other.",
+        scope=Scope.SITE_CONTROL,
+        limit=SITE,
+        words={"id": ID},
+        answers={200: s.Held},
+        refusals=_ONE,
+    ),
+    Route(
+        method="GET",
+        path="/api/sessions",
+        name="list_sessions",
+        tag="site",
+        summary="Open sessions, by id.",
+        scope=Scope.SITE_READ,
+        limit=SITE,
+        query=s.PageQuery,
+        answers={200: s.Sessions},
+        refusals=ASKING,
+    ),
+    Route(
+        method="GET",
+        path="/api/sessions/{id}",
+        name="get_session",
+        tag="site",
+        summary="One session, open or over with its ticket.",
+        scope=Scope.SITE_READ,
+        limit=SITE,
+        words={"id": ID},
+        answers={200: s.SessionFound},
+        refusals=_ONE,
+    ),
+    Route(
+        method="GET",
+        path="/api/tickets",
+        name="list_tickets",
+        tag="site",
+        summary="Tickets, by id.",
+        scope=Scope.SITE_READ,
+        limit=SITE,
+        query=s.PageQuery,
+        answers={200: s.Tickets},
+        refusals=ASKING,
+    ),
+)

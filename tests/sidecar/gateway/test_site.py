@@ -1,0 +1,226 @@
+"""The site's tables over HTTP, who sees which names, and stop and resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evcharge.net.answers import CentralAway, RequestRefused
+from evcharge.sidecar.gateway.site import before, masked
+from evcharge.sidecar.routes.gateway import ID
+from protocol import messages as m
+from tests.sidecar.gateway.support import FakeLink, Http
+
+IDS = st.from_regex(ID, fullmatch=True)
+
+
+class Tables:
+    """Central's tables, paged as Central pages them."""
+
+    def __init__(self, link: FakeLink, **tables: list[Any]) -> None:
+        self.tables = tables
+        self.page = 100
+        link.says = self.answer
+
+    def answer(self, message: m.Message) -> m.Reply | Exception:
+        if isinstance(message, m.Stop | m.Resume):
+            return self.hold(message)
+        assert isinstance(message, m.Query)
+        rows = self.tables.get(message.what, [])
+        behind = sorted((row for row in rows if key(row) > (message.after or "")), key=key)
+        shown = behind[: self.page]
+        following = key(shown[-1]) if len(shown) < len(behind) else None
+        return m.Reply(re=0, next=following, **{message.what: shown})
+
+    def hold(self, order: m.Stop | m.Resume) -> m.Reply | Exception:
+        rows = self.tables["charge_points"]
+        if order.cp_id is not None and order.cp_id not in map(key, rows):
+            return RequestRefused("unknown_charge_point", "There is none.")
+        for place, row in enumerate(rows):
+            if order.cp_id in (None, row.cp_id):
+                others = [hold for hold in row.holds if hold != "ADMIN"]
+                holds = [*others, "ADMIN"] if isinstance(order, m.Stop) else others
+                rows[place] = msgspec.structs.replace(row, holds=holds, state="STOPPED" if holds else "ACTIVATED")
+        return m.Reply(re=0)
+
+
+def key(row: Any) -> str:
+    return str(getattr(row, row.__struct_fields__[0]))
+
+
+def points(*names: str, **more: Any) -> list[m.ChargePointView]:
+    return [m.ChargePointView(cp_id=name, state="ACTIVATED", substation_id="north", **more) for name in names]
+
+
+def a_ticket(session_id: str) -> m.TicketView:
+    return m.TicketView(
+        ticket_id=f"t-{session_id}",
+        session_id=session_id,
+        cp_id="CP-1",
+        driver_id="driver-12345",
+        substation_id="north",
+        start_ms=1,
+        end_ms=2,
+        duration_s=3,
+        energy_wh=4,
+        price_e4=5,
+        amount_minor=6,
+        currency="EUR",
+        status="COMPLETED",
+        reason="target_reached",
+        average_w=7,
+        co2_g=8,
+        adjustments=[-9],
+    )
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+async def test_status_with_and_without_central(link: FakeLink, http: Http) -> None:
+    link.say(totals=m.TotalsView(sessions=3, authorized=2, refused=1, energy_wh=5_000))
+    told = await http.get("/status", "viewer")
+    assert (told["version"], told["central"], told["totals"]["energy_wh"]) == ("1.2.3", "connected", 5_000)
+    link.fail(CentralAway("gone"))
+    link.state = "disconnected"
+    assert await http.get("/status") == {"version": "1.2.3", "central": "disconnected", "totals": None}
+
+
+async def test_substations(link: FakeLink, http: Http) -> None:
+    row = m.SubstationView(substation_id="north", capacity_w=9, worst_case_w=8, load_w=7, sessions=6, utilisation=5)
+    Tables(link, substations=[row])
+    told = await http.get("/substations")
+    assert told["next"] is None
+    assert told["substations"] == [
+        {
+            "substation_id": "north",
+            "parent": None,
+            "capacity_w": 9,
+            "base_w": 0,
+            "worst_case_w": 8,
+            "load_w": 7,
+            "sessions": 6,
+            "home_sessions": 0,
+            "health": "UP",
+            "since_ms": None,
+            "utilisation_percent": 5,
+            "measured_w": None,
+            "measured_age_ms": None,
+        }
+    ]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 100])
+@pytest.mark.parametrize("page", [1, 3, 100])
+async def test_pages_have_every_row_once(link: FakeLink, http: Http, limit: int, page: int) -> None:
+    names = [f"CP-{number}" for number in range(7)]
+    Tables(link, charge_points=points(*names)).page = page
+    found: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        told = await http.get(f"/api/cps?limit={limit}&after={after}")
+        assert 1 <= len(told["charge_points"]) <= min(limit, page)
+        found += [row["cp_id"] for row in told["charge_points"]]
+        after = told["next"]
+    assert found == names
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "after=" + "x" * 65, "page=2"])
+async def test_a_bad_page_is_named(link: FakeLink, http: Http, query: str) -> None:
+    status, body, _ = await http.ask("GET", f"/api/tickets?{query}")
+    assert (status, len(body["fields"])) == (422, 1)
+
+
+async def test_viewers_see_the_end_of_a_drivers_name_and_operators_all(link: FakeLink, http: Http) -> None:
+    connector = m.ConnectorView(
+        connector=1, state="SUPPLYING", session_id="s-1", driver="driver-12345", reason="shared"
+    )
+    session = m.SessionView(session_id="s-1", state="SUPPLYING", cp_id="CP-1", driver_id="driver-12345")
+    Tables(
+        link,
+        charge_points=points("CP-1", connectors=[connector, m.ConnectorView(connector=2, state="ACTIVATED")]),
+        sessions=[session],
+        tickets=[a_ticket("s-0")],
+    )
+    for who, name in (("viewer", "*2345"), ("operator", "driver-12345")):
+        row = (await http.get("/api/cps", who))["charge_points"][0]
+        assert [one["driver_id"] for one in row["connectors"]] == [name, None]
+        assert (await http.get("/api/cps/CP-1", who)) == row
+        assert (await http.get("/api/sessions", who))["sessions"][0]["driver_id"] == name
+        assert (await http.get("/api/sessions/s-1", who))["session"]["driver_id"] == name
+        assert (await http.get("/api/tickets", who))["tickets"][0]["driver_id"] == name
+        assert (await http.get("/api/sessions/s-0", who))["ticket"]["driver_id"] == name
+
+
+@given(st.text(max_size=64))
+def test_a_mask_hides_at_least_as_much_as_it_shows(name: str) -> None:
+    said = masked(name)
+    assert said[0] == "*" and name.endswith(said[1:])
+    assert len(said) - 1 <= min(4, len(name) / 2)
+
+
+@given(IDS, st.lists(IDS, max_size=30))
+def test_one_row_is_the_first_behind_what_is_asked_for(wanted: str, others: list[str]) -> None:
+    """In the order in which Central keeps its tables, by code points."""
+    ids = sorted({wanted, *others})
+    assert next(each for each in ids if each > before(wanted)) == wanted
+
+
+async def test_one_charge_point_among_many(link: FakeLink, http: Http) -> None:
+    names = ["CP-1", "CP-10", "CP-100", "CP-11", "CP-2", "CP", "C"]
+    Tables(link, charge_points=points(*names)).page = 1
+    for name in names:
+        assert (await http.get(f"/api/cps/{name}"))["cp_id"] == name
+    for path in ("/api/cps/CP-3", "/api/cps/CP-12", "/api/cps/D", "/api/cps/a%20b"):
+        assert await http.refusal("GET", path) == (404, "not_found")
+
+
+async def test_a_session_open_settled_or_unknown(link: FakeLink, http: Http) -> None:
+    running = m.SessionView(session_id="s-1", state="SUPPLYING", cp_id="CP-1")
+    Tables(link, sessions=[running], tickets=[a_ticket("s-0")])
+    told = await http.get("/api/sessions/s-1")
+    assert (told["state"], told["session"]["cp_id"], told["ticket"]) == ("SUPPLYING", "CP-1", None)
+    told = await http.get("/api/sessions/s-0")
+    assert (told["state"], told["session"], told["ticket"]["adjustments"]) == ("COMPLETED", None, [-9])
+    assert await http.refusal("GET", "/api/sessions/s-2") == (404, "not_found")
+
+
+# --- stop and resume --------------------------------------------------------------------------------------------------
+
+
+async def test_one_is_stopped_and_resumed_and_the_answer_says_what_changed(link: FakeLink, http: Http) -> None:
+    Tables(link, charge_points=points("CP-1", "CP-2", holds=["FAULT"]))
+    for order, changed, holds in (
+        ("stop", True, ["FAULT", "ADMIN"]),
+        ("stop", False, ["FAULT", "ADMIN"]),
+        ("resume", True, ["FAULT"]),
+        ("resume", False, ["FAULT"]),
+    ):
+        status, body, _ = await http.ask("POST", f"/api/cps/CP-2/{order}", "operator")
+        assert (status, body) == (200, {"cp_id": "CP-2", "changed": changed, "state": "STOPPED", "holds": holds})
+    assert all(order.cp_id == "CP-2" for order in link.asked if isinstance(order, m.Stop | m.Resume))
+
+
+async def test_all_are_stopped_first_and_counted_then(link: FakeLink, http: Http) -> None:
+    Tables(link, charge_points=points("A", "B", "C")).page = 2
+    assert (await http.ask("POST", "/api/cps/stop", "operator"))[1] == {"charge_points": 3, "stopped": 3}
+    assert [type(message) for message in link.asked] == [m.Stop, m.Query, m.Query]
+    await http.ask("POST", "/api/cps/B/resume", "operator")
+    assert (await http.ask("POST", "/api/cps/resume", "operator"))[1] == {"charge_points": 3, "stopped": 0}
+
+
+async def test_an_unknown_one_and_one_who_may_not(link: FakeLink, http: Http) -> None:
+    Tables(link, charge_points=points("CP-1"))
+    assert await http.refusal("POST", "/api/cps/CP-9/stop") == (404, "unknown_charge_point")
+    for path in ("/api/cps/CP-1/stop", "/api/cps/CP-1/resume", "/api/cps/stop", "/api/cps/resume"):
+        assert await http.refusal("POST", path, "viewer") == (403, "forbidden")
+    assert [type(message) for message in link.asked].count(m.Stop) == 1
+
+
+async def test_a_list_that_never_ends_is_given_up(link: FakeLink, http: Http) -> None:
+    link.say(charge_points=points("CP-1"), next="CP-1")
+    assert await http.refusal("POST", "/api/cps/stop") == (502, "central_answer")
