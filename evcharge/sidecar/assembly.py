@@ -11,8 +11,13 @@ from aiohttp import web
 from yarl import URL
 
 from evcharge.net.clock import Clock
+from evcharge.net.timers import TimerWheel
 from evcharge.sidecar.auth import Throttle
 from evcharge.sidecar.bootstrap import Opened
+from evcharge.sidecar.drivers import DriverCredentials
+from evcharge.sidecar.gateway.channels import DriverChannels
+from evcharge.sidecar.gateway.gateway import Gateway
+from evcharge.sidecar.link import CentralLink
 from evcharge.sidecar.oauth.clients import Clients
 from evcharge.sidecar.oauth.concern import OAuthConcern
 from evcharge.sidecar.oauth.door import Door
@@ -32,6 +37,8 @@ from evcharge.sidecar.web.route import Concern
 
 # Folder of the keys that sign access tokens, in the data directory.
 KEYS = "jwt"
+# Folder of the credentials with which it speaks for drivers.
+DRIVERS = "drivers"
 
 
 class Assembled(msgspec.Struct, frozen=True):
@@ -49,10 +56,11 @@ def assemble(
     entropy: Callable[[int], bytes],
     settings: SidecarSettings | None = None,
     services: Services | None = None,
-    central: Callable[[], CentralState] = lambda: "unset",
+    link: CentralLink | None = None,
+    address: tuple[str, int] | None = None,
     listening: Callable[[], str | None] = lambda: None,
 ) -> Assembled:
-    """Every part over one database. ``central`` tells how the link is, ``listening`` the URL once it is known.
+    """Every part over one database. ``link`` and ``address`` are Central's; ``listening``: the URL once it is known.
 
     Raises:
         BootstrapError: a signing key is damaged or open to others.
@@ -85,10 +93,21 @@ def assemble(
         life_s=services.oauth.token_life_s,
     )
     paper = document(routes, title="evcharge", version=version("evcharge"), token_path=TOKEN_PATH)
+    drivers = None
+    if address is not None:
+        drivers = DriverChannels(
+            DriverCredentials(data_dir / DRIVERS, opened.registry).get,
+            address,
+            clock=clock,
+            timers=TimerWheel(clock),
+            entropy=entropy,
+            settings=services.gateway,
+        )
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
-        Operation(database, central=central, rev=lambda: opened.registry.rev, document=paper),
+        Gateway(link, drivers, version=version("evcharge"), settings=services.gateway),
+        Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
     ]
     handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
     api = Api(routes, handlers, door=door, clock=clock)
@@ -114,6 +133,12 @@ def _issuers(url: str, oauth: OAuthSettings, keys: KeyFolder, external: External
     if external is not None and oauth.external is not None:
         issuers.append(Issuer(name=oauth.external.issuer, audience=oauth.external.audience, key=external.find))
     return issuers
+
+
+def _state(link: CentralLink | None) -> CentralState:
+    if link is None:
+        return "unset"
+    return "connected" if link.state == "connected" else "disconnected"
 
 
 def _public(url: str, listening: str | None) -> str:

@@ -17,7 +17,6 @@ from evcharge.net.witness import Witness
 from evcharge.sidecar.assembly import assemble
 from evcharge.sidecar.bootstrap import locked, open_registry
 from evcharge.sidecar.link import CentralLink
-from evcharge.sidecar.operation import CentralState
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.settings import DRAIN_S, SidecarSettings
 from evcharge.sidecar.web.server import Runner
@@ -78,7 +77,8 @@ async def serve(
                     entropy=entropy,
                     settings=settings,
                     services=services,
-                    central=lambda: _state(link),
+                    link=link,
+                    address=central,
                     listening=lambda: url[0] if url else None,
                 )
                 runner = Runner(assembled.application, drain_s=DRAIN_S)
@@ -128,12 +128,6 @@ async def _until(stop: asyncio.Event, works: list[Work]) -> None:
         for task in running:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-
-
-def _state(link: CentralLink | None) -> CentralState:
-    if link is None:
-        return "unset"
-    return "connected" if link.state == "connected" else "disconnected"
 
 
 def _url(runner: web.AppRunner, *, secure: bool) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from evcharge.sidecar.gateway.settings import GatewaySettings
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S
 from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S
 from evcharge.sidecar.settings import FAILURE_BURST
@@ -53,6 +54,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     failed_authentications: Annotated[int, Meta(ge=1, le=1_000_000)] = FAILURE_BURST
     """From one source in ten minutes; then 429."""
     oauth: OAuthSettings = OAuthSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
 
 def load_services(path: Path) -> Services:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from evcharge.sidecar.routes import oauth, operation, registry
+from evcharge.sidecar.routes import gateway, oauth, operation, registry, site
 
-ROUTES = (*registry.ROUTES, *oauth.ROUTES, *operation.ROUTES)
+ROUTES = (*gateway.ROUTES, *site.ROUTES, *registry.ROUTES, *oauth.ROUTES, *operation.ROUTES)

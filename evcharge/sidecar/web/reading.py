@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import FieldInfo
 from msgspec.structs import fields as fields_of
 
 from evcharge.sidecar.web.problem import bad_fields, bad_request
@@ -47,7 +48,7 @@ def read(given: Mapping[str, object], kind: type[T], *, text: bool = False) -> T
     Raises:
         Problem: names every bad, missing and unknown field.
     """
-    known = {field.encode_name: field for field in fields_of(kind)}
+    known = _fields(kind)
     bad: dict[str, str] = {}
     values: dict[str, Any] = {}
     for name, field in known.items():
@@ -72,18 +73,31 @@ def read(given: Mapping[str, object], kind: type[T], *, text: bool = False) -> T
         raise bad_fields({name: f"{why}."}) from None
 
 
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, FieldInfo]:
+    """By the names that they have outside; a handful of types, each looked at once."""
+    return {field.encode_name: field for field in fields_of(kind)}
+
+
 def _convert(value: object, kind: Any, *, text: bool) -> Any:
     """Raises ValidationError."""
     if text:
         # A query has no null: "null" is a word like any other.
-        return msgspec.convert(value, without_none(kind), strict=False)
+        return _whole(msgspec.convert(value, without_none(kind), strict=False), kind)
     if isinstance(value, float) and value.is_integer():
         # To JSON 1.0 is a whole number like 1 (JSON Schema 2020-12 §4.2.3).
         try:
             return msgspec.convert(int(value), kind)
         except msgspec.ValidationError:
             pass
-    return msgspec.convert(value, kind)
+    return _whole(msgspec.convert(value, kind), kind)
+
+
+def _whole(value: Any, kind: Any) -> Any:
+    """A text that fits its pattern to the end: ``$`` alone lets one line break more pass. Raises ValidationError."""
+    if isinstance(value, str) and value.endswith("\n") and "pattern" in repr(kind):
+        raise msgspec.ValidationError("Expected a text that does not end in a line break")
+    return value
 
 
 def without_none(kind: Any) -> Any:

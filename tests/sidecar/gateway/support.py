@@ -65,7 +65,7 @@ class FakeDrivers(FakeLink):
 class Named:
     """A door that believes the token's word: a role, or ``driver/anna`` with the driver that pays."""
 
-    def principal(self, authorization: str | None, source: str) -> Principal | None:
+    async def principal(self, authorization: str | None, source: str) -> Principal | None:
         if authorization is None:
             return None
         role, _, driver = authorization.removeprefix("Bearer ").partition("/")
