@@ -89,9 +89,11 @@ class Refusal(Exception):
 class RequestRefused(Exception):
     """Central's answer is no."""
 
-    def __init__(self, reason: str, sentence: str) -> None:
+    def __init__(self, reason: str, sentence: str, retry_after_s: int | None = None) -> None:
+        """``retry_after_s``: when it is worth asking again, where Central can tell."""
         self.reason = reason
         self.sentence = sentence
+        self.retry_after_s = retry_after_s
         super().__init__(sentence)
 
 
@@ -308,7 +310,7 @@ class Client:
             answer = self._requests.get(message.re)
             if answer is not None:
                 if isinstance(message, Refused):
-                    _fail(answer, RequestRefused(message.reason, message.sentence))
+                    _fail(answer, RequestRefused(message.reason, message.sentence, message.retry_after_s))
                 elif isinstance(message, Error):
                     _fail(answer, RequestFailed(message.sentence))
                 elif not answer.done():
