@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from protocol.asking import Assign, AuditPage, AuditProof, AuditState
 from protocol.fields import (
     MAX_BATTERY_WH,
     MAX_CONNECTORS,
@@ -40,12 +41,19 @@ from protocol.fields import (
     Watts,
 )
 from protocol.views import (
+    AlternativeView,
+    AssignmentView,
+    AuditStateView,
+    AuditView,
     ChargePointView,
+    CheckpointView,
     ConnectorView,
     InputView,
     LegacyView,
     OptimizationView,
+    ProofView,
     RecommendationView,
+    RecordView,
     RejectedView,
     ReservationView,
     SessionView,
@@ -307,11 +315,13 @@ class Recommend(Message, tag="recommend", frozen=True):
 
 
 class Why(Message, tag="why", frozen=True):
-    """Why does my session get what it gets? Answered by ``reply`` with why, or ``refused``."""
+    """Why does a session get what it gets? A driver asks about its own, a gateway about any. Answered by ``reply``
+    with why, or ``refused``.
+    """
 
     id: RequestId
     session_id: Id | None = None
-    """None: the newest of one's own open sessions."""
+    """None: the newest of one's own open sessions; a gateway has none."""
 
 
 # --- gateway, operator → Central ----------------------------------------------------------------------------------
@@ -399,6 +409,13 @@ class Query(Message, tag="query", frozen=True):
         "charge_points", "sessions", "tickets", "substations", "totals", "optimization", "waiting", "reservations"
     ]
     after: Text | None = None
+    one: Id | None = None
+    """Only the row of this id: a charge point's, an open session's, a ticket's, a substation's."""
+
+    def __post_init__(self) -> None:
+        """The other tables have no rows that are asked for by an id."""
+        if self.one is not None and self.what not in ("charge_points", "sessions", "tickets", "substations"):
+            raise ValueError("one goes with charge_points, sessions, tickets or substations")
 
 
 # --- Central → anyone ---------------------------------------------------------------------------------------------
@@ -483,6 +500,10 @@ class Reply(Message, tag="reply", frozen=True):
     reservations: list[ReservationView] | None = None
     recommendation: RecommendationView | None = None
     why: WhyView | None = None
+    audit: AuditView | None = None
+    proof: ProofView | None = None
+    audit_state: AuditStateView | None = None
+    assignment: AssignmentView | None = None
     next: str | None = None
     """Pass as ``after`` to get the next page; None: that was all."""
 
@@ -562,7 +583,21 @@ FromDriver = (
     | Why
 )
 FromOperator = (
-    Stop | Resume | SetCapacity | SubstationHealth | Unwatch | SensorReading | SetForecast | Query | List | Recommend
+    Stop
+    | Resume
+    | SetCapacity
+    | SubstationHealth
+    | Unwatch
+    | SensorReading
+    | SetForecast
+    | Query
+    | List
+    | Recommend
+    | Why
+    | AuditPage
+    | AuditProof
+    | AuditState
+    | Assign
 )
 FromCentral = (
     Authorize

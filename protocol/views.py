@@ -293,3 +293,103 @@ class TotalsView(Part, frozen=True):
     tickets: int = 0
     energy_wh: int = 0
     amount_minor: int = 0
+
+
+class RecordView(Part, frozen=True):
+    """A record of the log."""
+
+    seq: int
+    kind: str
+    leaf_hash: str
+    """Its leaf in the tree, hexadecimal: what its proof begins with."""
+    body_bytes: int
+    version: int = 1
+    at_ms: int | None = None
+    """Site time; None for records of the log's own."""
+    clock_ms: int | None = None
+    actor: str = ""
+    source: str = ""
+    """The address that it came from."""
+    details: str | None = None
+    """The event as JSON; None: too long, its proof has it."""
+
+
+class AuditView(Part, frozen=True):
+    """Records of the log in the order that was asked for."""
+
+    rows: list[RecordView] = []
+    next_seq: int | None = None
+    """Pass as ``after_seq``, or with ``tail`` as ``before_seq``; None: that was all. No rows do not mean that."""
+    first_seq: int = 0
+    """The first record that is here; those before it were archived."""
+    newest_seq: int = 0
+    """The newest durable one."""
+
+
+class ProofView(Part, frozen=True):
+    """A record, its way to the root of the tree and the checkpoint that signs it. Bytes are base64."""
+
+    type: str
+    seq: int
+    durable: int
+    body: str
+    proof: list[str]
+    checkpoint: str
+    next_from: int | None = None
+    """Pass as ``body_from``: the body goes on there."""
+
+
+class CheckpointView(Part, frozen=True):
+    """A signed checkpoint of the log."""
+
+    size: int
+    """It covers records 1 to this one."""
+    root: str
+    """Hexadecimal."""
+    note: str
+    """As it was signed."""
+    key: str
+    """The verifier key."""
+    key_id: str
+
+
+class AuditStateView(Part, frozen=True):
+    """How far the log is durable, signed and checked."""
+
+    newest_seq: int
+    first_seq: int
+    verified_from: int
+    """Central's start has checked chain and checkpoints from here …"""
+    verified_to: int
+    """… to here; before it stood a signed snapshot."""
+    suspect: bool = False
+    """A witness remembers more than the log has, or something else."""
+    checkpoint: CheckpointView | None = None
+    """The newest; None: none was signed yet."""
+
+
+class AlternativeView(Part, frozen=True):
+    """A node that was not chosen."""
+
+    substation_id: str
+    reason: str
+    cp_id: str | None = None
+    connector: int | None = None
+    utilisation: int | None = None
+
+
+class AssignmentView(Part, frozen=True):
+    """Where somebody would be sent now, and why there."""
+
+    substation_id: str
+    cp_id: str
+    connector: int
+    utilisation: int
+    """What would be reserved with this one, in percent of what can be, at the fullest node that feeds it."""
+    headroom_w: int
+    """What can be reserved there yet, before this one."""
+    power_w: int
+    """What it would get now."""
+    reason: str
+    alternatives: list[AlternativeView] = []
+    """The best first, at most 8."""

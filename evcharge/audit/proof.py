@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from evcharge.audit.note import BadNote, Checkpoint, Note, Verifier, open_checkp
 from evcharge.audit.record import Record
 from evcharge.audit.replay import replay
 from evcharge.audit.tree import TreeDamaged, open_tree
+
+T = TypeVar("T")
 
 # Longest proof that is read, in bytes: a record of 1 MiB in base64 and 64 hashes.
 MAX_PROOF_FILE = 2 << 20
@@ -95,20 +97,12 @@ class Prover:
         record = next(iter(Follower(self._directory, self._files, seq).records()), None)
         if record is None or record.seq != seq:
             raise CannotProve(f"record {seq} cannot be read: `evcharge-audit verify` says where the log is damaged")
-        leaf = leaf_hash(record.seq, record.durable, record.body)
+        note = newest.data
 
-        def make(nodes: Nodes) -> list[bytes]:
-            proof = merkle.inclusion_proof(seq - 1, size, nodes)
-            merkle.check_inclusion(leaf, seq - 1, size, proof, newest.checkpoint.root)
-            return proof
+        def make(nodes: Nodes) -> Inclusion:
+            return include(record, note, lambda seq, size: merkle.inclusion_proof(seq - 1, size, nodes))
 
-        return Inclusion(
-            seq=seq,
-            durable=record.durable,
-            body=base64.b64encode(record.body).decode(),
-            proof=_texts(self._made(make)),
-            checkpoint=newest.data.decode(),
-        )
+        return self._made(make)
 
     def consistency(self, older: bytes) -> Consistency:
         """Proof that the log still begins as ``older``, a checkpoint, says. Raises CannotProve, BadNote, OSError."""
@@ -125,7 +119,7 @@ class Prover:
 
         return Consistency(older=older.decode(), proof=_texts(self._made(make)), checkpoint=newest.data.decode())
 
-    def _made(self, make: Callable[[Nodes], list[bytes]]) -> list[bytes]:
+    def _made(self, make: Callable[[Nodes], T]) -> T:
         tree = open_tree(self._directory, self._files)
         try:
             return make(tree.stored)
@@ -145,6 +139,25 @@ class Prover:
             if isinstance(item, Record):
                 nodes += frontier.extend([leaf_hash(item.seq, item.durable, item.body)])
         return nodes
+
+
+def include(record: Record, note: bytes, prove: Callable[[int, int], list[bytes]]) -> Inclusion:
+    """Proof that ``record`` is in the log that ``note``, a checkpoint, signs. Only the signature is not looked at.
+
+    ``prove(seq, size)`` gives the hashes. Raises BadProof: they do not lead to the checkpoint's root; BadNote, and what
+    ``prove`` raises.
+    """
+    newest = Checkpoint.parse(Note.parse(note).text)
+    proof = prove(record.seq, newest.size)
+    leaf = leaf_hash(record.seq, record.durable, record.body)
+    merkle.check_inclusion(leaf, record.seq - 1, newest.size, proof, newest.root)
+    return Inclusion(
+        seq=record.seq,
+        durable=record.durable,
+        body=base64.b64encode(record.body).decode(),
+        proof=_texts(proof),
+        checkpoint=note.decode(),
+    )
 
 
 def check(proof: Proof, keys: Sequence[Verifier]) -> Shown:

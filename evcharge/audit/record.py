@@ -87,6 +87,19 @@ def needed(buffer: bytes, offset: int = 0) -> int:
     return record_size(size)
 
 
+def peek(buffer: bytes, offset: int, seq: int) -> int:
+    """How many bytes record ``seq`` at ``offset`` takes, by its header alone. Raises BadRecord: it is another one."""
+    if len(buffer) - offset < HEADER_SIZE:
+        raise BadRecord("the file ends inside the header")
+    magic, length, found, _ = _HEADER.unpack_from(buffer, offset)
+    # As in ``decode``: a page may pass tens of thousands.
+    if magic != MAGIC or length > MAX_BODY:
+        needed(buffer, offset)
+    if found != seq:
+        raise BadRecord(f"record {found} stands in its place")
+    return record_size(length)
+
+
 def decode(buffer: bytes, offset: int = 0) -> Record:
     """The whole record at ``offset``. Raises BadRecord: cut, wrong checksum, non-zero padding."""
     if len(buffer) - offset < HEADER_SIZE:

@@ -165,6 +165,12 @@ class LogTree:
             raise ValueError(f"the log has {self.size} records, not {size}")
         return merkle.inclusion_proof(seq - 1, size, self._node)
 
+    def leaf(self, seq: int) -> bytes:
+        """The leaf hash of record ``seq``, unchecked. Raises as ``root_at``."""
+        if not 1 <= seq <= self.size:
+            raise ValueError(f"the log has {self.size} records, not {seq}")
+        return self._node(0, seq - 1)
+
     def consistency(self, first: int, second: int) -> list[bytes]:
         """The proof that the log of ``second`` records begins with that of ``first``. Raises as ``root_at``."""
         if not second <= self.size:

@@ -124,7 +124,7 @@ class Engine:
             raise
 
     def _execute(self, command: AnyCommand, origin: Origin) -> None:
-        turned_down = self._turned_down(command)
+        turned_down = self.turned_down(command)
         if turned_down is not None:
             self._release_to(origin, [Denied(reason=turned_down)])
             return
@@ -150,7 +150,7 @@ class Engine:
         if effects or origin.request_id is not None:
             self._hold(partial(self._release_to, origin, effects))
 
-    def _turned_down(self, command: AnyCommand) -> RefusalReason | None:
+    def turned_down(self, command: AnyCommand) -> RefusalReason | None:
         """Why a request is not even looked at: said at once, and not in the log, which is what is late."""
         if self.draining and isinstance(command, _NEW):
             return RefusalReason.DRAINING

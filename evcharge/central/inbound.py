@@ -13,13 +13,16 @@ from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import incoming
+from evcharge.central.translate.audit import Audit
 from evcharge.central.translate.tables import Questions
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.clock import Clock
 from protocol import messages as m
 
 # Answered from memory, released like effects: only what is durable is shown (SPEC §7).
-_QUESTIONS = (m.List, m.Tickets, m.Queue, m.Reservations, m.Query, m.Recommend, m.Why)
+_QUESTIONS = (m.List, m.Tickets, m.Queue, m.Reservations, m.Query, m.Recommend, m.Why, m.Assign)
+# Answered from the log's files.
+_OF_THE_LOG = (m.AuditPage, m.AuditProof, m.AuditState)
 
 log = structlog.get_logger()
 
@@ -36,6 +39,7 @@ class Inbound:
         surroundings: Surroundings,
         substations: Substations,
         clock: Clock,
+        audit: Audit,
         *,
         entropy: Callable[[int], bytes],
     ) -> None:
@@ -46,6 +50,7 @@ class Inbound:
         self._surroundings = surroundings
         self._substations = substations
         self._clock = clock
+        self._audit = audit
         self._entropy = entropy
 
     def message(self, peer: Peer, message: m.Message) -> None:
@@ -60,6 +65,8 @@ class Inbound:
             self._surroundings.forecast(peer, message)
         elif isinstance(message, _QUESTIONS):
             self._questions.answer(peer, message)
+        elif isinstance(message, _OF_THE_LOG):
+            self._audit.answer(peer, message)
         elif not isinstance(message, m.Health):
             if isinstance(message, m.SubstationHealth) and NodeId(message.substation_id) in self._engine.state.nodes:
                 self._substations.heard(NodeId(message.substation_id), message.load_w)

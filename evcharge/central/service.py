@@ -44,6 +44,7 @@ from evcharge.central.surroundings import Surroundings
 from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.advice import Advice
+from evcharge.central.translate.audit import Audit, Verified
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.central.waiting_news import WaitingNews
@@ -217,6 +218,15 @@ class Central:
         )
         self._planning = Planning(lambda: self.state, self._sensors, energy, clock, execute, self._peaks.billed)
         surroundings = Surroundings(self._engine, self._sensors, self._planning, self._allocation.dirty)
+        audit = Audit(
+            self.log_dir,
+            self._files,
+            self._journal,
+            self._attestor,
+            self._tasks,
+            verified=Verified(recalled.seq + 1, recalled.seq + recalled.records),
+            suspect=lambda: bool(self._doubts.open or self._doubts.witnesses.proof),
+        )
         self._inbound = Inbound(
             self._engine,
             self._outbound,
@@ -225,6 +235,7 @@ class Central:
             surroundings,
             substations,
             clock,
+            audit,
             entropy=self._entropy,
         )
         notices.at_start(self.state, site)

@@ -38,6 +38,11 @@ class RefusalReason(StrEnum):
     DRAINING = "draining"
     LOG_ROLLBACK = "log_rollback"
     DISK_LOW = "disk_low"
+    UNKNOWN_TICKET = "unknown_ticket"
+    UNKNOWN_KIND = "unknown_kind"
+    UNKNOWN_RECORD = "unknown_record"
+    NOT_SIGNED = "not_signed"
+    LOG_UNREADABLE = "log_unreadable"
 
 
 _SENTENCES = {
@@ -75,6 +80,11 @@ _SENTENCES = {
     RefusalReason.DRAINING: "Central is going down on purpose; try again in a minute.",
     RefusalReason.LOG_ROLLBACK: "Central's log is older than a witness remembers; the operator has to look at it.",
     RefusalReason.DISK_LOW: "Central's disk is nearly full: its operator has to free some room; try again later.",
+    RefusalReason.UNKNOWN_TICKET: "There is no ticket {subject}, or its driver has had many since; the log has all.",
+    RefusalReason.UNKNOWN_KIND: "There is no kind of record {subject}; kinds are names of events in snake case.",
+    RefusalReason.UNKNOWN_RECORD: "There is no record {subject} here; `audit_state` shows from which to which.",
+    RefusalReason.NOT_SIGNED: "Record {subject} is not signed yet; ask again in a second.",
+    RefusalReason.LOG_UNREADABLE: "The log cannot be read at {subject}; `evcharge-audit doctor` says what is wrong.",
 }
 
 _ANYWHERE = {

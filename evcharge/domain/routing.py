@@ -53,43 +53,73 @@ def route(state: State, seeker: Seeker, before: Claims) -> Routed | Nowhere:
     """
     if seeker.node_id is not None and seeker.node_id not in state.nodes:
         return Nowhere(RefusalReason.UNKNOWN_SUBSTATION)
-    spots, wish = spots_of(state), seeker.wish
-
-    def is_open(spot: Spot) -> bool:
-        place = (spot.cp_id, spot.connector)
-        if place in before.taken or before.bookings.against(place, wish) is not None:
-            return False
-        return spot.cp_id not in state.away or closed_on(state, feeds_of(state, spot.cp_id)) is None
-
-    closed: list[NodeId] = []
-    ranked: list[tuple[float, NodeId, Spot]] = []
-    for node_id, free in spots.free.items():
-        way = tuple(above(state, node_id))
-        if seeker.node_id is not None and seeker.node_id not in way:
-            continue
-        shut = closed_on(state, way)
-        if shut is not None:
-            closed.append(shut)
-            continue
-        spot = next(filter(is_open, by_preference(free, seeker.power_w)), None)
-        if spot is not None:
-            used = max(_utilisation(state, each, spot.min_w + before.claimed_w.get(Row(each), 0)) for each in way)
-            ranked.append((used, node_id, spot))
-    ranked.sort()
+    ranking = Ranking(state, seeker, before)
     full: Row | None = None
-    for _, node_id, spot in ranked:
+    for ranked in ranking.nodes:
+        found = ranking.at(ranked)
+        if isinstance(found, Routed):
+            return found
+        full = full or found
+    if ranking.nodes:
+        return Nowhere(RefusalReason.NO_CAPACITY, full=full, spot=ranking.nodes[0].spot)
+    if ranking.closed:
+        return Nowhere(RefusalReason.SUBSTATION_LOST, tuple(sorted(set(ranking.closed.values()))))
+    return Nowhere(RefusalReason.BUSY)
+
+
+class Ranked(NamedTuple):
+    """A node with a free connector."""
+
+    used: float
+    """Of it, or of the fullest above it, with one more: 1 is all."""
+    node_id: NodeId
+    spot: Spot
+    """The preferred one there."""
+
+
+class Ranking:
+    """The nodes that may serve somebody, the one that is used least first; ties go to the lower id."""
+
+    def __init__(self, state: State, seeker: Seeker, before: Claims) -> None:
+        self.closed: dict[NodeId, NodeId] = {}
+        """Nodes with a free connector that are lost, and what above them is."""
+        self.nodes: list[Ranked] = []
+        self._state, self._seeker, self._before = state, seeker, before
+        self._spots = spots_of(state)
+        for node_id, free in self._spots.free.items():
+            way = tuple(above(state, node_id))
+            if seeker.node_id is not None and seeker.node_id not in way:
+                continue
+            shut = closed_on(state, way)
+            if shut is not None:
+                self.closed[node_id] = shut
+                continue
+            spot = next(filter(self._is_open, by_preference(free, seeker.power_w)), None)
+            if spot is not None:
+                claimed_w = before.claimed_w
+                used = max(utilisation(state, each, spot.min_w + claimed_w.get(Row(each), 0)) for each in way)
+                self.nodes.append(Ranked(used, node_id, spot))
+        self.nodes.sort()
+
+    def at(self, ranked: Ranked) -> Routed | Row:
+        """The connector there that has room, or what has none for the preferred one."""
+        before, full = self._before, None
         # Where the preferred one does not fit, the one that needs least may.
-        least = _least_of_each(state, filter(is_open, (each for _, each in spots.frugal[node_id])))
-        for each in chain((spot,), least):
-            short = before.bookings.short_of(each.cp_id, each.min_w, wish.depart_by_ms, before.claimed_w)
+        frugal = filter(self._is_open, (each for _, each in self._spots.frugal[ranked.node_id]))
+        for each in chain((ranked.spot,), _least_of_each(self._state, frugal)):
+            until_ms = self._seeker.wish.depart_by_ms
+            short = before.bookings.short_of(each.cp_id, each.min_w, until_ms, before.claimed_w)
             if short is None:
                 return Routed(each.cp_id, each.connector)
             full = full or short
-    if ranked:
-        return Nowhere(RefusalReason.NO_CAPACITY, full=full, spot=ranked[0][2])
-    if closed:
-        return Nowhere(RefusalReason.SUBSTATION_LOST, tuple(sorted(set(closed))))
-    return Nowhere(RefusalReason.BUSY)
+        assert full is not None, "the preferred one was looked at"
+        return full
+
+    def _is_open(self, spot: Spot) -> bool:
+        place, before, state = (spot.cp_id, spot.connector), self._before, self._state
+        if place in before.taken or before.bookings.against(place, self._seeker.wish) is not None:
+            return False
+        return spot.cp_id not in state.away or closed_on(state, feeds_of(state, spot.cp_id)) is None
 
 
 def _least_of_each(state: State, spots: Iterator[Spot]) -> Iterator[Spot]:
@@ -104,7 +134,7 @@ def _least_of_each(state: State, spots: Iterator[Spot]) -> Iterator[Spot]:
             return
 
 
-def _utilisation(state: State, node_id: NodeId, more_w: int) -> float:
+def utilisation(state: State, node_id: NodeId, more_w: int) -> float:
     """How much of a node is reserved with ``more_w`` on top; those who did not plug in yet are counted like others."""
     node = state.nodes[node_id]
     there_w = node.capacity_w - node.base_w

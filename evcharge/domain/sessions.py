@@ -24,7 +24,7 @@ from evcharge.domain.objections import against_charge, against_nodes
 from evcharge.domain.openings import Seeker, Wish, choose_connector, unable
 from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.routing import Nowhere, route
+from evcharge.domain.routing import Nowhere, Routed, route
 from evcharge.domain.state import ChargePoint, Session, State, Ticket
 from evcharge.domain.words import COMPLETING, RUNNING, SessionStatus, Stamp, StopCause
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, SessionId, ticket_of
@@ -49,7 +49,27 @@ MAX_BEHIND_MS = 60_000
 
 def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e.Event]:
     """Authorize, with power reserved for the connector's minimum, or refuse with the reason and its figures."""
-    line = _line(state, command, stamp)
+    placed = place(state, command, line_before(state, command, stamp), stamp)
+    if isinstance(placed, e.ChargeRefused):
+        return [placed]
+    return [
+        authorized(
+            state,
+            session_id=command.session_id,
+            driver_id=command.driver_id,
+            cp_id=placed.cp_id,
+            connector=placed.connector,
+            energy_wh=None if command.energy_wh is None else WattHours(command.energy_wh),
+            depart_by_ms=None if command.depart_by_ms is None else Millis(command.depart_by_ms),
+            expires_ms=Millis(stamp.at_ms + (ON_THE_WAY_MS if command.on_the_way else state.site.authorization_ms)),
+            command_id=next_command(state),
+            on_the_way=command.on_the_way,
+        )
+    ]
+
+
+def place(state: State, command: RequestCharge, line: Line, stamp: Stamp) -> Routed | e.ChargeRefused:
+    """The connector that a request gets behind all in ``line``, or why it gets none."""
     verdict: ConnectorNo | RefusalReason | None = None
     if command.cp_id == ANYWHERE:
         verdict = _judge_wish(state, command, stamp)
@@ -57,7 +77,7 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
             wish = Wish(command.driver_id, ConnectorNo(0), command.depart_by_ms)
             routed = route(state, Seeker(wish, command.node_id, command.power_w), line.claims)
             if isinstance(routed, Nowhere):
-                return [_nowhere(state, command, routed, stamp)]
+                return _nowhere(state, command, routed, stamp)
             command = msgspec.structs.replace(command, cp_id=routed.cp_id, connector=routed.connector)
     if verdict is None:
         verdict = _judge_request(state, command, stamp, line)
@@ -66,36 +86,21 @@ def request_charge(state: State, command: RequestCharge, stamp: Stamp) -> list[e
         reason = verdict if isinstance(verdict, RefusalReason) else RefusalReason.UNKNOWN_CHARGE_POINT
         short = _short_of_power(charge_point, command, line) if reason is RefusalReason.NO_CAPACITY else None
         figures = None if short is None else state.nodes[short.node_id]
-        return [
-            e.ChargeRefused(
-                driver_id=command.driver_id,
-                cp_id=command.cp_id,
-                reason=reason,
-                connector=command.connector,
-                energy_wh=command.energy_wh,
-                depart_by_ms=command.depart_by_ms,
-                capacity_w=None if figures is None else figures.capacity_w,
-                reserved_w=None if figures is None else figures.reserved_w,
-                basis=None if short is None else _shortage(state, short),
-                against=against_charge(
-                    state, command, reason, stamp, most_wh=MAX_ENERGY_WH, most_sessions=MAX_OPEN_SESSIONS
-                ),
-            )
-        ]
-    return [
-        authorized(
-            state,
-            session_id=command.session_id,
+        return e.ChargeRefused(
             driver_id=command.driver_id,
             cp_id=command.cp_id,
-            connector=verdict,
-            energy_wh=None if command.energy_wh is None else WattHours(command.energy_wh),
-            depart_by_ms=None if command.depart_by_ms is None else Millis(command.depart_by_ms),
-            expires_ms=Millis(stamp.at_ms + (ON_THE_WAY_MS if command.on_the_way else state.site.authorization_ms)),
-            command_id=next_command(state),
-            on_the_way=command.on_the_way,
+            reason=reason,
+            connector=command.connector,
+            energy_wh=command.energy_wh,
+            depart_by_ms=command.depart_by_ms,
+            capacity_w=None if figures is None else figures.capacity_w,
+            reserved_w=None if figures is None else figures.reserved_w,
+            basis=None if short is None else _shortage(state, short),
+            against=against_charge(
+                state, command, reason, stamp, most_wh=MAX_ENERGY_WH, most_sessions=MAX_OPEN_SESSIONS
+            ),
         )
-    ]
+    return Routed(command.cp_id, verdict)
 
 
 def _nowhere(state: State, command: RequestCharge, nowhere: Nowhere, stamp: Stamp) -> e.ChargeRefused:
@@ -211,7 +216,7 @@ def _has_all(state: State, command: RequestCharge, charge_point: ChargePoint) ->
     return len(mine) == len(wanted)
 
 
-def _line(state: State, command: RequestCharge, stamp: Stamp) -> Line:
+def line_before(state: State, command: RequestCharge, stamp: Stamp) -> Line:
     """Those who come before a request: all who wait, and the reservations that are due, but for its driver's own. Where
     his vehicle stands he does not come behind his own place.
     """

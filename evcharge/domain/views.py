@@ -187,6 +187,12 @@ def page_of_all_tickets(state: State, after: str, count: int) -> list[Ticket]:
     return nsmallest(count, tickets, key=lambda ticket: ticket.ticket_id)
 
 
+def find_ticket(state: State, ticket_id: TicketId) -> Ticket | None:
+    """The ticket of this id, if its driver's row of tickets still has it."""
+    tickets = (ticket for driver in state.drivers.values() for ticket in driver.tickets)
+    return next((ticket for ticket in tickets if ticket.ticket_id == ticket_id), None)
+
+
 def view_substations(
     state: State, clock_ms: int, count: int, after: str = "", measured_w: Mapping[NodeId, int] = NO_METERS
 ) -> list[SubstationView]:

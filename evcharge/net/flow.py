@@ -7,7 +7,18 @@ from collections import OrderedDict
 import msgspec
 
 from protocol.codec import encode
-from protocol.messages import Message, Queue, Recommend, Reserve, SupplyUpdate, Update, Why
+from protocol.messages import (
+    Assign,
+    AuditPage,
+    AuditProof,
+    Message,
+    Queue,
+    Recommend,
+    Reserve,
+    SupplyUpdate,
+    Update,
+    Why,
+)
 
 # Reading goes on when this many messages may be taken again, so that it does not stop and start for each one.
 RESUME_AT = 10.0
@@ -15,7 +26,9 @@ RESUME_AT = 10.0
 # some milliseconds each at the largest sites, where others cost a tenth of one. A person asks one in ten seconds.
 QUESTION_WEIGHT = 20
 # What such a message counts besides being one.
-EXTRA: dict[type, int] = dict.fromkeys((Queue, Recommend, Reserve, Why), QUESTION_WEIGHT - 1)
+EXTRA: dict[type, int] = dict.fromkeys(
+    (Assign, AuditPage, AuditProof, Queue, Recommend, Reserve, Why), QUESTION_WEIGHT - 1
+)
 
 
 class Rate(msgspec.Struct, frozen=True):

@@ -267,6 +267,38 @@ async def _weights_out_of_range(site: Site, _: pytest.MonkeyPatch) -> None:
     await driver.ask(m.Recommend(id=0, battery_percent=50.0, weights=m.Weights(cost=0.7)))
 
 
+@case(RefusalReason.UNKNOWN_TICKET)
+async def _unknown_ticket(site: Site, _: pytest.MonkeyPatch) -> None:
+    await (await site.operator()).ask(m.Query(id=0, what="tickets", one="t-1"))
+
+
+@case(RefusalReason.UNKNOWN_KIND)
+async def _unknown_kind(site: Site, _: pytest.MonkeyPatch) -> None:
+    await (await site.operator()).ask(m.AuditPage(id=0, kind="charge_authorised"))
+
+
+@case(RefusalReason.UNKNOWN_RECORD)
+async def _unknown_record(site: Site, _: pytest.MonkeyPatch) -> None:
+    await (await site.operator()).ask(m.AuditProof(id=0, seq=1_000_000))
+
+
+@case(RefusalReason.NOT_SIGNED)
+async def _not_signed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = await site.operator()
+    await site.settled()
+    monkeypatch.setattr(site.central._attestor.checkpoints, "newest", b"")
+    await operator.ask(m.AuditProof(id=0, seq=1))
+
+
+@case(RefusalReason.LOG_UNREADABLE)
+async def _log_unreadable(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = await site.operator()
+    await site.settled()
+    for path in site.central.log_dir.glob("audit-*.log"):
+        path.rename(path.with_suffix(".elsewhere"))
+    await operator.ask(m.AuditPage(id=0))
+
+
 @pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.value)
 async def test_the_refusal(reason: RefusalReason, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestRefused) as no:
@@ -281,6 +313,11 @@ async def test_the_refusal(reason: RefusalReason, site: Site, monkeypatch: pytes
         RefusalReason.READING_OUT_OF_RANGE,
         # A question changes nothing.
         RefusalReason.WEIGHTS_OUT_OF_RANGE,
+        RefusalReason.UNKNOWN_TICKET,
+        RefusalReason.UNKNOWN_KIND,
+        RefusalReason.UNKNOWN_RECORD,
+        RefusalReason.NOT_SIGNED,
+        RefusalReason.LOG_UNREADABLE,
     )
     logged = {it.reason for it in site.logged(e.ChargeRefused)} | {it.reason for it in site.logged(e.RequestRefused)}
     assert (reason in logged) == (reason not in unlogged)

@@ -6,7 +6,9 @@ import pytest
 
 from evcharge.net.adapter import GRACE_S
 from evcharge.net.flow import QUESTION_WEIGHT, Rate
+from protocol import codec
 from protocol import messages as m
+from protocol.credentials import Role
 from protocol.errors import CloseCode, TimedOut
 from protocol.events import Limits
 from tests.net.bench import Bench
@@ -50,11 +52,15 @@ async def test_pings_count_too() -> None:
         m.Recommend(id=1, battery_percent=50.0),
         m.Reserve(id=1, cp_id="CP-1", from_ms=1, until_ms=2),
         m.Why(id=1, session_id="s-1"),
+        m.Assign(id=1),
+        m.AuditPage(id=1),
+        m.AuditProof(id=1, seq=1),
     ],
     ids=lambda one: type(one).__name__,
 )
 async def test_what_costs_more_counts_more_and_nothing_is_lost(question: m.Message) -> None:
-    bench = Bench(rate=Rate(50.0, 200.0)).open()
+    of_driver = type(question) in codec.of_role(Role.DRIVER)
+    bench = Bench(role=Role.DRIVER if of_driver else Role.GATEWAY, rate=Rate(50.0, 200.0)).open()
     bench.say(*[question] * 40)
     assert len(bench.desk.got) - 200 // QUESTION_WEIGHT in (0, 1), "tokens are counted in batches"
     assert not bench.pipe.reading

@@ -22,6 +22,7 @@ from evcharge.central.translate.advice import Advice
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.domain import commands as c
+from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.site import SiteConfig
 from evcharge.domain.state import State
 from evcharge.ids import ChargePointId, Fence, NodeId
@@ -47,6 +48,14 @@ class MemoryLog:
     def append(self, body: bytes) -> int:
         self.bodies.append(body)
         return len(self.bodies)
+
+
+class NoFiles:
+    """Stands for those who read the log's files: here it has none."""
+
+    def answer(self, peer: Peer, message: Any) -> None:
+        reason = RefusalReason.LOG_UNREADABLE
+        peer.send(m.Refused(re=message.id, reason=reason.value, sentence=sentence(reason, "its files")))
 
 
 class Line:
@@ -113,6 +122,7 @@ class Bench:
             *(self.engine, self.directory, self.telemetry, rules, substations, self.clock, advice),
             self.sensors.measured_w,
         )
+        no_files: Any = NoFiles()
         self.inbound = Inbound(
             self.engine,
             self.outbound,
@@ -121,6 +131,7 @@ class Bench:
             surroundings,
             substations,
             self.clock,
+            no_files,
             entropy=seeded(1),
         )
         self.fence = 0

@@ -242,6 +242,10 @@ class Site:
             for peer in peers:
                 await peer.heard()
 
+    async def settled(self) -> None:
+        """Everything so far is durable, and nothing of it waits to be marked."""
+        await until(lambda: self.central._journal.last == self.central._journal.durable)
+
     async def followed(self) -> None:
         """Wait until Central has taken every change of the registry so far."""
         await until(lambda: self.central._kept.followed().rev == self.registry.rev and self.central._registry.live)

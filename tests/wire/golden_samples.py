@@ -136,6 +136,64 @@ WHY = m.WhyView(
     rejected=[m.RejectedView(limit_w=11_000, constraint="capacity")],
 )
 
+AUDIT = m.AuditView(
+    rows=[
+        m.RecordView(
+            seq=12,
+            kind="charge_authorized",
+            leaf_hash="ab" * 32,
+            body_bytes=212,
+            version=2,
+            at_ms=T0_MS,
+            clock_ms=T0_MS,
+            actor="driver:d-1",
+            source="192.0.2.7",
+            details='{"session_id":"s-1"}',
+        )
+    ],
+    next_seq=12,
+    first_seq=1,
+    newest_seq=40,
+)
+PROOF = m.ProofView(
+    type="evcharge inclusion 1",
+    seq=12,
+    durable=11,
+    body="k6RtYXJrAYA=",
+    proof=["q6s=", "zc0="],
+    checkpoint="evcharge/1\n40\nq6s=\n\n— evcharge/1 zc0=\n",
+    next_from=40_000,
+)
+AUDIT_STATE = m.AuditStateView(
+    newest_seq=40,
+    first_seq=1,
+    verified_from=1,
+    verified_to=30,
+    suspect=True,
+    checkpoint=m.CheckpointView(
+        size=39, root="cd" * 32, note=PROOF.checkpoint, key="evcharge/1+00000000+AA==", key_id="00000000"
+    ),
+)
+ASSIGNMENT = m.AssignmentView(
+    substation_id="sub-1",
+    cp_id="CP-1",
+    connector=1,
+    utilisation=40,
+    headroom_w=9_000,
+    power_w=7_360,
+    reason="sub-1: of those with room it is used least, 40 % reserved with this one; it would get 7.36 kW now.",
+    alternatives=[
+        m.AlternativeView(
+            substation_id="sub-2",
+            reason="It has room, 60 % reserved with one more.",
+            cp_id="CP-2",
+            connector=1,
+            utilisation=60,
+        ),
+        m.AlternativeView(substation_id="sub-3", reason="sub-3 is lost or on trial."),
+    ],
+)
+
 SAMPLES: tuple[m.Message, ...] = (
     m.Boot(connectors=[m.ConnectorInfo(connector=1, min_w=1380, max_w=22_000)], model="Säule", firmware="1.0", id=1),
     m.Heartbeat(id=2),
@@ -183,7 +241,13 @@ SAMPLES: tuple[m.Message, ...] = (
     m.SetForecast(id=11, name="price", start_ms=T0_MS, step_ms=900_000, values=[0.12, -0.01]),
     m.SubstationHealth(id=10, substation_id="sub-1", ok=False, detail="breaker open", load_w=0),
     m.Unwatch(id=12, substation_id="sub-1", what="base_w"),
-    m.Query(id=9, what="sessions", after="s-1"),
+    m.Query(id=9, what="sessions", after="s-1", one="s-1"),
+    m.AuditPage(
+        id=15, after_seq=10, before_seq=40, tail=True, limit=20, cp_id="CP-1", session_id="s-1", kind="meter_reported"
+    ),
+    m.AuditProof(id=16, seq=12, body_from=40_000),
+    m.AuditState(id=17),
+    m.Assign(id=18, power_w=22_000, energy_wh=9000, substation_id="sub-1"),
     m.Authorize(**COMMAND, energy_wh=9000, depart_by_ms=T0_MS, expires_ms=T0_MS + 60_000),
     m.StartSupply(**COMMAND, **POINT, valid_until_ms=T0_MS + 10_000),
     m.StopSupply(**COMMAND, reason="driver_ended"),
@@ -217,6 +281,10 @@ SAMPLES: tuple[m.Message, ...] = (
         ),
         recommendation=RECOMMENDATION,
         why=WHY,
+        audit=AUDIT,
+        proof=PROOF,
+        audit_state=AUDIT_STATE,
+        assignment=ASSIGNMENT,
         next="CP-1",
     ),
     m.Refused(reason="CP_BUSY", sentence="Another vehicle charges there.", re=3),

@@ -105,6 +105,13 @@ VIEWS: dict[str, Any] = {
     "why": m.WhyView,
     "input": m.InputView,
     "rejected": m.RejectedView,
+    "audit": m.AuditView,
+    "record": m.RecordView,
+    "proof": m.ProofView,
+    "audit state": m.AuditStateView,
+    "checkpoint": m.CheckpointView,
+    "assignment": m.AssignmentView,
+    "alternative": m.AlternativeView,
 }
 
 

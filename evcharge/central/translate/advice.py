@@ -75,17 +75,17 @@ class Advice:
             return _refused(asked.id, RefusalReason.WEIGHTS_OUT_OF_RANGE)
         return m.Reply(re=asked.id, recommendation=_by_pareto(asked, state, found))
 
-    def why(self, asked: m.Why, driver_id: DriverId, state: State, _stamp: Stamp) -> m.Reply | m.Refused:
-        """The newest decision about one of the driver's own sessions."""
+    def why(self, asked: m.Why, driver_id: DriverId | None, state: State, _stamp: Stamp) -> m.Reply | m.Refused:
+        """The newest decision about one of the driver's own sessions; None: an operator asks, about anybody's."""
         if asked.session_id is None:
-            driver = state.drivers.get(driver_id)
+            driver = None if driver_id is None else state.drivers.get(driver_id)
             own = [] if driver is None else [state.sessions[each] for each in driver.open_sessions]
             session = max(own, key=lambda one: (one.authorized_ms, one.session_id), default=None)
         else:
             session = state.sessions.get(SessionId(asked.session_id))
         if session is None:
             return _refused(asked.id, RefusalReason.UNKNOWN_SESSION, asked.session_id or "")
-        if session.driver_id != driver_id:
+        if driver_id not in (None, session.driver_id):
             return _refused(asked.id, RefusalReason.NOT_YOUR_SESSION, session.session_id)
         return m.Reply(re=asked.id, why=self._why(session, state))
 

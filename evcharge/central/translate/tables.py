@@ -13,13 +13,15 @@ from evcharge.central.peers import Directory, Peer
 from evcharge.central.ruling import RuleWatch
 from evcharge.central.substations import Substations
 from evcharge.central.telemetry import Telemetry
-from evcharge.central.translate import outgoing
+from evcharge.central.translate import assigning, outgoing
 from evcharge.central.translate.advice import Advice
 from evcharge.domain import views, waiting_views
+from evcharge.domain.effects import Denied
+from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.domain.state import State, Ticket
 from evcharge.domain.words import Role, Stamp
 from evcharge.energy.model import Policy
-from evcharge.ids import DriverId, NodeId
+from evcharge.ids import ChargePointId, DriverId, NodeId, SessionId, TicketId
 from evcharge.net.clock import Clock
 from protocol import messages as m
 from protocol.cipher import max_body
@@ -34,11 +36,11 @@ ASKED = m.MAX_ROWS + 1
 
 Row = TypeVar("Row", bound=m.Part)
 
-Question = m.List | m.Tickets | m.Queue | m.Reservations | m.Query | m.Recommend | m.Why
+Question = m.List | m.Tickets | m.Queue | m.Reservations | m.Query | m.Recommend | m.Why | m.Assign
 
 
 class Questions:
-    """Answers ``list``, ``tickets``, ``queue``, ``reservations``, ``query``, ``recommend`` and ``why``."""
+    """Answers ``list``, ``tickets``, ``queue``, ``reservations``, ``query``, ``recommend``, ``why`` and ``assign``."""
 
     def __init__(
         self,
@@ -73,13 +75,20 @@ class Questions:
                 self._engine.ask(partial(self._recommendation, message), peer.send)
                 return
             case m.Why():
-                self._engine.ask(partial(self._advice.why, message, DriverId(peer.entity)), peer.send)
+                own = DriverId(peer.entity) if peer.role is Role.DRIVER else None
+                self._engine.ask(partial(self._advice.why, message, own), peer.send)
+                return
+            case m.Assign():
+                self._assign(peer, message)
                 return
             case m.Tickets():
                 question = partial(self._tickets, message.id, DriverId(peer.entity), after)
             case m.List():
                 viewer = peer.entity if peer.role is Role.DRIVER else None
                 question = partial(self._charge_points, message.id, viewer, after)
+            case m.Query(one=str(one)):
+                self._engine.ask(partial(self._one, message, one), peer.send)
+                return
             case m.Query():
                 match message.what:
                     case "charge_points":
@@ -103,18 +112,44 @@ class Questions:
     def _charge_points(self, re: m.RequestId, viewer: str | None, after: str, state: State, _stamp: Stamp) -> m.Reply:
         page = views.page_of_charge_points(state, after, ASKED)
         waiting = waiting_views.waiting_counts(state)
-        rows = [
-            outgoing.charge_point_view(
-                view,
-                self._telemetry.live_of,
-                self._last_seen_ms(view.cp_id),
-                viewer=viewer,
-                waiting=waiting[view.cp_id],
-            )
-            for view in page
-        ]
+        rows = [self._charge_point_row(view, viewer, waiting[view.cp_id]) for view in page]
         shown = _fitting(rows)
         return m.Reply(re=re, charge_points=shown, next=shown[-1].cp_id if len(shown) < len(rows) else None)
+
+    def _charge_point_row(self, view: views.ChargePointView, viewer: str | None, waiting: int) -> m.ChargePointView:
+        last_seen_ms = self._last_seen_ms(view.cp_id)
+        return outgoing.charge_point_view(view, self._telemetry.live_of, last_seen_ms, viewer=viewer, waiting=waiting)
+
+    def _assign(self, peer: Peer, asked: m.Assign) -> None:
+        command = assigning.asked_for(asked)
+        closed = self._engine.turned_down(command)
+        if closed is not None:
+            peer.send(outgoing.refusal(Denied(reason=closed), asked.id))
+            return
+        self._engine.ask(partial(assigning.assignment, asked.id, command), peer.send)
+
+    def _one(self, asked: m.Query, one: str, state: State, stamp: Stamp) -> m.Reply | m.Refused:
+        """The row of this id, or that there is none."""
+        re, unknown = asked.id, RefusalReason.UNKNOWN_CHARGE_POINT
+        match asked.what:
+            case "sessions":
+                unknown = RefusalReason.UNKNOWN_SESSION
+                if (session := state.sessions.get(SessionId(one))) is not None:
+                    return m.Reply(re=re, sessions=[self._session_row(views.view_session(state, session))])
+            case "tickets":
+                unknown = RefusalReason.UNKNOWN_TICKET
+                if (ticket := views.find_ticket(state, TicketId(one))) is not None:
+                    return m.Reply(re=re, tickets=[outgoing.ticket_view(ticket)])
+            case "substations":
+                unknown = RefusalReason.UNKNOWN_SUBSTATION
+                if node := self._node_rows(state, stamp, "", len(state.nodes), one):
+                    return m.Reply(re=re, substations=node)
+            case _:
+                if (charge_point := state.charge_points.get(ChargePointId(one))) is not None:
+                    view = views.view_charge_point(state, charge_point)
+                    waiting = waiting_views.waiting_counts(state)
+                    return m.Reply(re=re, charge_points=[self._charge_point_row(view, None, waiting[view.cp_id])])
+        return m.Refused(re=re, reason=unknown.value, sentence=sentence(unknown, one))
 
     def _last_seen_ms(self, cp_id: str) -> int | None:
         """When the engine was last heard, on the channel clock; None when it is not connected."""
@@ -135,26 +170,33 @@ class Questions:
         return msgspec.structs.replace(answer, recommendation=told)
 
     def _sessions(self, re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
-        rows = [
-            m.SessionView(**outgoing.session_fields(view, self._telemetry.live_of(view.session_id)))
-            for view in views.page_of_sessions(state, after, ASKED)
-        ]
+        rows = [self._session_row(view) for view in views.page_of_sessions(state, after, ASKED)]
         shown = _fitting(rows)
         return m.Reply(re=re, sessions=shown, next=shown[-1].session_id if len(shown) < len(rows) else None)
+
+    def _session_row(self, view: views.SessionView) -> m.SessionView:
+        return m.SessionView(**outgoing.session_fields(view, self._telemetry.live_of(view.session_id)))
 
     def _tickets(self, re: m.RequestId, driver_id: DriverId, after: str, state: State, _stamp: Stamp) -> m.Reply:
         return _ticket_rows(re, views.page_of_tickets(state, driver_id, after, ASKED))
 
     def _substations(self, re: m.RequestId, after: str, state: State, stamp: Stamp) -> m.Reply:
+        rows = self._node_rows(state, stamp, after, ASKED)
+        shown = _fitting(rows)
+        return m.Reply(re=re, substations=shown, next=shown[-1].substation_id if len(shown) < len(rows) else None)
+
+    def _node_rows(
+        self, state: State, stamp: Stamp, after: str, count: int, one: str | None = None
+    ) -> list[m.SubstationView]:
+        """At most ``count`` nodes behind ``after``; with ``one`` only that one of them."""
         loads_w = self._telemetry.loads_w(state)
-        rows = [
+        return [
             outgoing.substation_view(
                 view, loads_w[view.substation_id], self._substation_reports.reading_of(view.substation_id)
             )
-            for view in views.view_substations(state, stamp.clock_ms, ASKED, after, self._measured_w())
+            for view in views.view_substations(state, stamp.clock_ms, count, after, self._measured_w())
+            if one in (None, view.substation_id)
         ]
-        shown = _fitting(rows)
-        return m.Reply(re=re, substations=shown, next=shown[-1].substation_id if len(shown) < len(rows) else None)
 
     def _optimization(self, re: m.RequestId, state: State, _stamp: Stamp) -> m.Reply:
         instead = None if state.site.rules or state.site.policy is Policy.RULES else state.site.policy

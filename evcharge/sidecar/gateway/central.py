@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal, Protocol
+from http import HTTPStatus
+from typing import Any, Literal, Protocol
 
 from evcharge.net.answers import RequestFailed, RequestRefused
 from evcharge.sidecar.gateway import problems
-from protocol.messages import Message, Reply
+from evcharge.sidecar.web.problem import Problem
+from protocol.messages import Message, Query, Reply
+
+Table = Literal["charge_points", "sessions", "tickets"]
 
 
 class Link(Protocol):
@@ -50,6 +54,18 @@ class Central:
             raise problems.of_refusal(error) from None
         except RequestFailed as error:
             raise problems.of_failure(error) from None
+
+    async def row(self, what: Table, one: str) -> Any:
+        """The row of a table with this id; None: there is none. Raises Problem."""
+        try:
+            rows = getattr(await self.ask(Query(id=0, what=what, one=one)), what)
+        except Problem as error:
+            if error.status is HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        if not rows:
+            raise problems.unexpected()
+        return rows[0]
 
     async def ask_shared(self, question: Message) -> Reply:
         """As ``ask``, for what is costly and changes nothing: the same question under way is asked once.

@@ -20,7 +20,7 @@ from evcharge.sidecar.gateway.central import Central, Link
 from evcharge.sidecar.gateway.channels import NoCredential
 from evcharge.sidecar.gateway.repeats import Repeats
 from evcharge.sidecar.gateway.settings import GatewaySettings
-from evcharge.sidecar.gateway.site import SiteTables, before
+from evcharge.sidecar.gateway.site import SiteTables
 from evcharge.sidecar.web.problem import Problem
 from evcharge.sidecar.web.route import Answer, Call, Handler
 from protocol import messages as m
@@ -58,6 +58,7 @@ class Gateway:
             "solar_status": self.solar_status,
             "battery_status": self.battery_status,
             "grid_load": self.grid_load,
+            "assign": self.assign,
             "charge": self.charge,
             "end_charge": self.end_charge,
             "why": self.why,
@@ -117,6 +118,32 @@ class Gateway:
         read = now.inputs.grid
         return Answer(body=s.GridLoad(grid_load_percent=now.grid_load_percent, age_ms=read.age_ms, status=read.status))
 
+    # --- the balancer -------------------------------------------------------------------------------------------------
+
+    async def assign(self, call: Call) -> Answer:
+        """Where somebody would be sent now; nothing is reserved."""
+        asked: s.AssignBody = call.body
+        told = (
+            await self._central.ask(
+                m.Assign(
+                    id=0,
+                    power_w=None if asked.requested_kw is None else _watts(asked.requested_kw),
+                    energy_wh=_energy_wh(asked.requested_kw, asked.duration_s),
+                    substation_id=asked.substation_id,
+                )
+            )
+        ).assignment
+        if told is None:
+            raise problems.unexpected()
+        fields = msgspec.structs.asdict(told)
+        return Answer(
+            body=s.Assignment(
+                utilisation_percent=fields.pop("utilisation"),
+                alternatives=[_alternative(one) for one in fields.pop("alternatives")],
+                **fields,
+            )
+        )
+
     # --- charges ------------------------------------------------------------------------------------------------------
 
     async def charge(self, call: Call) -> Answer:
@@ -129,9 +156,12 @@ class Gateway:
         return Answer(status=HTTPStatus.ACCEPTED, body=made)
 
     async def _charge(self, driver_id: str, client: str, asked: s.ChargeBody) -> s.Charge:
-        power_w = math.ceil(asked.requested_kw * 1000)
-        energy_wh = math.ceil(asked.requested_kw * 1000 * asked.duration_s / _WS_PER_WH)
-        wish = m.ChargeRequest(id=0, cp_id=ANYWHERE, energy_wh=energy_wh, power_w=power_w)
+        wish = m.ChargeRequest(
+            id=0,
+            cp_id=ANYWHERE,
+            energy_wh=_energy_wh(asked.requested_kw, asked.duration_s),
+            power_w=_watts(asked.requested_kw),
+        )
         session = (await self._ask_as(driver_id, wish)).session
         if session is None:
             raise problems.unexpected()
@@ -152,11 +182,10 @@ class Gateway:
     async def _substation_of(self, cp_id: str) -> str | None:
         """What feeds a charge point now; None where that cannot be known, because the session is made already."""
         try:
-            reply = await self._central.ask(m.Query(id=0, what="charge_points", after=before(cp_id)))
+            row = await self._central.row("charge_points", cp_id)
         except Problem:
             return None
-        rows = reply.charge_points or []
-        return next((row.substation_id for row in rows if row.cp_id == cp_id), None)
+        return None if row is None else row.substation_id
 
     async def end_charge(self, call: Call) -> Answer:
         """End a session of the client's driver; another's is not there."""
@@ -197,3 +226,17 @@ def _driver_of(call: Call) -> str:
     if driver_id is None:
         raise problems.no_driver()
     return driver_id
+
+
+def _watts(kw: float) -> int:
+    return math.ceil(kw * 1000)
+
+
+def _energy_wh(kw: float | None, seconds: int | None) -> int | None:
+    """Power times time, rounded up; None where one of the two is open."""
+    return None if kw is None or seconds is None else math.ceil(kw * 1000 * seconds / _WS_PER_WH)
+
+
+def _alternative(told: m.AlternativeView) -> s.Alternative:
+    fields = msgspec.structs.asdict(told)
+    return s.Alternative(utilisation_percent=fields.pop("utilisation"), **fields)

@@ -30,6 +30,8 @@ STATUS: dict[str, HTTPStatus] = {
     "unknown_substation": _NOT_FOUND,
     "unknown_waiting": _NOT_FOUND,
     "unknown_reservation": _NOT_FOUND,
+    "unknown_ticket": _NOT_FOUND,
+    "unknown_record": _NOT_FOUND,
     "already_charging": _CONFLICT,
     "out_of_order": _CONFLICT,
     "stopped": _CONFLICT,
@@ -44,6 +46,7 @@ STATUS: dict[str, HTTPStatus] = {
     "reading_out_of_range": _BAD,
     "capacity_out_of_range": _BAD,
     "weights_out_of_range": _BAD,
+    "unknown_kind": _BAD,
     "busy": _LATER,
     "no_capacity": _LATER,
     "substation_lost": _LATER,
@@ -52,6 +55,8 @@ STATUS: dict[str, HTTPStatus] = {
     "draining": _LATER,
     "log_rollback": _LATER,
     "disk_low": _LATER,
+    "not_signed": _LATER,
+    "log_unreadable": _LATER,
 }
 
 

@@ -17,6 +17,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 # Stands in logs, so nothing but what can be printed; Python's ``$`` alone lets a line's end pass.
 VehicleId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[!-~]+$(?!\n)")]
 Kw = Annotated[float, Meta(gt=0, le=10_000)]
+Seconds = Annotated[int, Meta(ge=1, le=604_800)]
 
 
 class RecommendQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,12 +185,49 @@ class GridLoad(msgspec.Struct, frozen=True, kw_only=True):
     status: ReadingStatus
 
 
+class AssignBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants who is to be sent somewhere; whatever is left out is open."""
+
+    requested_kw: Kw | None = None
+    duration_s: Seconds | None = None
+    """With ``requested_kw``: the energy that it may take."""
+    substation_id: Name | None = None
+    """There or below it."""
+
+
+class Alternative(msgspec.Struct, frozen=True, kw_only=True):
+    """A substation that was not chosen; without a charge point it has no room."""
+
+    substation_id: str
+    reason: str
+    cp_id: str | None
+    connector: int | None
+    utilisation_percent: int | None
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """Where somebody would be sent now. Nothing is reserved: ``POST /charge`` does that, and may choose anew."""
+
+    substation_id: str
+    cp_id: str
+    connector: int
+    utilisation_percent: int
+    """What would be reserved with this one, at the fullest node that feeds it."""
+    headroom_w: int
+    """What can be reserved there yet, before this one."""
+    power_w: int
+    """What it would get now."""
+    reason: str
+    alternatives: list[Alternative]
+    """The best first."""
+
+
 class ChargeBody(msgspec.Struct, frozen=True, kw_only=True):
     """A vehicle that is to be charged somewhere: ``requested_kw`` for ``duration_s`` is the energy that it may take."""
 
     vehicle_id: VehicleId
     requested_kw: Kw
-    duration_s: Annotated[int, Meta(ge=1, le=604_800)]
+    duration_s: Seconds
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from evcharge.net.asking import MAX_PAGES
 from evcharge.sidecar.gateway import problems
 from evcharge.sidecar.gateway import site_schemas as s
+from evcharge.sidecar.gateway.advice import why_of
 from evcharge.sidecar.gateway.central import Central
 from evcharge.sidecar.web.problem import Problem
 from evcharge.sidecar.web.route import Answer, Call, Handler
 from evcharge.sidecar.web.scopes import Scope
 from protocol import messages as m
 
-Row = TypeVar("Row", bound=m.Part)
-
 # The operator's own hold, as the wire has it.
 ADMIN = "ADMIN"
-# The last character of all, behind every id that begins with what stands before it.
-_LAST = "\U0010ffff"
 # Characters of a driver's id that a viewer sees, at the end, and at least as many stay hidden.
 SHOWN = 4
 
@@ -47,6 +44,7 @@ class SiteTables:
             "resume_all": self.resume_all,
             "list_sessions": self.sessions,
             "get_session": self.session,
+            "why_session": self.why,
             "list_tickets": self.tickets,
         }
 
@@ -73,7 +71,7 @@ class SiteTables:
 
     async def charge_point(self, call: Call) -> Answer:
         cp_id = call.path["id"]
-        row = _one(await self._rows("charge_points", before(cp_id)), lambda row: row.cp_id, cp_id)
+        row = await self._central.row("charge_points", cp_id)
         if row is None:
             raise problems.no_such("charge point")
         return Answer(body=_charge_point(row, naming(call)))
@@ -91,12 +89,11 @@ class SiteTables:
     async def session(self, call: Call) -> Answer:
         """Open, or over with its ticket; both are asked for at once, so that none slips through between the two."""
         session_id = call.path["id"]
-        ticket_id = f"t-{session_id}"
-        sessions, tickets = await _both(
-            self._rows("sessions", before(session_id)), self._rows("tickets", before(ticket_id))
+        session, ticket = await _both(
+            self._central.row("sessions", session_id),
+            # A ticket's id is its session's, with a "t-" before it.
+            self._central.row("tickets", f"t-{session_id}"),
         )
-        session = _one(sessions, lambda row: row.session_id, session_id)
-        ticket = _one(tickets, lambda row: row.ticket_id, ticket_id)
         state = session.state if session is not None else None if ticket is None else ticket.status
         if state is None:
             raise problems.no_such("session")
@@ -110,6 +107,13 @@ class SiteTables:
             )
         )
 
+    async def why(self, call: Call) -> Answer:
+        """Why a session gets what it gets, whoever's it is."""
+        told = (await self._central.ask(m.Why(id=0, session_id=call.path["id"]))).why
+        if told is None:
+            raise problems.unexpected()
+        return Answer(body=why_of(told))
+
     # --- control ------------------------------------------------------------------------------------------------------
 
     async def stop(self, call: Call) -> Answer:
@@ -120,12 +124,11 @@ class SiteTables:
 
     async def _order(self, order: m.Message, cp_id: str) -> Answer:
         """One order between two looks; the three are sent together, and Central takes them in their order."""
-        earlier, done, later = (
-            self._rows("charge_points", before(cp_id)),
+        old, _, new = await _both(
+            self._central.row("charge_points", cp_id),
             self._central.ask(order),
-            self._rows("charge_points", before(cp_id)),
+            self._central.row("charge_points", cp_id),
         )
-        old, new = (_one(rows, lambda row: row.cp_id, cp_id) for rows in (await _both(earlier, done, later))[::2])
         if old is None or new is None:
             raise problems.unexpected()
         changed = (ADMIN in old.holds) != (ADMIN in new.holds)
@@ -155,13 +158,6 @@ class SiteTables:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    async def _rows(self, what: Any, after: str) -> list[Any]:
-        rows = getattr(await self._central.ask(m.Query(id=0, what=what, after=after)), what)
-        if rows is None:
-            raise problems.unexpected()
-        found: list[Any] = rows
-        return found
-
     async def _page(self, call: Call, what: Any, key: Callable[[Any], str]) -> tuple[list[Any], str | None]:
         """The rows of a page and where the next begins."""
         reply = await self._central.ask(m.Query(id=0, what=what, after=call.query.after))
@@ -181,11 +177,6 @@ async def _both(*asked: Any) -> list[Any]:
     return list(answers)
 
 
-def before(key: str) -> str:
-    """An ``after`` whose page begins with ``key``: above every other key that an id could be, below this one."""
-    return key[:-1] + chr(ord(key[-1]) - 1) + _LAST
-
-
 def naming(call: Call) -> Callable[[str], str]:
     """How this client sees drivers' ids."""
     whole = call.principal is not None and Scope.SITE_CONTROL in call.principal.scopes
@@ -196,10 +187,6 @@ def masked(driver_id: str) -> str:
     """The end of a driver's id: at most half of it, and no more than four characters."""
     shown = min(SHOWN, len(driver_id) // 2)
     return "*" + driver_id[len(driver_id) - shown :]
-
-
-def _one(rows: Sequence[Row], key: Callable[[Any], str], wanted: str) -> Row | None:
-    return next((row for row in rows if key(row) == wanted), None)
 
 
 def _substation(row: m.SubstationView) -> s.SubstationRow:

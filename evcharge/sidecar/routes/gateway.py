@@ -76,6 +76,18 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="POST",
+        path="/assign",
+        name="assign",
+        tag="charging",
+        summary="Where somebody would be sent now, and why there; nothing is reserved. 503 where all are full.",
+        scope=Scope.ASSIGN,
+        limit=GATEWAY,
+        body=s.AssignBody,
+        answers={200: s.Assignment},
+        refusals=(HTTPStatus.NOT_FOUND, *ASKING),
+    ),
+    Route(
+        method="POST",
         path="/charge",
         name="charge",
         tag="charging",

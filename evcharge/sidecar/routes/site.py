@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from evcharge.sidecar.gateway import site_schemas as s
 from evcharge.sidecar.gateway.problems import ASKING
+from evcharge.sidecar.gateway.schemas import Why
 from evcharge.sidecar.routes.gateway import ID
 from evcharge.sidecar.routes.limits import SITE
 from evcharge.sidecar.web.route import Route
@@ -128,6 +129,18 @@ ROUTES: tuple[Route, ...] = (
         limit=SITE,
         words={"id": ID},
         answers={200: s.SessionFound},
+        refusals=_ONE,
+    ),
+    Route(
+        method="GET",
+        path="/api/sessions/{id}/why",
+        name="why_session",
+        tag="site",
+        summary="Why a session gets what it gets.",
+        scope=Scope.SITE_READ,
+        limit=SITE,
+        words={"id": ID},
+        answers={200: Why},
         refusals=_ONE,
     ),
     Route(

@@ -209,6 +209,11 @@ async def test_a_charge_from_the_request_to_the_ticket(tmp_path: Path, two_nodes
     async with gate(tmp_path, site_file=two_nodes) as it:
         http = it.http
         engines = {cp_id: await it.site.engine(cp_id, plugged=False) for cp_id in ("CP-1", "CP-2")}
+        _, sent, _ = await http.ask("POST", "/assign", "operator", json={"requested_kw": 7})
+        assert (sent["cp_id"], sent["substation_id"]) == ("CP-1", "north")
+        assert [one["cp_id"] for one in sent["alternatives"]] == ["CP-2"]
+        missing = {"substation_id": "x"}
+        assert await http.refusal("POST", "/assign", json=missing) == (404, "unknown_substation")
         status, made, _ = await http.ask("POST", "/charge", "ev/anna", json=WISH, headers={"Idempotency-Key": "1"})
         assert (status, made["status"], made["requested_wh"]) == (202, "AUTHORIZED", 3_500)
         assert (made["cp_id"], made["substation_id"]) == ("CP-1", "north"), "the emptier one"
@@ -230,6 +235,7 @@ async def test_a_charge_from_the_request_to_the_ticket(tmp_path: Path, two_nodes
         assert (await http.get(f"/api/sessions/{session_id}"))["state"] == "SUPPLYING"
         why = await http.get(f"/sessions/{session_id}/why", "ev/anna")
         assert (why["cp_id"], why["state"], why["limit_w"]) == ("CP-1", "SUPPLYING", 11_000)
+        assert await http.get(f"/api/sessions/{session_id}/why", "viewer") == why
         assert why["sentence"] and why["node"] == "CP-1/1"
         assert await http.refusal("GET", f"/sessions/{session_id}/why", "ev/ben") == (404, "unknown_session")
         assert (await http.ask("DELETE", f"/sessions/{session_id}", "ev/anna"))[0] == 202

@@ -175,6 +175,50 @@ async def test_why_for_ones_own_session_alone(drivers: FakeDrivers, http: Http) 
     assert await http.refusal("GET", "/sessions/s-1/why") == (502, "central_answer")
 
 
+async def test_where_somebody_would_be_sent(link: FakeLink, drivers: FakeDrivers, http: Http) -> None:
+    full = m.AlternativeView(substation_id="south", reason="south: full")
+    view = m.AssignmentView(
+        substation_id="north",
+        cp_id="CP-1",
+        connector=1,
+        utilisation=40,
+        headroom_w=9_000,
+        power_w=7_000,
+        reason="north: least",
+        alternatives=[full],
+    )
+    link.say(assignment=view)
+    body = {"requested_kw": 7, "duration_s": 1_800, "substation_id": "north"}
+    status, said, _ = await http.ask("POST", "/assign", "operator", json=body)
+    assert (status, said["cp_id"], said["utilisation_percent"], said["power_w"]) == (200, "CP-1", 40, 7_000)
+    assert said["alternatives"] == [
+        {
+            "substation_id": "south",
+            "reason": "south: full",
+            "cp_id": None,
+            "connector": None,
+            "utilisation_percent": None,
+        }
+    ]
+    assert link.asked == [m.Assign(id=0, power_w=7_000, energy_wh=3_500, substation_id="north")]
+    for given, asked in (
+        ({}, m.Assign(id=0)),
+        ({"requested_kw": 11}, m.Assign(id=0, power_w=11_000)),
+        ({"duration_s": 60}, m.Assign(id=0)),
+    ):
+        assert (await http.ask("POST", "/assign", json=given))[0] == 200
+        assert link.asked[-1] == asked
+    link.fail(RequestRefused("no_capacity", "Full.", 20))
+    status, _, headers = await http.ask("POST", "/assign", json={})
+    assert (status, headers["Retry-After"]) == (503, "20")
+    link.fail(RequestRefused("unknown_substation", "There is none."))
+    assert await http.refusal("POST", "/assign", json={"substation_id": "x"}) == (404, "unknown_substation")
+    link.say()
+    assert await http.refusal("POST", "/assign", json={}) == (502, "central_answer")
+    assert await http.refusal("POST", "/assign", "ev/anna", json={}) == (403, "forbidden")
+    assert not drivers.asked
+
+
 @pytest.mark.parametrize("path", ["/sessions/a%2Fb", "/sessions/-a", "/sessions/" + "x" * 65])
 async def test_a_word_that_is_no_id_is_not_found(drivers: FakeDrivers, http: Http, path: str) -> None:
     assert await http.refusal("DELETE", path) == (404, "not_found")

@@ -53,6 +53,7 @@ def test_a_wait_that_central_does_not_know_or_that_is_over_is_still_one() -> Non
         ("POST", "/api/cps/stop"),
         ("POST", "/api/cps/CP-1/resume"),
         ("GET", "/api/sessions/s-1"),
+        ("GET", "/api/sessions/s-1/why"),
         ("GET", "/api/tickets"),
     ],
 )

@@ -10,12 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evcharge.net.answers import CentralAway, RequestRefused
-from evcharge.sidecar.gateway.site import before, masked
-from evcharge.sidecar.routes.gateway import ID
+from evcharge.sidecar.gateway.site import masked
 from protocol import messages as m
 from tests.sidecar.gateway.support import FakeLink, Http
-
-IDS = st.from_regex(ID, fullmatch=True)
 
 
 class Tables:
@@ -31,6 +28,10 @@ class Tables:
             return self.hold(message)
         assert isinstance(message, m.Query)
         rows = self.tables.get(message.what, [])
+        if message.one is not None:
+            found = [row for row in rows if key(row) == message.one]
+            code = f"unknown_{message.what[:-1]}"
+            return m.Reply(re=0, **{message.what: found}) if found else RequestRefused(code, "There is none.")
         behind = sorted((row for row in rows if key(row) > (message.after or "")), key=key)
         shown = behind[: self.page]
         following = key(shown[-1]) if len(shown) < len(behind) else None
@@ -163,13 +164,6 @@ def test_a_mask_hides_at_least_as_much_as_it_shows(name: str) -> None:
     assert len(said) - 1 <= min(4, len(name) / 2)
 
 
-@given(IDS, st.lists(IDS, max_size=30))
-def test_one_row_is_the_first_behind_what_is_asked_for(wanted: str, others: list[str]) -> None:
-    """In the order in which Central keeps its tables, by code points."""
-    ids = sorted({wanted, *others})
-    assert next(each for each in ids if each > before(wanted)) == wanted
-
-
 async def test_one_charge_point_among_many(link: FakeLink, http: Http) -> None:
     names = ["CP-1", "CP-10", "CP-100", "CP-11", "CP-2", "CP", "C"]
     Tables(link, charge_points=points(*names)).page = 1
@@ -187,6 +181,8 @@ async def test_a_session_open_settled_or_unknown(link: FakeLink, http: Http) -> 
     told = await http.get("/api/sessions/s-0")
     assert (told["state"], told["session"], told["ticket"]["adjustments"]) == ("COMPLETED", None, [-9])
     assert await http.refusal("GET", "/api/sessions/s-2") == (404, "not_found")
+    link.fail(CentralAway("gone"))
+    assert await http.refusal("GET", "/api/sessions/s-1") == (503, "central_away")
 
 
 # --- stop and resume --------------------------------------------------------------------------------------------------
