@@ -16,6 +16,7 @@ from evcharge.net.client import Refusal
 from evcharge.sidecar.gateway import problems
 from evcharge.sidecar.gateway import schemas as s
 from evcharge.sidecar.gateway.advice import optimization_of, recommendation_of, why_of, wish_of
+from evcharge.sidecar.gateway.audit import AuditLog
 from evcharge.sidecar.gateway.central import Central, Link
 from evcharge.sidecar.gateway.channels import NoCredential
 from evcharge.sidecar.gateway.repeats import Repeats
@@ -48,6 +49,7 @@ class Gateway:
         self._central = Central(link, settings.answer_s)
         self._drivers = drivers
         self._site = SiteTables(self._central, version)
+        self._audit = AuditLog(self._central)
         self._repeats: Repeats[s.Charge] = Repeats(settings.repeats)
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -63,6 +65,7 @@ class Gateway:
             "end_charge": self.end_charge,
             "why": self.why,
             **self._site.handlers(),
+            **self._audit.handlers(),
         }
 
     async def run(self) -> None:

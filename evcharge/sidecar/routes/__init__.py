@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from evcharge.sidecar.routes import gateway, oauth, operation, registry, site
+from evcharge.sidecar.routes import audit, gateway, oauth, operation, registry, site
 
-ROUTES = (*gateway.ROUTES, *site.ROUTES, *registry.ROUTES, *oauth.ROUTES, *operation.ROUTES)
+ROUTES = (*gateway.ROUTES, *site.ROUTES, *audit.ROUTES, *registry.ROUTES, *oauth.ROUTES, *operation.ROUTES)

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from evcharge.net.clock import Clock
 from evcharge.sidecar.gateway.gateway import Gateway
 from evcharge.sidecar.gateway.settings import GatewaySettings
+from evcharge.sidecar.routes.audit import ROUTES as AUDIT_ROUTES
 from evcharge.sidecar.routes.gateway import ROUTES as GATEWAY_ROUTES
 from evcharge.sidecar.routes.site import ROUTES as SITE_ROUTES
 from evcharge.sidecar.web.api import Api
@@ -24,7 +25,10 @@ from protocol import messages as m
 from tests.sidecar.conftest import HandClock
 
 # The limits are not what these tests are about.
-ROUTES = [msgspec.structs.replace(route, limit=Limit("wide", 1_000_000)) for route in (*GATEWAY_ROUTES, *SITE_ROUTES)]
+ROUTES = [
+    msgspec.structs.replace(route, limit=Limit("wide", 1_000_000))
+    for route in (*GATEWAY_ROUTES, *SITE_ROUTES, *AUDIT_ROUTES)
+]
 
 Said = m.Reply | Exception
 
