@@ -76,18 +76,19 @@ drill: $(VENV)/.dev
 mutation: $(VENV)/.dev
 	@$(BIN)/python -m tools.mutation $(ARGS)
 
-system-deps: ## Network namespaces for the tests marked netns, and what Debian leaves out of Python
-	@if command -v ip >/dev/null && command -v iptables >/dev/null && command -v cc >/dev/null; then \
-	    echo "system-deps: iproute2, iptables and cc are there"; \
+system-deps: ## Network namespaces for the tests marked netns, a broker for those of MQTT, and what Debian leaves out of Python
+	@if command -v ip >/dev/null && command -v iptables >/dev/null && command -v cc >/dev/null && \
+	    PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null; then \
+	    echo "system-deps: iproute2, iptables, cc and mosquitto are there"; \
 	elif ! command -v apt-get >/dev/null; then \
-	    echo "system-deps: no apt-get here; install iproute2, iptables and a C compiler with this system's tool" >&2; exit 1; \
+	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto and a C compiler with this system's tool" >&2; exit 1; \
 	elif [ "$$(id -u)" != 0 ]; then \
-	    echo "system-deps: not root; run: sudo apt-get install iproute2 iptables gcc libc6-dev" >&2; exit 1; \
+	    echo "system-deps: not root; run: sudo apt-get install iproute2 iptables mosquitto gcc libc6-dev" >&2; exit 1; \
 	else \
-	    echo "system-deps: apt-get install iproute2 iptables gcc libc6-dev (network namespaces, stepped clocks)"; \
+	    echo "system-deps: apt-get install iproute2 iptables mosquitto gcc libc6-dev (network namespaces, MQTT, stepped clocks)"; \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get -o DPkg::Lock::Timeout=300 -qq update && \
-	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends iproute2 iptables gcc libc6-dev >/dev/null; \
+	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends iproute2 iptables mosquitto gcc libc6-dev >/dev/null; \
 	fi
 
 image-test:

@@ -89,5 +89,10 @@ def human_ms(seconds: float, speed: float) -> int:
     return int(max(seconds, MIN_HUMAN_WALL_S * speed if speed > 1 else 0.0) * 1000)
 
 
+def site_instant(clock: Clock, utc_ms: int) -> int:
+    """The site time of an instant of UTC; one that has not come yet is now."""
+    return clock.site_ms() - int(max(0, clock.steady_ms() - utc_ms) * clock.speed)
+
+
 def _read(path: Path) -> SiteClockFile:
     return msgspec.json.decode(path.read_bytes(), type=SiteClockFile)
