@@ -26,6 +26,8 @@ MAX_VALUES = 672
 MAX_ROWS = 100
 # Largest battery of a vehicle, Wh: 1 MWh, the most that one session may ask for. SPEC §7.1
 MAX_BATTERY_WH = 1_000_000
+# Temperatures of the air that anyone may state, °C: -89 and 57 were measured on Earth. SPEC §7.3
+MIN_C, MAX_C = -100, 100
 # Charge points that a recommendation ranks for a driver. SPEC §7.3
 MAX_RESULTS = 3
 
@@ -41,6 +43,7 @@ RequestId = Annotated[int, Meta(ge=0, le=MAX_COUNT)] | Id
 Asked = Annotated[int, Meta(ge=-MAX_COUNT, le=MAX_COUNT)]
 """A quantity that a person asks for: any integer that JSON keeps exact; the domain judges it."""
 Percent = Annotated[float, Meta(ge=0, le=100)]
+Celsius = Annotated[float, Meta(ge=MIN_C, le=MAX_C)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 

@@ -27,6 +27,7 @@ from protocol.fields import (
     MAX_W,
     MIN_STEP_MS,
     Asked,
+    Celsius,
     ConnectorNo,
     Count,
     Id,
@@ -349,10 +350,35 @@ class SetCapacity(Message, tag="set_capacity", frozen=True):
     capacity_w: Asked
 
 
+class WeatherAlert(Message, tag="weather_alert", frozen=True):
+    """The weather closes a charge point, what is fed from a substation, or (neither) the whole site; or no longer.
+
+    An alert is known by its kind and its scope: said again it changes nothing, and one ends no other (SPEC §7.11).
+    """
+
+    id: RequestId
+    kind: Literal["cold", "heat", "wind", "storm"]
+    active: bool
+    cp_id: Id | None = None
+    substation_id: Id | None = None
+    temperature_c: Celsius | None = None
+    detail: Text = ""
+    """The place, for people."""
+    simulated: bool = False
+    """No real weather: a demonstration, or a provider without a key."""
+
+    def __post_init__(self) -> None:
+        """Two scopes are none, and what is not a number lies within all bounds."""
+        if self.cp_id is not None and self.substation_id is not None:
+            raise ValueError("cp_id and substation_id do not go together")
+        if self.temperature_c is not None and self.temperature_c != self.temperature_c:
+            raise ValueError("temperature_c is not a number")
+
+
 class SensorReading(Message, tag="sensor_reading", frozen=True):
     """A measured value. With ``id`` answered by ``reply`` or ``refused``; without, not at all."""
 
-    name: Literal["base_w", "solar_w", "grid_percent", "battery_percent"]
+    name: Literal["base_w", "solar_w", "grid_percent", "battery_percent", "temperature_c"]
     value: float
     substation_id: Id | None = None
     """The node that a base load draws from; None: the site's first."""
@@ -588,6 +614,7 @@ FromOperator = (
     | SetCapacity
     | SubstationHealth
     | Unwatch
+    | WeatherAlert
     | SensorReading
     | SetForecast
     | Query

@@ -151,6 +151,8 @@ class SubstationView(Part, frozen=True):
     """Those whose charge points stand there, wherever they are fed from."""
     utilisation: int = 0
     """What is reserved, in percent of what can be."""
+    limit_w: int | None = None
+    """What the heat leaves of ``capacity_w``; None: all of it."""
     measured_w: int | None = None
     """What flows through it by its own report."""
     measured_age_ms: int | None = None
@@ -275,6 +277,8 @@ class WhyView(Part, frozen=True):
     node: str | None = None
     """What binds: a node, its phase as ``node/L1``, or the connector as ``CP-1/1``."""
     node_limit_w: int = 0
+    node_rated_w: int = 0
+    """What the node carries where it is not too hot; 0: ``node_limit_w``."""
     others_w: int = 0
     """What other sessions have of it, at worst; base load is in the sentence."""
     sharing: int = 0

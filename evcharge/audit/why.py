@@ -10,11 +10,12 @@ import msgspec
 from evcharge.audit.event_codec import LoggedEvent
 from evcharge.audit.lines import when
 from evcharge.domain import events as e
+from evcharge.domain.alerts import scope, told
 from evcharge.domain.reasons import age_text, kw, objection_sentence
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import sentence as refusal_sentence
 from evcharge.domain.site import SiteConfig
-from evcharge.domain.state import Ticket
+from evcharge.domain.state import Derated, Ticket
 from evcharge.domain.words import LeftCause, ReservationEnd, Role, StopCause
 from evcharge.ids import NodeId
 
@@ -25,6 +26,7 @@ _STOPPED = {
     StopCause.DRIVER_ENDED: "the driver ended it",
     StopCause.STOPPED: "an operator stopped the charge point",
     StopCause.FAULT: "the charge point reported a fault",
+    StopCause.WEATHER: "the weather closed the charge point",
     StopCause.MONITOR_LOST: "the monitor of the charge point was lost",
     StopCause.REVOKED: "the charge point's credential was revoked",
     StopCause.EXPIRED: "no vehicle was plugged in in time",
@@ -143,6 +145,10 @@ class Inquiry:
             return event.node_id == self.subject
         if isinstance(event, e.CapacityChanged):
             return event.substation_id in (self.subject, *(self._nodes if self._asked_at else ()))
+        if isinstance(event, e.DeratingChanged):
+            return bool(self._asked_at) or self._is_node()
+        if isinstance(event, e.WeatherAlerted | e.WeatherCleared) and event.cp_id is None:
+            return self._is_node(event.node_id) or (bool(self._asked_at) and event.node_id in (None, *self._nodes))
         about = event.ticket if isinstance(event, e.TicketIssued) else event
         session_id = (
             getattr(about, "session_id", None)
@@ -157,6 +163,12 @@ class Inquiry:
         if cp_id is None and isinstance(event, e.PeerConnected | e.PeerDisconnected) and event.role is Role.ENGINE:
             cp_id = event.entity
         return cp_id is not None and cp_id in (self.subject, self._asked_at if self._at else None)
+
+    def _is_node(self, node_id: NodeId | None = None) -> bool:
+        """Whether the subject is a node: at ``node_id`` or below it, where that is given."""
+        if self._site is None or self.subject not in self._site.capacities:
+            return False
+        return node_id is None or node_id in self._above(NodeId(self.subject))
 
     def _told(self, event: e.Event) -> str:
         if not self._concerns(event):
@@ -244,6 +256,13 @@ class Inquiry:
                 return f"{event.cp_id} is fed from {event.to_id} instead of {event.from_id}: {event.cause}"
             case e.MoveCompleted():
                 return f"nothing from before its move rules at {event.cp_id} any more"
+            case e.WeatherAlerted():
+                weather = told(event.kind, event.milli_c, event.detail, simulated=event.simulated)
+                return f"the weather closed {scope(event.cp_id, event.node_id)}: {weather}"
+            case e.WeatherCleared():
+                return f"the weather alert of {scope(event.cp_id, event.node_id)} is over: {event.kind.value}"
+            case e.DeratingChanged():
+                return f"the limits of all nodes are {event.derated.share / 10:g} % of theirs, {_hot(event.derated)}"
             case e.HoldPlaced():
                 return f"{event.cp_id} may not charge: {event.hold.value} {event.detail}".rstrip()
             case e.HoldLifted():
@@ -292,6 +311,13 @@ def _missing(event: e.ChargeQueued) -> str:
     if event.basis is not None:
         said.append(basis_sentence(event.basis))
     return "; ".join(said) or refusal_sentence(event.reason, event.cp_id)
+
+
+def _hot(derated: Derated) -> str:
+    if derated.milli_c is None:
+        why = "" if derated.fault is None else f" ({derated.fault.value})"
+        return f"because nobody says how hot it is{why}"
+    return f"at {derated.milli_c / 1_000:g} °C"
 
 
 def _is_over(event: e.Event, subject: str, sessions: Collection[str]) -> bool:

@@ -10,6 +10,7 @@ import structlog
 
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
+from evcharge.domain.alerts import scope, told
 from evcharge.domain.headroom import base_w, measured_all_over
 from evcharge.domain.reasons import kw
 from evcharge.domain.site import SiteConfig
@@ -61,6 +62,18 @@ def limit_cut(state: State, measured_w: Mapping[NodeId, int], node_id: NodeId, c
             sentence=f"{node_id} is given {kw(capacity_w)}, and what else draws there may take {kw(base)}: no vehicle "
             "charges there, and that alone may be too much.",
         )
+
+
+def weather_changed(news: fx.WeatherNews) -> None:
+    """Say that an alert is on, or over: once for each change."""
+    event = news.event
+    where = scope(event.cp_id, event.node_id)
+    if isinstance(event, e.WeatherCleared):
+        over = f"the weather alert of {where} is over: {event.kind.value}."
+        log.info("weather.cleared", kind=event.kind.value, scope=where, sentence=over)
+        return
+    said = told(event.kind, event.milli_c, event.detail, simulated=event.simulated)
+    log.warning("weather.alert", kind=event.kind.value, scope=where, sentence=f"the weather closes {where}: {said}.")
 
 
 def node_changed(news: fx.NodeNews) -> None:

@@ -113,6 +113,8 @@ class Outbound:
                 (self._urgent if effect.now else self._dirty)(effect.node_id)
             case fx.NodeNews():
                 notices.node_changed(effect)
+            case fx.WeatherNews():
+                notices.weather_changed(effect)
             case fx.Wake():
                 self._wake(effect.at_ms, effect.session_id)
             case fx.CloseChannel():

@@ -120,7 +120,8 @@ class Planning:
         state = self._state()
         nodes = tuple((node.capacity_w, node.since_ms) for node in state.nodes.values())
         # Targets of before say nothing any more when a node failed or a charge point moved (``Placing.knew``).
-        return state.totals.started, state.totals.tickets, nodes, tuple(state.away), self._foretold
+        share = None if state.derated is None else state.derated.share
+        return state.totals.started, state.totals.tickets, nodes, share, tuple(state.away), self._foretold
 
     async def _plan(self, root: NodeId) -> None:
         question = self._question(root)

@@ -5,6 +5,7 @@ Live telemetry: not in the state and not in the log by itself. What is decided o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -25,12 +26,15 @@ MAX_READING_W: Final = 1e9
 AHEAD_MS: Final = 60_000
 
 BASE, SOLAR, GRID, BATTERY = "base_w", "solar_w", "grid_percent", "battery_percent"
+TEMPERATURE = "temperature_c"
 # The range of what each sensor may say.
 RANGES: Final = {
     BASE: (0.0, MAX_READING_W),
     SOLAR: (0.0, MAX_READING_W),
     GRID: (0.0, 1_000.0),
     BATTERY: (0.0, 100.0),
+    # Of the air: 57 °C is the most that was ever measured, and no charger stands where it was ever colder.
+    TEMPERATURE: (-60.0, 70.0),
 }
 
 
@@ -104,8 +108,18 @@ class Sensors:
     def readings(self) -> Readings:
         """What the rules look at."""
         return Readings(
-            solar_w=self._reading(SOLAR), battery_percent=self._reading(BATTERY), grid_percent=self._reading(GRID)
+            solar_w=self.reading(SOLAR), battery_percent=self.reading(BATTERY), grid_percent=self.reading(GRID)
         )
+
+    def reading(self, name: str) -> Reading | None:
+        """The newest reading of the site, however old; None: it was never heard."""
+        newest = self._newest.get((name, None))
+        return None if newest is None else Reading(newest.value, newest.at_ms)
+
+    def age_s(self, name: str) -> float:
+        """How old that is, wall seconds; endless where it was never heard."""
+        newest = self._newest.get((name, None))
+        return math.inf if newest is None else self._clock.monotonic() - newest.heard_s
 
     def history(self, name: str, node_id: NodeId | None, now_ms: int) -> list[float | None]:
         """Means of the last quarters, oldest first; empty: it was never heard."""
@@ -133,10 +147,6 @@ class Sensors:
         for (each, node_id), newest in self._newest.items():
             if each == name and node_id is not None:
                 yield node_id, newest
-
-    def _reading(self, name: str) -> Reading | None:
-        newest = self._newest.get((name, None))
-        return None if newest is None else Reading(newest.value, newest.at_ms)
 
     def _stale(self, newest: _Newest) -> bool:
         return self._clock.monotonic() - newest.heard_s > STALE_S

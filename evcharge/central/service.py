@@ -23,6 +23,7 @@ from evcharge.central.deadlines import Deadlines
 from evcharge.central.decisions import Decisions
 from evcharge.central.doubts import Doubts
 from evcharge.central.engine import Engine
+from evcharge.central.heat import HeatWatch
 from evcharge.central.inbound import Inbound
 from evcharge.central.limits import check_limits, gateway_rate, server_limits, wire_limits
 from evcharge.central.liveness import Liveness
@@ -37,7 +38,7 @@ from evcharge.central.rejections import WINDOW_S
 from evcharge.central.room import Room
 from evcharge.central.ruling import RuleWatch
 from evcharge.central.sensors import Sensors
-from evcharge.central.settings import Settings, doubts_of, energy_of, places_of, site_of
+from evcharge.central.settings import Settings, derating_of, doubts_of, energy_of, places_of, site_of
 from evcharge.central.snapshots import Snapshots
 from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
@@ -201,6 +202,7 @@ class Central:
             self._server.timers, clock, settings.substation_silence_s, lambda command: self._engine.execute(command)
         )
         rules = RuleWatch(self._sensors, clock, self._engine.execute, limiting=site.rules)
+        heat = HeatWatch(lambda: self.state, self._sensors, clock, self._engine.execute, derating_of(settings))
         advice = Advice(self._decisions, places_of(settings), self._sensors.measured_w)
         questions = Questions(
             *(self._engine, self._directory, self._telemetry, rules, substations, clock, advice),
@@ -260,6 +262,7 @@ class Central:
             self._planning.run(),
             self._peaks.run(),
             rules.run(),
+            heat.run(),
             self._flush_rejections(),
             self._room.run(),
             Snapshots(settings.data_dir, recalled.seq, lambda: self._journal.durable).run(),

@@ -14,6 +14,7 @@ from evcharge.central.site_file import read_site_file
 from evcharge.central.site_mistakes import BadSite
 from evcharge.domain.site import SiteConfig
 from evcharge.domain.stations import Place
+from evcharge.energy.derating import Derating
 from evcharge.energy.model import Policy
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.net.clock import human_ms
@@ -99,6 +100,11 @@ def doubts_of(settings: Settings) -> list[str]:
 def energy_of(settings: Settings) -> EnergyEntry:
     """What the planner reckons with. Raises BadSite."""
     return EnergyEntry() if settings.site_file is None else read_site_file(settings.site_file).energy
+
+
+def derating_of(settings: Settings) -> Derating | None:
+    """What the heat leaves of the limits; None: it leaves all. Raises BadSite."""
+    return None if settings.site_file is None else read_site_file(settings.site_file).derating
 
 
 def places_of(settings: Settings) -> dict[ChargePointId, Place]:

@@ -16,6 +16,7 @@ import msgspec
 from evcharge.central.site_mistakes import Bad
 from evcharge.domain.site import NodeConfig, Tariff
 from evcharge.domain.stations import ANY_PLUG
+from evcharge.energy.derating import WHOLE, Derating
 from evcharge.energy.tariff import DAYS, Period, TimeOfUse, days_of, minute_of
 from evcharge.ids import NodeId
 from evcharge.text import did_you_mean
@@ -34,6 +35,11 @@ MAX_FUSE_A: Final = 10_000.0
 # Largest demand charge per kW and largest price of a tonne of carbon: ten times the dearest in force.
 MAX_DEMAND_CHARGE: Final = 1_000
 MAX_CO2_PRICE: Final = 10_000
+# Temperatures of the air that are believed, °C: what a sensor may say (``sensors``), and some for a line beyond it.
+MIN_C: Final = -60
+MAX_C: Final = 100
+# The line where a file says no more than that there is one.
+USUAL: Final = Derating()
 
 
 class SiteEntry(msgspec.Struct, forbid_unknown_fields=True):
@@ -210,6 +216,40 @@ class ChargePointEntry(msgspec.Struct, forbid_unknown_fields=True):
         return self.latitude, self.longitude
 
 
+class WeatherEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """What alerts of the weather do."""
+
+    stop_now: bool = False
+    """Sessions that run end at once; otherwise they go on to their end and none begins."""
+
+
+class DeratingEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """What the heat leaves of the nodes' limits: a line between two temperatures of the air."""
+
+    from_c: float = USUAL.from_milli / 1000
+    to_c: float = USUAL.to_milli / 1000
+    least: float = USUAL.least / WHOLE
+    assumed_c: float | None = None
+    """While nobody says how hot it is; None: as ``to_c``, for that is safe."""
+
+    def line(self, bad: Bad) -> Derating:
+        """As it is reckoned with. Raises BadSite."""
+        assumed_c = self.to_c if self.assumed_c is None else self.assumed_c
+        for field, degrees in (("from_c", self.from_c), ("to_c", self.to_c), ("assumed_c", assumed_c)):
+            if not MIN_C <= degrees <= MAX_C:
+                raise bad(field, f"has to be from {MIN_C} to {MAX_C}, in degrees Celsius")
+        if not self.from_c < self.to_c:
+            raise bad("to_c", "has to be above from_c: the limit falls between the two")
+        if not 0 <= self.least <= 1:
+            raise bad("least", "has to be from 0 to 1: it is a share of the limit")
+        return Derating(
+            from_milli=math.floor(self.from_c * 1000),
+            to_milli=math.floor(self.to_c * 1000),
+            least=math.floor(self.least * WHOLE),
+            assumed_milli=math.ceil(assumed_c * 1000),
+        )
+
+
 class Entries(msgspec.Struct, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -218,6 +258,8 @@ class Entries(msgspec.Struct, forbid_unknown_fields=True):
     charge_points: dict[str, ChargePointEntry] = {}
     tariff: TariffEntry | None = None
     energy: EnergyEntry = msgspec.field(default_factory=EnergyEntry)
+    weather: WeatherEntry = msgspec.field(default_factory=WeatherEntry)
+    derating: DeratingEntry | None = None
 
 
 def check_names(names: Sequence[str], field: str, bad: Bad) -> None:

@@ -20,6 +20,15 @@ latitude = 48.137                      # where it is and what plug it has, for r
 longitude = 11.575
 plug = "type2"
 
+[weather]
+stop_now = true                        # an alert ends running sessions at once; otherwise they go on to their end
+
+[derating]                             # in the heat the limits above fall on a line, from all to ``least`` of them
+from_c = 40
+to_c = 60
+least = 0.5
+assumed_c = 60                         # how hot it is while nobody says it
+
 [tariff]
 price_per_kwh = 0.30
 
@@ -44,6 +53,7 @@ from evcharge.central.site_mistakes import Bad, BadSite, Source, TomlPath, first
 from evcharge.domain.headroom import BadTree, check_tree
 from evcharge.domain.site import NodeConfig, SiteConfig, Tariff
 from evcharge.domain.stations import ANY_PLUG, Place
+from evcharge.energy.derating import Derating, share_of
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.text import did_you_mean
 from evcharge.units import Watts
@@ -64,6 +74,12 @@ class SiteFile:
     def energy(self) -> EnergyEntry:
         """What power costs the site."""
         return self._entries.energy
+
+    @property
+    def derating(self) -> Derating | None:
+        """What the heat leaves of the limits; None: all. Raises BadSite."""
+        entry = self._entries.derating
+        return None if entry is None else entry.line(self._source.at("derating"))
 
     def site_config(self, tariff: Tariff) -> SiteConfig:
         """As the domain has it; ``tariff`` is what holds where the file has none. Raises BadSite."""
@@ -94,6 +110,8 @@ class SiteFile:
             nodes={node_id: placed for node_id, placed in nodes.items() if placed != NodeConfig()},
             phases={cp_id: on for cp_id, on in phases.items() if on},
             rules=self.energy.rules,
+            weather_stops=entries.weather.stop_now,
+            assumed_share=None if (line := self.derating) is None else share_of(None, line),
             tariff=tariff if entries.tariff is None else entries.tariff.tariff(source.at("tariff")),
         )
         self._check_energy()

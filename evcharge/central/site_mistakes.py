@@ -37,6 +37,8 @@ _TABLES: Final[_Tables] = {
     "charge_points": {"*": {}},
     "tariff": {},
     "energy": {"battery": {}},
+    "weather": {},
+    "derating": {},
 }
 
 

@@ -17,7 +17,7 @@ from evcharge.domain.commands import Reallocate
 from evcharge.domain.demand import demand_of, node_of, plan_of, step_w, waits
 from evcharge.domain.failover import PROBE_MS, Placing, linked
 from evcharge.domain.feeds import above, feeds_of
-from evcharge.domain.headroom import Headroom, Row, base_w, limit_of, tight_nodes
+from evcharge.domain.headroom import Headroom, Row, base_w, heat_takes, limit_of, tight_nodes
 from evcharge.domain.health import tried_again
 from evcharge.domain.meters import Meters
 from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected
@@ -335,10 +335,17 @@ class _Round:
             inputs += [Input(each.name, each.age_ms or 0) for each in self._state.ruling.inputs]
         inputs += self._base_loads(session)
         bound = self._bound(session, constraint, point)
-        return reason, Basis(bound, tuple(inputs), tuple(rejected))
+        return reason, Basis(bound, (*inputs, *self._thermometer(bound.rated_w)), tuple(rejected))
 
     def _base_loads(self, session: Session) -> tuple[Input, ...]:
         return self._meters.inputs(feeds_of(self._state, session.cp_id))
+
+    def _thermometer(self, rated_w: int) -> tuple[Input, ...]:
+        """How old the temperature is, where the heat has a part in it and anybody knows how hot it is."""
+        derated = self._state.derated
+        if not rated_w or derated is None or derated.at_ms is None:
+            return ()
+        return (Input("temperature", self._age_ms(derated.at_ms)),)
 
     def _bound(self, session: Session, constraint: Constraint, point: en.SetPoint) -> Bound:
         if constraint is Constraint.RULE and self._state.ruling is not None:
@@ -356,8 +363,11 @@ class _Round:
         base = base_w(self._state.nodes[row.node_id], self._headroom.measured_w.get(row.node_id))
         others_w = max(0, limit_of(self._state, row) - base - self._headroom.left_w(row) - worst_w)
         # What a plan gives is without the base load.
-        base = 0 if constraint is Constraint.PLAN else base
-        return Bound(constraint, str(row), limit_w, others_w, self._headroom.sharing(row), base)
+        planned = constraint is Constraint.PLAN
+        heat_w = 0 if planned else heat_takes(self._state, row)
+        return Bound(
+            constraint, str(row), limit_w, others_w, self._headroom.sharing(row), 0 if planned else base, heat_w
+        )
 
     def _row(self, session: Session, at: str) -> Row:
         """The row that the allocator names; its own node where it names none."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from evcharge.domain.site import SiteConfig
-from evcharge.domain.state import Ruled
-from evcharge.domain.words import Role, StopCause
+from evcharge.domain.state import Derated, Ruled
+from evcharge.domain.words import Role, StopCause, WeatherKind
 from evcharge.energy.model import Plan
 from evcharge.ids import ANYWHERE as ANYWHERE
 from evcharge.ids import (
@@ -66,6 +66,12 @@ class Rule(Command, frozen=True):
     """The rule table has a new answer."""
 
     ruling: Ruled
+
+
+class Derate(Command, frozen=True):
+    """The heat leaves the nodes more or less of their limits than before, or another reading says the same."""
+
+    derated: Derated
 
 
 class FailPlan(Command, frozen=True):
@@ -324,6 +330,20 @@ class ResumeChargePoints(Command, frozen=True):
     """An operator lifts that hold again."""
 
     cp_id: ChargePointId | None
+
+
+class ReportWeather(Command, frozen=True):
+    """A weather source says that an alert is on, or over."""
+
+    kind: WeatherKind
+    active: bool
+    cp_id: ChargePointId | None = None
+    """This one only."""
+    node_id: NodeId | None = None
+    """What stands at it or below it; neither: the whole site."""
+    milli_c: int | None = None
+    detail: str = ""
+    simulated: bool = False
 
 
 class SetCapacity(Command, frozen=True):

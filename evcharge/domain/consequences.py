@@ -34,7 +34,7 @@ from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
 
 _AGAIN = frozenset({RefusalReason.NO_CAPACITY, RefusalReason.BUSY, RefusalReason.SUBSTATION_LOST})
 # What the sentence of a reason does not say by itself, and a driver can do something about.
-_TOLD = frozenset({Obstacle.ABSENT, Obstacle.LEFT_BEHIND})
+_TOLD = frozenset({Obstacle.ABSENT, Obstacle.LEFT_BEHIND, Obstacle.WEATHER})
 
 
 @singledispatch
@@ -205,9 +205,17 @@ def _feed_changed(event: e.ChargePointMoved | e.MoveCompleted, state: State, _st
     return [fx.Dirty(node_id=state.charge_points[event.cp_id].node_id)]
 
 
-@effects_of.register
-def _ruling_changed(_event: e.RulingChanged, state: State, _stamp: Stamp) -> list[fx.Effect]:
+@effects_of.register(e.RulingChanged)
+@effects_of.register(e.DeratingChanged)
+def _all_over(_event: e.RulingChanged | e.DeratingChanged, state: State, _stamp: Stamp) -> list[fx.Effect]:
     return [fx.Dirty(node_id=node_id) for node_id in roots(state)]
+
+
+@effects_of.register(e.WeatherAlerted)
+@effects_of.register(e.WeatherCleared)
+def _weather_changed(event: e.WeatherAlerted | e.WeatherCleared, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    # Who waits may have his turn now, here or, for any charge point, elsewhere.
+    return [fx.WeatherNews(event=event), *(fx.Dirty(node_id=node_id) for node_id in roots(state))]
 
 
 @effects_of.register

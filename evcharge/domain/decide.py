@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from evcharge.domain import charge_points, grid, health, meters, peaks, reservations, sessions, waiting
+from evcharge.domain import charge_points, grid, health, meters, peaks, reservations, sessions, waiting, weather
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.allocation import reallocate
@@ -27,6 +27,7 @@ AnyCommand = (
     | c.AdoptPlan
     | c.FailPlan
     | c.Rule
+    | c.Derate
     | c.PeerReady
     | c.PeerGone
     | c.PeerRejected
@@ -53,6 +54,7 @@ AnyCommand = (
     | c.ConfirmTicket
     | c.StopChargePoints
     | c.ResumeChargePoints
+    | c.ReportWeather
     | c.SetCapacity
     | c.ReportNode
     | c.UnwatchNode
@@ -67,7 +69,7 @@ def decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
     """The events that follow; an empty list: nothing changes (a repeat, or too late)."""
     if isinstance(command, c.StartCentral):
         # What follows from repairs is among them.
-        return [e.CentralStarted(site=command.site), *repairs(state, stamp)]
+        return [e.CentralStarted(site=command.site), *repairs(state, command.site, stamp)]
     if isinstance(command, OutboxCommand) and command.n is not None:
         events = _from_outbox(state, command, command.n, stamp)
     else:
@@ -104,6 +106,8 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return grid.adopt_plan(state, command, stamp)
         case c.Rule():
             return [] if command.ruling == state.ruling else [e.RulingChanged(ruling=command.ruling)]
+        case c.Derate():
+            return weather.derate(state, command)
         case c.FailPlan():
             return [e.PlanFailed(cause=command.cause)]
         case c.PeerReady():
@@ -158,6 +162,8 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             return charge_points.stop_charge_points(state, command)
         case c.ResumeChargePoints():
             return charge_points.resume_charge_points(state, command)
+        case c.ReportWeather():
+            return weather.report_weather(state, command)
         case c.SetCapacity():
             known = state.nodes.get(command.node_id)
             same = known is not None and known.capacity_w == command.capacity_w

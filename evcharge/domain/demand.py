@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from evcharge.domain.feeds import above
-from evcharge.domain.headroom import base_w, measured_all_over
+from evcharge.domain.headroom import PHASES, Row, base_w, limit_of, measured_all_over
 from evcharge.domain.openings import declared_end_ms
 from evcharge.domain.state import Session, State
 from evcharge.domain.words import LimitReason
 from evcharge.energy import model as en
 from evcharge.ids import NodeId
+from evcharge.units import Watts
 
 # What is still missing in a vehicle that never said how much it needs, Wh: a typical charge (the mean of the sessions
 # at two large sites in California is 9 and 13 kWh). Only a sense of urgency: it is not stopped after so much.
@@ -58,11 +59,15 @@ def step_w(session: Session) -> int:
 def node_of(state: State, node_id: NodeId, measured_w: Mapping[NodeId, int], kept_w: int = 0) -> en.Node:
     """A node; ``kept_w`` of it is not to be shared. ``measured_w``: with what is measured below each node."""
     node = state.nodes[node_id]
+    phase_w = None
+    if node.phase_w is not None:
+        one, two, three = (Watts(limit_of(state, Row(node_id, phase))) for phase in PHASES)
+        phase_w = (one, two, three)
     return en.Node(
         id=node_id,
         parent=node.parent,
-        cap_w=node.capacity_w,
-        phase_cap_w=node.phase_w,
+        cap_w=limit_of(state, Row(node_id)),
+        phase_cap_w=phase_w,
         base_w=base_w(node, measured_w.get(node_id)) + kept_w,
     )
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from evcharge.domain import events as e
+from evcharge.domain.alerts import in_scope, key_of
 from evcharge.domain.feeds import above, feeds_of, path_of
 from evcharge.domain.state import ChargePoint, State
 from evcharge.domain.words import Role
@@ -20,7 +21,7 @@ from evcharge.ids import ChargePointId, SessionId
 
 # Number of the rules by which events become state, and of the state's shape: raised whenever a log gives another state
 # than before, so that a newer program does not take its own progress for damage. A golden test watches over it.
-RULES: Final = 5
+RULES: Final = 6
 # Parts that may wait to be hashed anew; a few microseconds each, so that no event waits a millisecond for it.
 MOST_DIRTY = 256
 # Hashes are added modulo this: 256 bits.
@@ -38,7 +39,7 @@ class Part(NamedTuple):
 
 
 # Fields of State that are maps of parts; all other fields together are one part, see ``_rest``.
-SECTIONS: Final = ("charge_points", "sessions", "drivers", "nodes", "provisional", "waiting", "reservations")
+SECTIONS: Final = ("charge_points", "sessions", "drivers", "nodes", "provisional", "waiting", "reservations", "alerts")
 # Fields that follow from the others.
 DERIVED: Final = ("spots",)
 # Attributes of events that name a part.
@@ -115,6 +116,10 @@ def touched(event: e.Event, state: State) -> Iterator[Part]:
         return
     if isinstance(event, e.ChargePointMoved | e.MoveCompleted):
         yield from _of_move(event, state)
+        return
+    if isinstance(event, e.WeatherAlerted | e.WeatherCleared):
+        yield Part("alerts", key_of(event.kind, event.cp_id, event.node_id))
+        yield from (Part("charge_points", one.cp_id) for one in in_scope(state, event.cp_id, event.node_id))
         return
     about: Any = event.ticket if isinstance(event, e.TicketIssued) else event
     for name, section in _NAMES.items():

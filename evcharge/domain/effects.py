@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from evcharge.domain.events import BaseLoadForgotten, NodeLost, NodeProbing, NodeRecovered, NodeUnwatched
+from evcharge.domain.events import (
+    BaseLoadForgotten,
+    NodeLost,
+    NodeProbing,
+    NodeRecovered,
+    NodeUnwatched,
+    WeatherAlerted,
+    WeatherCleared,
+)
 from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import Ticket
@@ -141,6 +149,12 @@ class NodeNews(Effect, frozen=True):
     event: NodeLost | NodeProbing | NodeRecovered | NodeUnwatched | BaseLoadForgotten
     health: Health
     """As it is now."""
+
+
+class WeatherNews(Effect, frozen=True):
+    """An alert that is on, or over: the operator wants to know."""
+
+    event: WeatherAlerted | WeatherCleared
 
 
 class Wake(Effect, frozen=True):

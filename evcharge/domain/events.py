@@ -14,8 +14,8 @@ from evcharge.domain.commands import ConnectorRating
 from evcharge.domain.reasons import Basis, Objection
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.site import SiteConfig
-from evcharge.domain.state import Ruled, Ticket
-from evcharge.domain.words import Hold, LeftCause, LimitReason, ReservationEnd, Role, StopCause
+from evcharge.domain.state import Derated, Ruled, Ticket
+from evcharge.domain.words import Hold, LeftCause, LimitReason, ReservationEnd, Role, StopCause, WeatherKind
 from evcharge.energy.leases import Grant
 from evcharge.energy.model import Plan
 from evcharge.ids import (
@@ -45,7 +45,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 class CentralStarted(Event, frozen=True):
     """Central serves; whoever was connected before is no longer."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     site: SiteConfig
 
@@ -151,6 +151,27 @@ class HoldLifted(Event, frozen=True):
     hold: Hold
 
 
+class WeatherAlerted(Event, frozen=True):
+    """Weather closes a charge point, those at a node and below it, or (neither) all of the site: they are held."""
+
+    kind: WeatherKind
+    cp_id: ChargePointId | None = None
+    node_id: NodeId | None = None
+    milli_c: int | None = None
+    """Thousandths of a degree Celsius."""
+    detail: str = ""
+    """The place, for people."""
+    simulated: bool = False
+
+
+class WeatherCleared(Event, frozen=True):
+    """That alert is over; whoever no other one covers is held no longer."""
+
+    kind: WeatherKind
+    cp_id: ChargePointId | None = None
+    node_id: NodeId | None = None
+
+
 class OutboxApplied(Event, frozen=True):
     """Everything up to item ``n`` of the charge point's outbox is in the log."""
 
@@ -184,7 +205,7 @@ class ChargeAuthorized(Event, frozen=True):
 class ChargeRefused(Event, frozen=True):
     """No, and why; the figures behind it."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     driver_id: DriverId
     cp_id: ChargePointId
@@ -213,6 +234,8 @@ class RequestRefused(Event, frozen=True):
 
 class ChargeQueued(Event, frozen=True):
     """A charge request waits for its turn; what kept it from being authorized at once."""
+
+    VERSION: ClassVar[int] = 2
 
     waiting_id: SessionId
     cp_id: ChargePointId
@@ -329,7 +352,7 @@ class AuthorizationAcknowledged(Event, frozen=True):
 class SetPointIssued(Event, frozen=True):
     """A set-point was sent; ``start_valid_ms`` (channel clock) when it starts the supply."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     session_id: SessionId
     grant: Grant
@@ -541,6 +564,12 @@ class RulingChanged(Event, frozen=True):
     ruling: Ruled
 
 
+class DeratingChanged(Event, frozen=True):
+    """The heat leaves the nodes more or less of their limits than before, or another reading says the same."""
+
+    derated: Derated
+
+
 class PlanFailed(Event, frozen=True):
     """There is no new plan; the last one holds until it is too old, then the allocator works alone."""
 
@@ -561,6 +590,8 @@ EVENTS: tuple[type[Event], ...] = (
     ConnectorChanged,
     HoldPlaced,
     HoldLifted,
+    WeatherAlerted,
+    WeatherCleared,
     OutboxApplied,
     ChargeAuthorized,
     ChargeRefused,
@@ -604,5 +635,6 @@ EVENTS: tuple[type[Event], ...] = (
     PlanAdopted,
     PlanFailed,
     RulingChanged,
+    DeratingChanged,
 )
 """All kinds, for the codec of the log; ``evolve`` is proved total over them."""

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from evcharge.domain import events as e
-from evcharge.domain import evolve_nodes, evolve_sessions, evolve_waiting
+from evcharge.domain import evolve_nodes, evolve_sessions, evolve_waiting, evolve_weather
 from evcharge.domain.applying import apply
 from evcharge.domain.binding import reserve
 from evcharge.domain.charge_points import INCIDENT_WINDOW_MS, outbox_was_lost
+from evcharge.domain.evolve_weather import follow_derating, follow_weather
 from evcharge.domain.feeds import above, awaits_place, home_of, is_away
 from evcharge.domain.headroom import with_those_below
 from evcharge.domain.routing import outdate
@@ -41,7 +42,7 @@ FAILURES_KEPT = 8
 
 
 # Each registers the rules of its kinds at ``apply``.
-PARTS = (evolve_nodes, evolve_sessions, evolve_waiting)
+PARTS = (evolve_nodes, evolve_sessions, evolve_waiting, evolve_weather)
 
 _RULES: dict[type[e.Event], Callable[[Any, State, Stamp], None]] = {}
 
@@ -118,8 +119,10 @@ def _configure(state: State, site: SiteConfig) -> None:
     state.plans = {root_id: plan for root_id, plan in state.plans.items() if root_id in state.nodes}
     if not site.rules:
         state.ruling = None
+    follow_derating(state)
     for charge_point in state.charge_points.values():
         _place(state, charge_point)
+        follow_weather(state, charge_point)
     state.away = {cp_id: None for cp_id in (*state.away, *state.charge_points) if is_away(state, cp_id)}
     for node in list(state.nodes.values()):
         for session_id in node.sessions:
@@ -180,6 +183,7 @@ def _charge_point(state: State, cp_id: ChargePointId) -> ChargePoint:
     if charge_point is None:
         charge_point = ChargePoint(cp_id=cp_id, node_id=home_of(state.site, cp_id))
         state.charge_points[cp_id] = charge_point
+        follow_weather(state, charge_point)
         insort(state.cp_order, cp_id)
     return charge_point
 

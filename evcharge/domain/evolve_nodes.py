@@ -6,6 +6,7 @@ from evcharge.domain import events as e
 from evcharge.domain.applying import apply
 from evcharge.domain.binding import reserve
 from evcharge.domain.feeds import above, is_away
+from evcharge.domain.headroom import Row, limit_of
 from evcharge.domain.state import (
     ChargePoint,
     Session,
@@ -28,7 +29,7 @@ def _capacity_changed(event: e.CapacityChanged, state: State, stamp: Stamp) -> N
             if node_id in state.nodes and event.substation_id in above(state, NodeId(node_id))
         )
         known_w = [target_w for target_w in targets if target_w is not None]
-        if known_w and sum(known_w) >= node.capacity_w - node.base_w:
+        if known_w and sum(known_w) >= limit_of(state, Row(event.substation_id)) - node.base_w:
             # Made to fit the smaller limit; until there is a new one the allocator shares what there is.
             del state.plans[root_id]
     node.capacity_w = event.capacity_w

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from evcharge.domain.feeds import above, feeds_of
 from evcharge.domain.site import NodeConfig, SiteConfig
 from evcharge.domain.state import Node, Session, State
+from evcharge.energy.derating import derated_w
 from evcharge.ids import ChargePointId, NodeId, SessionId
 
 PHASES = (0, 1, 2)
@@ -156,12 +157,26 @@ def part_of(watts: int, part: int) -> int:
     return -(-watts // part)
 
 
-def limit_of(state: State, row: Row) -> int:
-    """The capacity of a node, or of its phase."""
+def rated_w(state: State, row: Row) -> int:
+    """The capacity of a node, or of its phase, where it is not too hot."""
     node = state.nodes[row.node_id]
     if row.phase is None or node.phase_w is None:
         return node.capacity_w
     return node.phase_w[row.phase]
+
+
+def limit_of(state: State, row: Row) -> int:
+    """What of it the heat leaves now. A charge point looks after its own electronics; what feeds it, cables, switches
+    and a transformer, has nobody else who does.
+    """
+    watts = rated_w(state, row)
+    return watts if state.derated is None else derated_w(watts, state.derated.share)
+
+
+def heat_takes(state: State, row: Row) -> int:
+    """The capacity where the heat leaves less of it; 0 where it leaves all: as a ``Bound`` says it."""
+    rated = rated_w(state, row)
+    return rated if limit_of(state, row) < rated else 0
 
 
 def room_w(state: State, row: Row, measured_w: Mapping[NodeId, int] = NO_METERS) -> int:
@@ -211,8 +226,13 @@ def tight_nodes(state: State, measured_w: Mapping[NodeId, int]) -> set[NodeId]:
     return {
         node_id
         for node_id, node in state.nodes.items()
-        if node.wanted_w + base_w(node, measured_w.get(node_id)) > min((node.capacity_w, *(node.phase_w or ())))
+        if node.wanted_w + base_w(node, measured_w.get(node_id)) > _least_limit_w(state, node_id)
     }
+
+
+def _least_limit_w(state: State, node_id: NodeId) -> int:
+    rows = [Row(node_id)] if state.nodes[node_id].phase_w is None else [Row(node_id, each) for each in (None, *PHASES)]
+    return min(limit_of(state, row) for row in rows)
 
 
 class BadTree(ValueError):

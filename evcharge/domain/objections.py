@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from evcharge.domain.alerts import covering, told
 from evcharge.domain.commands import RequestCharge
 from evcharge.domain.feeds import feeds_of
 from evcharge.domain.no_shows import against_on_the_way
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
-from evcharge.domain.state import ChargePoint, Link, State
-from evcharge.domain.words import Health, LinkState, ReservationState, Stamp
+from evcharge.domain.state import Alert, ChargePoint, Link, State
+from evcharge.domain.words import Health, Hold, LinkState, ReservationState, Stamp
 from evcharge.ids import ConnectorNo, DriverId, NodeId
+
+# Characters of an alert's place that a refusal repeats: a name of a town, or an id.
+MOST_PLACE = 64
 
 
 def against_charge(
@@ -44,7 +48,7 @@ def against_charge(
     if reason is RefusalReason.SUBSTATION_LOST:
         return against_nodes(state, feeds_of(state, charge_point.cp_id), stamp)
     return (
-        *against_charge_point(charge_point, stamp),
+        *against_charge_point(state, charge_point, stamp),
         *_connectors(state, charge_point, command.connector, stamp, command.driver_id),
         *_in_line(state, charge_point),
     )
@@ -60,10 +64,23 @@ def against_nodes(state: State, nodes: Iterable[NodeId], stamp: Stamp) -> tuple[
     )
 
 
-def against_charge_point(charge_point: ChargePoint, stamp: Stamp) -> tuple[Objection, ...]:
-    """What speaks against a charge point as a whole: its links and holds."""
-    holds = (Objection(Obstacle.HOLD, charge_point.cp_id, hold.value) for hold in sorted(charge_point.holds))
-    return (*_links(charge_point, stamp), *holds)
+def against_charge_point(state: State, charge_point: ChargePoint, stamp: Stamp) -> tuple[Objection, ...]:
+    """What speaks against a charge point as a whole: its links and holds, and which weather it is."""
+    holds = [
+        Objection(Obstacle.HOLD, charge_point.cp_id, hold.value)
+        for hold in sorted(charge_point.holds)
+        if hold is not Hold.WEATHER
+    ]
+    weather = [
+        Objection(Obstacle.WEATHER, charge_point.cp_id, _weather(one), age_ms=_age(one.since_ms, stamp))
+        for one in covering(state.alerts, state.site, charge_point.cp_id)
+    ]
+    return (*_links(charge_point, stamp), *holds, *weather)
+
+
+def _weather(alert: Alert) -> str:
+    """Each refusal has it, so of a long text no more than tells the place."""
+    return told(alert.kind, alert.milli_c, alert.detail[:MOST_PLACE], simulated=alert.simulated)
 
 
 def _links(charge_point: ChargePoint, stamp: Stamp) -> list[Objection]:

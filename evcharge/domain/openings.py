@@ -29,6 +29,10 @@ _SHOWN_REFUSALS = {
 }
 
 
+# Holds that keep a charge point out of order in fine weather too.
+_BROKEN = frozenset({Hold.FAULT, Hold.REVOKED})
+
+
 class Wish(NamedTuple):
     """Who wants to charge, at which connector (0: any), and until when as far as that was said."""
 
@@ -60,6 +64,9 @@ def unable(state: State, charge_point: ChargePoint) -> RefusalReason | None:
     if Hold.DUPLICATE_ID in charge_point.holds:
         return RefusalReason.DUPLICATE_ID
     shown = shown_state(state, charge_point)
+    weather = Hold.WEATHER in charge_point.holds and charge_point.holds.isdisjoint(_BROKEN)
+    if weather and shown in (Shown.OUT_OF_ORDER, Shown.SUPPLYING):
+        return RefusalReason.WEATHER
     if shown in _SHOWN_REFUSALS:
         return _SHOWN_REFUSALS[shown]
     if charge_point.holds:

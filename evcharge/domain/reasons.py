@@ -52,6 +52,8 @@ class Bound(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many share what is left, this one among them."""
     base_w: int = 0
     """What else draws there: configured, or measured where that is more."""
+    rated_w: int = 0
+    """What it carries where it is not too hot; 0: that is ``limit_w``."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -78,6 +80,8 @@ class Obstacle(StrEnum):
     """It is not connected; ``detail`` says which link."""
     HOLD = "hold"
     """It may not charge; ``detail`` is the hold."""
+    WEATHER = "weather"
+    """The weather closes it; ``detail`` says which, and where."""
     IN_USE = "in_use"
     """Another session has it."""
     OWN = "own"
@@ -127,6 +131,8 @@ def objection_sentence(against: Objection) -> str:
             said = f"the {detail} of {at} is not connected"
         case Obstacle.HOLD:
             said = f"{at} is held: {detail}"
+        case Obstacle.WEATHER:
+            said = f"{at} is closed for the weather: {detail}"
         case Obstacle.IN_USE:
             said = f"{at} is in use"
         case Obstacle.OWN:
@@ -169,7 +175,7 @@ def sentence(basis: Basis, least_w: int = 0) -> str:
         case Constraint.CAPACITY:
             left = kw(max(0, bound.limit_w - bound.base_w - bound.others_w))
             share = f"{left} of it shared by {bound.sharing}" if bound.sharing > 1 else f"{left} of it for this session"
-            said = f"{node} has {limit}{_base(bound)}, {share}"
+            said = f"{node} has {limit}{_heat(bound)}{_base(bound)}, {share}"
         case Constraint.PLAN:
             said = f"the plan gives {node} {limit} now, shared by {bound.sharing}"
         case Constraint.RULE:
@@ -182,11 +188,11 @@ def sentence(basis: Basis, least_w: int = 0) -> str:
             said = f"{node} is on its way up to {limit}"
         case Constraint.WORST_CASE:
             others = f"others may still draw {kw(bound.others_w)} of it until they confirm less"
-            said = f"{node} has {limit}{_base(bound)}, and {others}"
+            said = f"{node} has {limit}{_heat(bound)}{_base(bound)}, and {others}"
         case Constraint.NODE_LOST:
             said = f"{node} is lost or on trial: no more than {limit} until a backup feeds it or the node is well again"
         case Constraint.MINIMA:
-            said = f"{node} has {limit}{_base(bound)}{_taken(bound, least_w)}"
+            said = f"{node} has {limit}{_heat(bound)}{_base(bound)}{_taken(bound, least_w)}"
     if basis.inputs:
         said += "; " + ", ".join(f"{one.name} {age_text(one.age_ms)} old" for one in basis.inputs)
     # Where nobody else has anything, nobody has a turn: the limit alone has said it.
@@ -196,6 +202,11 @@ def sentence(basis: Basis, least_w: int = 0) -> str:
     if rejected:
         said += "; " + ", ".join(f"not {kw(one.limit_w)}, because of the {_WORDS[one.constraint]}" for one in rejected)
     return said
+
+
+def _heat(bound: Bound) -> str:
+    """What the heat takes, or what has to be reckoned with because nobody knows how hot it is."""
+    return f" in the heat (derated from {kw(bound.rated_w)})" if bound.rated_w > bound.limit_w else ""
 
 
 def _base(bound: Bound) -> str:

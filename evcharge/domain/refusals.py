@@ -14,6 +14,7 @@ class RefusalReason(StrEnum):
     ALREADY_CHARGING = "already_charging"
     OUT_OF_ORDER = "out_of_order"
     STOPPED = "stopped"
+    WEATHER = "weather"
     DISCONNECTED = "disconnected"
     DUPLICATE_ID = "duplicate_id"
     ENERGY_OUT_OF_RANGE = "energy_out_of_range"
@@ -52,6 +53,7 @@ _SENTENCES = {
     RefusalReason.ALREADY_CHARGING: "Your own session has {subject} already; plug in there if it has not begun.",
     RefusalReason.OUT_OF_ORDER: "{subject} is out of order; try another one.",
     RefusalReason.STOPPED: "{subject} was taken out of service by the operator; try another one.",
+    RefusalReason.WEATHER: "{subject} is closed for the weather; try another one, or again when that is over.",
     RefusalReason.DISCONNECTED: "{subject} is not connected at the moment; try another one, or again soon.",
     RefusalReason.DUPLICATE_ID: "Two programs use the credential of {subject}; its operator has to stop one.",
     RefusalReason.ENERGY_OUT_OF_RANGE: "Ask for more than 0 and at most 1,000 kWh.",

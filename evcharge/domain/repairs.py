@@ -6,16 +6,18 @@ there be a crash among the repairs. Which commands they mend, and which need non
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evcharge.domain import events as e
+from evcharge.domain.alerts import is_covered
 from evcharge.domain.commands import CancelReservation, LeaveQueue
 from evcharge.domain.followed import followed
 from evcharge.domain.health import verdicts
 from evcharge.domain.reservations import after_expiry as after_reserved
 from evcharge.domain.reservations import ended
 from evcharge.domain.sessions import next_command, stop_session
+from evcharge.domain.site import SiteConfig
 from evcharge.domain.state import ChargePoint, Reservation, Session, State, Waiting
 from evcharge.domain.waiting import after_expiry as after_offered
 from evcharge.domain.waiting import left
@@ -39,10 +41,12 @@ _HELD = (
 )
 
 
-def repairs(state: State, stamp: Stamp) -> list[e.Event]:
-    """The rest of a command that the log has the beginning of; none after commands that are whole."""
-    stops = list(_stops(state))
-    stopped = {event.session_id for event in stops}
+def repairs(state: State, site: SiteConfig, stamp: Stamp) -> list[e.Event]:
+    """The rest of a command that the log has the beginning of; none after commands that are whole. With them what the
+    new configuration asks for at charge points that the weather closes.
+    """
+    stops = list(_stops(state, site))
+    stopped = {event.session_id: event.cause for event in stops}
     begun: list[e.Event] = []
     over: dict[SessionId, e.Event] = {}
     for waiting in state.waiting.values():
@@ -80,11 +84,13 @@ def torn_off(state: State, command: LeaveQueue | CancelReservation) -> list[e.Ev
 # --- what has to stop -------------------------------------------------------------------------------------------------
 
 
-def _stops(state: State) -> Iterator[Any]:
+def _stops(state: State, site: SiteConfig) -> Iterator[Any]:
     """The stops that follow from a hold or from a lost monitor: that came first, and they did not."""
     command_id = next_command(state)
     for charge_point in state.charge_points.values():
-        cause = _must_stop(charge_point)
+        cause, closed = _must_stop(charge_point), is_covered(state.alerts, site, charge_point.cp_id)
+        if cause is None and closed and site.weather_stops:
+            cause = StopCause.WEATHER
         for no, connector in charge_point.connectors.items():
             session = None if connector.session_id is None else state.sessions.get(connector.session_id)
             if session is None or (session.cp_id, session.connector) != (charge_point.cp_id, no):
@@ -93,6 +99,9 @@ def _stops(state: State) -> Iterator[Any]:
             if why is None and session.status is SessionStatus.AUTHORIZED and Hold.DUPLICATE_ID in charge_point.holds:
                 # What runs there stays with its owner.
                 why = StopCause.DUPLICATE_ID
+            if why is None and session.status is SessionStatus.AUTHORIZED and closed:
+                # What runs there goes on to its end.
+                why = StopCause.WEATHER
             ordered = [] if why is None else stop_session(session, why, command_id)
             command_id = CommandId(command_id + len(ordered))
             yield from ordered
@@ -115,13 +124,16 @@ def _holds(state: State) -> Iterator[e.HoldPlaced]:
 # --- who waits, and who has reserved ----------------------------------------------------------------------------------
 
 
-def _of_waiting(state: State, one: Waiting, stopped: set[SessionId], stamp: Stamp) -> e.Event | None:
+def _of_waiting(state: State, one: Waiting, stopped: Mapping[SessionId, StopCause], stamp: Stamp) -> e.Event | None:
     if one.offer is None:
         session = _not_offered(state, one)
         if session is None:
             return None
         if session.status not in (SessionStatus.AUTHORIZED, SessionStatus.EXPIRED):
             return left(one, LeftCause.SERVED)
+        if stopped.get(session.session_id) is StopCause.WEATHER:
+            # That passes: it keeps its place, and nobody was told of this offer.
+            return None
         if session.status is SessionStatus.EXPIRED or session.session_id in stopped:
             return left(one, LeftCause.HELD)
         return e.ChargeOffered(waiting_id=one.waiting_id, session_id=session.session_id, until_ms=session.expires_ms)
@@ -143,7 +155,7 @@ def _not_offered(state: State, one: Waiting) -> Session | None:
     return None if one.offers else state.sessions.get(one.waiting_id)
 
 
-def _of_reservation(state: State, one: Reservation, stopped: set[SessionId]) -> e.Event | None:
+def _of_reservation(state: State, one: Reservation, stopped: Mapping[SessionId, StopCause]) -> e.Event | None:
     session = state.sessions.get(one.reservation_id)
     if session is None:
         return ended(one, ReservationEnd.UNAVAILABLE) if one.status is ReservationState.OPEN else None

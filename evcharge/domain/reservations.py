@@ -70,7 +70,7 @@ def _judge(state: State, command: Reserve, stamp: Stamp) -> int | tuple[RefusalR
         return RefusalReason.RESERVATION_OUT_OF_RANGE, (wrong,)
     reason = unable(state, charge_point)
     if reason is not None:
-        return reason, against_charge_point(charge_point, stamp)
+        return reason, against_charge_point(state, charge_point, stamp)
     own = sum(1 for one in state.reservations.values() if one.driver_id == command.driver_id)
     for at, held, limit in (
         (f"driver {command.driver_id}", own, MAX_RESERVATIONS),

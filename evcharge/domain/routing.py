@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from evcharge.domain import events as e
 from evcharge.domain.feeds import above, feeds_of
-from evcharge.domain.headroom import Row
+from evcharge.domain.headroom import Row, limit_of
 from evcharge.domain.health import closed_on
 from evcharge.domain.openings import Claims, Seeker
 from evcharge.domain.refusals import RefusalReason
@@ -137,7 +137,7 @@ def _least_of_each(state: State, spots: Iterator[Spot]) -> Iterator[Spot]:
 def utilisation(state: State, node_id: NodeId, more_w: int) -> float:
     """How much of a node is reserved with ``more_w`` on top; those who did not plug in yet are counted like others."""
     node = state.nodes[node_id]
-    there_w = node.capacity_w - node.base_w
+    there_w = limit_of(state, Row(node_id)) - node.base_w
     return (node.reserved_w + more_w) / there_w if there_w > 0 else float("inf")
 
 

@@ -16,7 +16,7 @@ from evcharge.domain.commands import (
     ReportStarted,
     RequestCharge,
 )
-from evcharge.domain.headroom import Row, limit_of, reserved_w
+from evcharge.domain.headroom import Row, heat_takes, limit_of, reserved_w
 from evcharge.domain.line import Line
 from evcharge.domain.looks import look_now
 from evcharge.domain.no_shows import against_on_the_way
@@ -162,7 +162,10 @@ def authorized(
 def _shortage(state: State, row: Row) -> Basis:
     """What there is, and what the base load and the smallest currents of those who are there take of it."""
     base = state.nodes[row.node_id].base_w
-    return Basis(Bound(Constraint.MINIMA, str(row), limit_of(state, row), reserved_w(state, row), base_w=base))
+    heat_w = heat_takes(state, row)
+    return Basis(
+        Bound(Constraint.MINIMA, str(row), limit_of(state, row), reserved_w(state, row), base_w=base, rated_w=heat_w)
+    )
 
 
 def _short_of_power(charge_point: ChargePoint | None, command: RequestCharge, line: Line) -> Row | None:

@@ -53,6 +53,10 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How power is shared."""
     rules: bool = False
     """Whether the rule table limits every session."""
+    weather_stops: bool = False
+    """Whether an alert ends running sessions at once; otherwise they go on to their end."""
+    assumed_share: int | None = None
+    """What nodes carry of their limits while nobody knows how hot it is, thousandths; None: heat does not matter."""
 
     @property
     def default_node(self) -> NodeId:

@@ -20,6 +20,7 @@ from evcharge.domain.words import (
     SessionStatus,
     Shown,
     StopCause,
+    WeatherKind,
 )
 from evcharge.energy.leases import Lease
 from evcharge.energy.model import Plan
@@ -223,6 +224,33 @@ class Ruled(msgspec.Struct, frozen=True):
     inputs: tuple[RuleInput, ...]
 
 
+class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Weather that closes charge points until its source says that it is over."""
+
+    kind: WeatherKind
+    cp_id: ChargePointId | None = None
+    """Only this one."""
+    node_id: NodeId | None = None
+    """All that stand at this node or below it. Neither: all of the site."""
+    since_ms: Millis
+    milli_c: int | None = None
+    """Thousandths of a degree Celsius."""
+    detail: str = ""
+    simulated: bool = False
+
+
+class Derated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What of their limits the nodes carry in the heat, and on which reading."""
+
+    share: int
+    """Thousandths."""
+    milli_c: int | None = None
+    """Thousandths of a degree Celsius; None: nobody knows how hot it is, and ``fault`` says why."""
+    at_ms: Millis | None = None
+    """When it was measured, site time."""
+    fault: Fault | None = None
+
+
 class Visit(msgspec.Struct, frozen=True):
     """A session that is over: what lets one expect others."""
 
@@ -332,6 +360,10 @@ class State(msgspec.Struct):
     """Tickets whose final meter is still awaited; their sessions keep their share of power until then."""
     ruling: Ruled | None = None
     """What the rule table allows now; None: nothing was heard yet, or it does not rule here."""
+    alerts: dict[str, Alert] = {}
+    """The weather that is on, see ``alerts``; of all that it covers ``Hold.WEATHER`` says so."""
+    derated: Derated | None = None
+    """None: heat limits nothing here."""
     visits: list[Visit] = []
     """The newest ``VISITS_KEPT``, oldest first."""
     away: dict[ChargePointId, None] = {}

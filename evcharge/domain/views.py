@@ -11,7 +11,15 @@ import msgspec
 
 from evcharge.domain.events import AuthorizationExpired
 from evcharge.domain.feeds import above, home_of
-from evcharge.domain.headroom import NO_METERS, base_w, measured_all_over, sessions_below, worst_case_w
+from evcharge.domain.headroom import (
+    NO_METERS,
+    Row,
+    base_w,
+    limit_of,
+    measured_all_over,
+    sessions_below,
+    worst_case_w,
+)
 from evcharge.domain.state import ChargePoint, Connector, Session, State, Ticket, Totals, shown_state
 from evcharge.domain.words import RUNNING, LinkState, SessionStatus, Shown
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
@@ -63,6 +71,7 @@ class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A node at one moment; ``worst_case_w`` is what could flow if all messages were lost now, ``home_sessions`` counts
     those whose charge points stand at it or below it, wherever they are fed from, ``utilisation`` is what is reserved
     in percent of what can be: smallest currents, so that it says who may still come, and is above 100 after a cut.
+    ``limit_w`` is what the heat leaves of the capacity.
     """
 
     substation_id: NodeId
@@ -76,6 +85,7 @@ class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     since_ms: int | None
     home_sessions: int
     utilisation: int
+    limit_w: int
 
 
 def view_session(state: State, session: Session) -> SessionView:
@@ -136,18 +146,20 @@ def view_charge_point(state: State, charge_point: ChargePoint) -> ChargePointVie
         engine=charge_point.engine.state.value,
         monitor=charge_point.monitor.state.value,
         connectors=tuple(
-            _view_connector(state, shown, no, connector) for no, connector in sorted(charge_point.connectors.items())
+            _view_connector(state, shown, no, connector, held=bool(charge_point.holds))
+            for no, connector in sorted(charge_point.connectors.items())
         ),
     )
 
 
-def _view_connector(state: State, shown: Shown, no: ConnectorNo, connector: Connector) -> ConnectorView:
+def _view_connector(state: State, shown: Shown, no: ConnectorNo, connector: Connector, *, held: bool) -> ConnectorView:
     session = None if connector.session_id is None else state.sessions.get(connector.session_id)
     own = shown
     if shown in (Shown.SUPPLYING, Shown.ACTIVATED):
         running = session is not None and session.status in RUNNING
         own = Shown.SUPPLYING if running else Shown.ACTIVATED
-        if connector.error is not None:
+        if connector.error is not None or (held and not running):
+            # What runs beside it goes on; here nothing begins.
             own = Shown.OUT_OF_ORDER
     return ConnectorView(
         connector=no,
@@ -215,7 +227,8 @@ def view_substations(
             health=node.health.value,
             since_ms=node.since_ms,
             home_sessions=homes[node_id],
-            utilisation=_percent(node.reserved_w, node.capacity_w - bases_w[node_id]),
+            utilisation=_percent(node.reserved_w, limit_of(state, Row(node_id)) - bases_w[node_id]),
+            limit_w=limit_of(state, Row(node_id)),
         )
         for node_id, node in islice(sorted(item for item in state.nodes.items() if item[0] > after), count)
     ]

@@ -42,6 +42,15 @@ class Hold(StrEnum):
     """Two processes take one credential from each other: nobody knows which of them has the vehicle."""
 
 
+class WeatherKind(StrEnum):
+    """What weather closes charge points; each kind by itself."""
+
+    COLD = "cold"
+    HEAT = "heat"
+    WIND = "wind"
+    STORM = "storm"
+
+
 class Shown(StrEnum):
     """The state that people see; derived, never assigned."""
 
@@ -99,6 +108,7 @@ class StopCause(StrEnum):
     DRIVER_ENDED = "driver_ended"
     STOPPED = "stopped"
     FAULT = "fault"
+    WEATHER = "weather"
     MONITOR_LOST = "monitor_lost"
     REVOKED = "revoked"
     EXPIRED = "expired"

@@ -131,6 +131,13 @@ async def _stopped(site: Site, _: pytest.MonkeyPatch) -> None:
     await site.charge(await site.driver())
 
 
+@case(RefusalReason.WEATHER)
+async def _weather(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    await (await site.operator()).ask(m.WeatherAlert(id=0, kind="wind", active=True))
+    await site.charge(await site.driver())
+
+
 @case(RefusalReason.DISCONNECTED)
 async def _disconnected(site: Site, _: pytest.MonkeyPatch) -> None:
     engine = await site.engine()

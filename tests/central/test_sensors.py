@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evcharge.central.ruling import GRACE_S, ruled
-from evcharge.central.sensors import BASE, BATTERY, GRID, SOLAR, STALE_S, STEP_MS, Sensors
+from evcharge.central.sensors import BASE, BATTERY, GRID, SOLAR, STALE_S, STEP_MS, TEMPERATURE, Sensors
 from evcharge.energy.rules import RuleSettings, follow
 from evcharge.ids import NodeId
 from tests.support.clock import ManualClock
@@ -36,7 +36,16 @@ def test_a_meter_that_fell_silent_shows_nothing(clock: ManualClock) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(BASE, -0.1), (BASE, 1.1e9), (SOLAR, float("inf")), (GRID, 1_001.0), (BATTERY, 100.1), (BATTERY, float("nan"))],
+    [
+        (BASE, -0.1),
+        (BASE, 1.1e9),
+        (SOLAR, float("inf")),
+        (GRID, 1_001.0),
+        (BATTERY, 100.1),
+        (BATTERY, float("nan")),
+        (TEMPERATURE, -60.1),
+        (TEMPERATURE, 70.1),
+    ],
 )
 def test_what_cannot_be_true_changes_nothing(clock: ManualClock, name: str, value: float) -> None:
     sensors = Sensors(clock)

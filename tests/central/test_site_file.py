@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcharge.central.settings import energy_of, site_of
+from evcharge.central.settings import derating_of, energy_of, site_of
 from evcharge.central.site_file import read_site_file
 from evcharge.central.site_mistakes import BadSite, Source, TomlPath
 from evcharge.domain.site import NodeConfig
+from evcharge.energy.derating import Derating
 from evcharge.ids import NodeId
 from evcharge.units import Watts
 from tests.support.settings import sentence, settings, site_file
@@ -44,6 +45,22 @@ def test_a_site_file_without_a_tariff_keeps_the_flags(tmp_path: Path) -> None:
     values = site_file(tmp_path, "[substations.a]\ncapacity_kw = 1\n")
     site = site_of(msgspec.structs.replace(values, price_per_kwh=0.1), 1.0)
     assert site.tariff.price_e4 == 1_000
+
+
+def test_a_site_file_says_what_weather_does(tmp_path: Path) -> None:
+    plain = site_of(site_file(tmp_path, "[substations.a]\ncapacity_kw = 1\n"), 1.0)
+    assert (plain.weather_stops, plain.assumed_share) == (False, None)
+    assert derating_of(site_file(tmp_path, "[substations.a]\ncapacity_kw = 1\n")) is None
+    assert derating_of(settings(tmp_path)) is None
+    text = "[substations.a]\ncapacity_kw = 1\n[weather]\nstop_now = true\n[derating]\n"
+    usual = site_file(tmp_path, text)
+    assert derating_of(usual) == Derating()
+    assert (site_of(usual, 1.0).weather_stops, site_of(usual, 1.0).assumed_share) == (True, 500)
+    own = site_file(tmp_path, text + "from_c = 30.5\nto_c = 50.5\nleast = 0.2\nassumed_c = 40.5\n")
+    assert derating_of(own) == Derating(30_500, 50_500, 200, 40_500)
+    assert site_of(own, 1.0).assumed_share == 600
+    as_to = site_file(tmp_path, text + "to_c = 45\n")
+    assert derating_of(as_to) == Derating(40_000, 45_000, 500, 45_000), "the worst, unless somebody says it"
 
 
 SUB = "[substations.a]\ncapacity_kw = 10\n"
@@ -86,6 +103,22 @@ BAD_FILES = {
         "line 2: [substations.a] backup has to be a list",
     ),
     "no yes": (SUB + "[energy]\nrules = 1\n", "line 4: [energy] rules has to be true or false, not 1."),
+    "no yes in the rain": (
+        SUB + "[weather]\nstop_now = 1\n",
+        "line 4: [weather] stop_now has to be true or false, not 1.",
+    ),
+    "a line that rises": (
+        SUB + "[derating]\nto_c = 40\n",
+        "line 4: [derating] to_c has to be above from_c: the limit falls between the two.",
+    ),
+    "more than all": (
+        SUB + "[derating]\nleast = 1.1\n",
+        "line 4: [derating] least has to be from 0 to 1: it is a share of the limit.",
+    ),
+    "no degrees": (
+        SUB + "[derating]\nassumed_c = nan\n",
+        "line 4: [derating] assumed_c has to be from -60 to 100, in degrees Celsius.",
+    ),
     "no whole number": (
         SUB + "[tariff]\nco2_g_per_kwh = 1.5\n",
         "line 4: [tariff] co2_g_per_kwh has to be a whole number, not 1.5.",

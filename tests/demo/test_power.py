@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from evcharge.central.sensors import RANGES
+from evcharge.central.sensors import RANGES, TEMPERATURE
 from evcharge.central.site_file import SiteFile, read_site_file
 from evcharge.demo.power import TOP, PowerError, Substations, health_of, readings, site_toml, surroundings_of
 from evcharge.domain.site import Tariff as DriverTariff
@@ -125,7 +125,8 @@ def test_central_believes_every_reading(capacity_kw: float, offset_s: int, hours
     around = surroundings.start(start_ms, offset_s)
     for hour in hours:
         said = list(readings(around, start_ms + hour * 3_600_000))
-        assert {one.name for one in said} == set(RANGES)
+        # Nothing of a simulated day is derated, so nobody says how hot it is.
+        assert {one.name for one in said} == set(RANGES) - {TEMPERATURE}
         for one in said:
             least, most = RANGES[one.name]
             assert least <= one.value <= most

@@ -73,6 +73,8 @@ TABLE: dict[type[e.Event], tuple[list, list[type[fx.Effect]]]] = {
     e.ConnectorChanged: (WAITING, [fx.Dirty]),
     e.HoldPlaced: (WAITING, []),
     e.HoldLifted: (WAITING, [fx.Dirty]),
+    e.WeatherAlerted: (RUNNING, [fx.WeatherNews, fx.Dirty]),
+    e.WeatherCleared: (RUNNING, [fx.WeatherNews, fx.Dirty]),
     e.OutboxApplied: (WAITING, [fx.OutboxAck]),
     e.ChargeAuthorized: ([site(), *connected()], [fx.Authorize, fx.Granted, fx.Wake]),
     e.ChargeRefused: ([], [fx.Denied]),
@@ -116,6 +118,7 @@ TABLE: dict[type[e.Event], tuple[list, list[type[fx.Effect]]]] = {
     e.PlanAdopted: ([site()], [fx.Dirty]),
     e.PlanFailed: ([], []),
     e.RulingChanged: ([site()], [fx.Dirty]),
+    e.DeratingChanged: ([site()], [fx.Dirty]),
 }
 
 

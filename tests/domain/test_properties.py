@@ -11,6 +11,7 @@ from evcharge.domain import effects as fx
 from evcharge.domain import events as e
 from evcharge.domain.decide import AnyCommand, decide
 from evcharge.domain.feeds import feeds_of
+from evcharge.domain.headroom import Row, limit_of
 from evcharge.domain.site import SiteConfig
 from evcharge.domain.state import Session, State
 from evcharge.domain.words import RUNNING, SessionStatus
@@ -128,7 +129,8 @@ def test_power_numbers_totals_whatever_is_reported(program: Program) -> None:
         assert numbers == list(range(last + 1, last + 1 + len(numbers)))
         for substation_id, substation in state.nodes.items():
             now_w = counted_w(state, substation_id, world.clock_ms)
-            assert now_w <= max(substation.capacity_w, seen_w.get(substation_id, now_w))
+            limit_w = limit_of(state, Row(substation_id))
+            assert now_w <= max(limit_w, seen_w.get(substation_id, now_w))
             seen_w[substation_id] = now_w
             assert substation.reserved_w == sum(session.min_w for session in counted_at(state, substation_id))
         statuses = [session.status for session in state.sessions.values()]

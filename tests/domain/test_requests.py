@@ -149,7 +149,7 @@ def test_out_of_order_by_a_fault() -> None:
 
 def test_out_of_order_by_weather_while_another_connector_supplies() -> None:
     scenario = ready(connectors=2).given(*charging(), e.HoldPlaced(cp_id=CP, hold=Hold.WEATHER))
-    refused(scenario.when(request("s-2", connector=2)), RefusalReason.OUT_OF_ORDER)
+    refused(scenario.when(request("s-2", connector=2)), RefusalReason.WEATHER)
 
 
 def test_stopped() -> None:

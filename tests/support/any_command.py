@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.site import NodeConfig, SiteConfig
-from evcharge.domain.words import Role, StopCause
+from evcharge.domain.state import Derated
+from evcharge.domain.words import Role, StopCause, WeatherKind
 from evcharge.ids import ChargePointId, DriverId, NodeId, ticket_of
 
 # The largest integer that the wire lets through (SPEC §7.1).
@@ -27,16 +30,22 @@ ORDERS = st.one_of(st.none(), st.integers(0, 6))
 CAPACITIES = st.sampled_from([0, 3_000, 12_000, 30_000])
 _NORTH, _SOUTH = NodeId("north"), NodeId("south")
 _BACKUPS = {_NORTH: NodeConfig(backups=(_SOUTH,)), _SOUTH: NodeConfig(backups=(_NORTH,))}
+_WEATHER: dict[str, st.SearchStrategy[Any]] = {
+    "weather_stops": st.booleans(),
+    "assumed_share": st.sampled_from([None, None, 500]),
+}
 SITES = st.one_of(
     st.builds(
         SiteConfig,
         capacities=st.fixed_dictionaries({_NORTH: CAPACITIES}, optional={_SOUTH: CAPACITIES}),
         assignments=st.dictionaries(CP_IDS, SUBSTATION_IDS, max_size=2),
+        **_WEATHER,
     ),
     st.builds(
         SiteConfig,
         capacities=st.fixed_dictionaries({_NORTH: CAPACITIES, _SOUTH: CAPACITIES}),
         assignments=st.dictionaries(CP_IDS, SUBSTATION_IDS, max_size=2),
+        **_WEATHER,
         nodes=st.just(_BACKUPS),
     ),
 )
@@ -154,6 +163,19 @@ def _by_operator() -> st.SearchStrategy[AnyCommand]:
             peak_w=st.one_of(CAPACITIES, st.just(-HUGE), st.just(HUGE)),
         ),
         st.builds(c.ForgetBaseLoad, node_id=SUBSTATION_IDS),
+        st.builds(
+            c.ReportWeather,
+            kind=st.sampled_from(WeatherKind),
+            active=st.booleans(),
+            cp_id=whom,
+            milli_c=st.sampled_from([None, -HUGE, 0]),
+        ),
+        st.builds(
+            c.ReportWeather,
+            kind=st.sampled_from(WeatherKind),
+            active=st.booleans(),
+            node_id=st.one_of(st.none(), SUBSTATION_IDS),
+        ),
         st.builds(c.SetCapacity, node_id=SUBSTATION_IDS, capacity_w=st.one_of(CAPACITIES, st.just(-HUGE))),
     )
 
@@ -161,6 +183,9 @@ def _by_operator() -> st.SearchStrategy[AnyCommand]:
 def _by_central() -> st.SearchStrategy[AnyCommand]:
     return st.one_of(
         st.builds(c.StartCentral, site=SITES),
+        st.builds(
+            c.Derate, derated=st.builds(Derated, share=st.integers(0, 1_000), milli_c=st.one_of(st.none(), st.just(0)))
+        ),
         st.just(c.StopCentral()),
         st.builds(c.PassDeadline, session_id=SESSION_IDS),
         st.builds(c.Reallocate, node_id=SUBSTATION_IDS),

@@ -51,6 +51,8 @@ def random_site(rng: Random, charge_points: int = 3) -> SiteConfig:
         phases={cp_id: on for cp_id in cps if (on := rng.choice(WIRES))},
         policy=rng.choice([*Policy]),
         settle_ms=SETTLE_MS,
+        weather_stops=rng.random() < 0.3,
+        assumed_share=rng.choice([None, None, 1_000, 500]),
     )
     try:
         check_tree(site)

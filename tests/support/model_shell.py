@@ -26,6 +26,7 @@ _TO_PEOPLE = (
     fx.WaitingNews,
     fx.ReservationNews,
     fx.NodeNews,
+    fx.WeatherNews,
     fx.Granted,
     fx.Queued,
     fx.Booked,
@@ -53,6 +54,7 @@ class Shell(Domain):
             assignments={ChargePointId("cp-2"): SOUTH},
             nodes={NORTH: NodeConfig(backups=(SOUTH,)), SOUTH: NodeConfig(backups=(NORTH,))},
             settle_ms=SETTLE_MS,
+            assumed_share=1_000,
         )
         self.measured_w: dict[NodeId, int] = {}
         """What meters show of the base load."""

@@ -13,11 +13,12 @@ from evcharge.audit.event_codec import decode
 from evcharge.domain import commands as c
 from evcharge.domain import effects as fx
 from evcharge.domain import events as e
+from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.decide import AnyCommand
 from evcharge.domain.feeds import feeds_of
 from evcharge.domain.site import NodeConfig
-from evcharge.domain.state import Session
-from evcharge.domain.words import RUNNING, LinkState, SessionStatus
+from evcharge.domain.state import Derated, Session
+from evcharge.domain.words import RUNNING, Hold, LinkState, SessionStatus
 from evcharge.ids import ChargePointId, NodeId, SessionId, ticket_of
 from tests.support.model_cp import ModelConnector
 from tests.support.model_shell import SETTLE_MS, Shell
@@ -50,9 +51,9 @@ class Site(Shell):
         for node_id, node in self.state.nodes.items():
             below = self._below(node_id)
             base_w = self._base_w(node_id)
-            self._check_row((node_id, None), node.capacity_w - base_w, below)
+            self._check_row((node_id, None), self._in_heat(node.capacity_w) - base_w, below)
             for phase, limit_w in enumerate(node.phase_w or ()):
-                self._check_row((node_id, phase), limit_w - base_w, below)
+                self._check_row((node_id, phase), self._in_heat(limit_w) - base_w, below)
             assert node.reserved_w == sum(session.min_w for session in below)
             if node.phase_w is not None:
                 assert node.reserved_phase_w == tuple(self._reserved_w(phase, below) for phase in range(3))
@@ -61,6 +62,29 @@ class Site(Shell):
             leased -= set(node.sessions)
         assert not leased, "a lease that no node counts"
         self._check_totals()
+
+    def _in_heat(self, limit_w: int) -> int:
+        """What the heat leaves of a limit."""
+        return limit_w if self.state.derated is None else limit_w * self.state.derated.share // 1_000
+
+    def _check_weather(self, events: list[e.Event]) -> None:
+        """Held by the weather are those that it covers, and nothing begins there; who waits is not sent away."""
+        for charge_point in self.state.charge_points.values():
+            stands_at = {*self.above(self._home_of(charge_point.cp_id))}
+            closed = any(
+                alert.cp_id == charge_point.cp_id
+                or alert.node_id in stands_at
+                or (alert.cp_id is None and alert.node_id is None)
+                for alert in self.state.alerts.values()
+            )
+            assert (Hold.WEATHER in charge_point.holds) == closed, f"{charge_point.cp_id}, closed: {closed}"
+            there = open_sessions_at(self.state, charge_point.cp_id)
+            begin = [session for session in there if session.status is SessionStatus.AUTHORIZED]
+            assert not (closed and begin), f"{begin} in spite of the weather"
+        for event in events:
+            if isinstance(event, e.SetPointIssued) and event.start_valid_ms is not None:
+                cp_id = self.state.sessions[event.session_id].cp_id
+                assert not self.state.charge_points[cp_id].holds, f"{event} starts a supply at a held charge point"
 
     def _check_places(self) -> None:
         """What a switch may not have moved yet counts at both feeds; so does what charges since before a file was
@@ -165,8 +189,9 @@ class Site(Shell):
         """What must hold for those who wait and for reservations (``tests.support.waiting_rules``)."""
         # What a node can hold is less than was promised also where it stands in for one that failed.
         moved = any(isinstance(one, e.ChargePointMoved) for one in events)
-        self.cut_back |= isinstance(command, c.SetCapacity) or moved
+        self.cut_back |= isinstance(command, c.SetCapacity | c.Derate) or moved
         check_kept(self.state, events)
+        self._check_weather(events)
         if self.waits:
             check_one_each(self.state)
             check_reserved(self.state, self.at_ms, events)
@@ -201,6 +226,10 @@ class Site(Shell):
                 self.monitor_up(cp_id)
             self.command(c.ReportRecovery(cp_id=cp_id))
         self.command(c.ResumeChargePoints(cp_id=None))
+        for alert in list(self.state.alerts.values()):
+            over = c.ReportWeather(kind=alert.kind, active=False, cp_id=alert.cp_id, node_id=alert.node_id)
+            self.command(over)
+        self.command(c.Derate(derated=Derated(share=1_000, milli_c=20_000)))
         for node_id in self.state.nodes:
             self.command(c.ReportNode(node_id=node_id, ok=True))
         self.pump()

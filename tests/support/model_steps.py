@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from evcharge.domain import commands as c
 from evcharge.domain.demand import root_of
-from evcharge.domain.state import Ruled, RuleInput
-from evcharge.domain.words import Health, LinkState, Role, StopCause
+from evcharge.domain.state import Derated, Ruled, RuleInput
+from evcharge.domain.words import Health, LinkState, Role, StopCause, WeatherKind
 from evcharge.energy.model import Plan
 from evcharge.energy.rules import CEILING_W, ChargingMode, Rule
 from evcharge.ids import ChargePointId, ConnectorNo, DriverId, NodeId, SessionId
-from evcharge.units import MS_PER_HOUR, WattHours, Watts
+from evcharge.units import MS_PER_HOUR, Millis, WattHours, Watts
 from tests.support.any_tree import with_less
 from tests.support.model_site import Site
 
@@ -44,6 +44,7 @@ def _recover(site: Site, cp_id: ChargePointId, how: int) -> None:
     site.command(c.ReportRecovery(cp_id=cp_id))
     site.command(c.ResumeChargePoints(cp_id=cp_id))
     _nodes_well(site)
+    _fine_weather(site)
     connector = cp.connectors[ConnectorNo(1 + how % 2)]
     if not connector.plugged:
         _plug(site, cp_id, how)
@@ -362,6 +363,30 @@ def _rule(site: Site, _cp_id: ChargePointId, how: int) -> None:
     site.command(c.Rule(ruling=Ruled(mode, rule, ceiling_w, wanted_w=CEILING_W[mode], inputs=(looked_at,))))
 
 
+def _weather(site: Site, cp_id: ChargePointId, how: int) -> None:
+    """An alert of some kind begins, somewhere or everywhere; or all that there are end, one by one."""
+    kind = list(WeatherKind)[how % 4]
+    whom = cp_id if how // 4 % 3 == 0 and cp_id in site.state.charge_points else None
+    node_id = _node(site, how) if how // 4 % 3 == 1 else None
+    if how % 5 < 2:
+        site.command(c.ReportWeather(kind=kind, active=True, cp_id=whom, node_id=node_id, simulated=how % 2 > 0))
+    else:
+        _fine_weather(site)
+
+
+def _fine_weather(site: Site) -> None:
+    for alert in list(site.state.alerts.values()):
+        over = c.ReportWeather(kind=alert.kind, active=False, cp_id=alert.cp_id, node_id=alert.node_id)
+        site.command(over)
+    site.command(c.Derate(derated=Derated(share=1_000, milli_c=20_000)))
+
+
+def _heat(site: Site, _cp_id: ChargePointId, how: int) -> None:
+    """The limits fall in the heat, and rise again."""
+    share = (1_000, 960, 700, 500, 100)[how % 5]
+    site.command(c.Derate(derated=Derated(share=share, milli_c=40_000 + how, at_ms=Millis(site.at_ms))))
+
+
 def _trial(site: Site, _cp_id: ChargePointId, how: int) -> None:
     """Lost nodes are reported well, and then a while passes in which vehicles show what is true."""
     _nodes_well(site)
@@ -447,4 +472,6 @@ STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
     _miss_monitors,
     _operator,
     _broken,
+    *([_weather] * 3),
+    *([_heat] * 2),
 )

@@ -7,8 +7,17 @@ from evcharge.domain.commands import ConnectorRating
 from evcharge.domain.reasons import Basis, Bound, Constraint, Objection, Obstacle, Rejected
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.site import NodeConfig, SiteConfig, Tariff
-from evcharge.domain.state import Ruled, RuleInput, Ticket
-from evcharge.domain.words import Hold, LeftCause, LimitReason, ReservationEnd, Role, SessionStatus, StopCause
+from evcharge.domain.state import Derated, Ruled, RuleInput, Ticket
+from evcharge.domain.words import (
+    Hold,
+    LeftCause,
+    LimitReason,
+    ReservationEnd,
+    Role,
+    SessionStatus,
+    StopCause,
+    WeatherKind,
+)
 from evcharge.energy.leases import Grant
 from evcharge.energy.model import Input, Plan, Policy
 from evcharge.energy.rules import ChargingMode, Fault, Rule
@@ -69,6 +78,8 @@ SAMPLES: tuple[e.Event, ...] = (
             lease_ms=31_000,
             start_ms=11_000,
             handover_ms=301_000,
+            weather_stops=True,
+            assumed_share=500,
         )
     ),
     e.CentralStopped(),
@@ -96,6 +107,8 @@ SAMPLES: tuple[e.Event, ...] = (
     e.ConnectorChanged(cp_id=CP, connector=ConnectorNo(1), occupied=True, error="hot"),
     e.HoldPlaced(cp_id=CP, hold=Hold.FAULT, detail="ko"),
     e.HoldLifted(cp_id=CP, hold=Hold.FAULT),
+    e.WeatherAlerted(kind=WeatherKind.STORM, cp_id=CP, node_id=MAIN, milli_c=-3_200, detail="Munich", simulated=True),
+    e.WeatherCleared(kind=WeatherKind.COLD, cp_id=CP, node_id=MAIN),
     e.OutboxApplied(cp_id=CP, n=3),
     e.ChargeAuthorized(
         session_id=S,
@@ -120,7 +133,7 @@ SAMPLES: tuple[e.Event, ...] = (
         depart_by_ms=6,
         capacity_w=7,
         reserved_w=8,
-        basis=Basis(Bound(Constraint.MINIMA, "main", 7, 8, 2)),
+        basis=Basis(Bound(Constraint.MINIMA, "main", 7, 8, 2, rated_w=9)),
         against=(Objection(Obstacle.COUNT, "driver anna", "detail", 9, 100, 100),),
     ),
     e.ChargeQueued(
@@ -134,7 +147,7 @@ SAMPLES: tuple[e.Event, ...] = (
         place=2,
         eta_ms=Millis(T0 + 3_600_000),
         inputs_age_ms=1_500,
-        basis=Basis(Bound(Constraint.MINIMA, "main", 7, 8, 2)),
+        basis=Basis(Bound(Constraint.MINIMA, "main", 7, 8, 2, rated_w=9)),
         against=(Objection(Obstacle.IN_USE, "cp-1/1", age_ms=9),),
         node_id=MAIN,
         power_w=11_000,
@@ -187,7 +200,7 @@ SAMPLES: tuple[e.Event, ...] = (
         reason=LimitReason.SHARED,
         start_valid_ms=50_010_000,
         basis=Basis(
-            Bound(Constraint.CAPACITY, "main", 22_000, 8_000, 2),
+            Bound(Constraint.CAPACITY, "main", 22_000, 8_000, 2, rated_w=25_000),
             (Input("meter", 1_200),),
             (Rejected(11_000, Constraint.CAPACITY),),
         ),
@@ -246,4 +259,5 @@ SAMPLES: tuple[e.Event, ...] = (
             inputs=(RuleInput(name="solar_w", milli=40_000_000, age_ms=20), RuleInput(name="x", fault=Fault.MISSING)),
         )
     ),
+    e.DeratingChanged(derated=Derated(share=870, milli_c=45_200, at_ms=T0, fault=Fault.STALE)),
 )

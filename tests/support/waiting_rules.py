@@ -111,13 +111,17 @@ def _everybody_fits(state: State, charge_point: ChargePoint) -> bool:
         wanted_w += reservation.min_w if reservation.status is not ReservationState.OPEN else 0
     for each in _feeds(state, charge_point):
         node = state.nodes[each]
-        if node.reserved_w + wanted_w > node.capacity_w - node.base_w:
+        if node.reserved_w + wanted_w > _in_heat(state, node.capacity_w) - node.base_w:
             return False
         # On each phase too, if all of them used the same one.
         for limit_w, there_w in zip(node.phase_w or (), node.reserved_phase_w, strict=False):
-            if there_w + wanted_w > limit_w - node.base_w:
+            if there_w + wanted_w > _in_heat(state, limit_w) - node.base_w:
                 return False
     return True
+
+
+def _in_heat(state: State, limit_w: int) -> int:
+    return limit_w if state.derated is None else limit_w * state.derated.share // 1_000
 
 
 def check_one_each(state: State) -> None:
@@ -233,7 +237,8 @@ def check_reserved(state: State, now_ms: int, events: list[e.Event]) -> None:
         for node_id in above(state, charge_point.node_id):
             node = state.nodes[node_id]
             needed_w = event.min_w + sum(_still_there_w(state, node_id, event)) + sum(_waiting_w(state, node_id, event))
-            assert needed_w <= node.capacity_w - node.base_w, f"{event} takes the power of those who wait"
+            room_w = _in_heat(state, node.capacity_w) - node.base_w
+            assert needed_w <= room_w, f"{event} takes the power of those who wait"
 
 
 def _still_there_w(state: State, node_id: NodeId, event: e.ReservationMade) -> Iterator[int]:

@@ -14,7 +14,7 @@ from protocol import codec
 from protocol import messages as m
 from protocol.credentials import ROLES, Role, b64url_decode
 from protocol.dialogue import Dialogue
-from protocol.errors import LocalProtocolError, MalformedMessage
+from protocol.errors import LocalProtocolError, MalformedMessage, UnexpectedMessage
 from protocol.frames import FrameDecoder
 from protocol.records import SignedRecord, open_record
 from protocol.states import ALLOWED, FROM_CENTRAL
@@ -142,3 +142,39 @@ def test_a_wait_that_no_clock_can_keep_is_malformed(wait_s: float) -> None:
 def test_a_message_with_what_is_not_a_number_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="not a number"):
         m.Drain(retry_after_s=float("nan"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cp_id": "CP-1", "substation_id": "sub-1"},
+        {"kind": "fog"},
+        {"kind": None},
+        {"active": 1},
+        {"cp_id": ""},
+        {"detail": "x" * 513},
+        *({"temperature_c": degrees} for degrees in (float("nan"), float("inf"), -100.1, 100.1)),
+    ],
+    ids=str,
+)
+def test_an_alert_of_the_weather_that_means_nothing_is_malformed(wrong: dict[str, object]) -> None:
+    right = {"type": "weather_alert", "id": 1, "kind": "cold", "active": True, "cp_id": "CP-1", "temperature_c": -100}
+    told = Dialogue(Role.GATEWAY, central=True).read(msgpack.packb(right))
+    assert isinstance(told, m.WeatherAlert)
+    assert (told.kind, told.temperature_c, told.substation_id, told.simulated) == ("cold", -100.0, None, False)
+    with pytest.raises(MalformedMessage):
+        Dialogue(Role.GATEWAY, central=True).read(msgpack.packb(right | wrong))
+
+
+@pytest.mark.parametrize("role", [Role.CP, Role.MONITOR, Role.DRIVER, Role.DEBUG])
+def test_only_the_gateway_knows_the_weather(role: Role) -> None:
+    said = msgpack.packb({"type": "weather_alert", "id": 1, "kind": "cold", "active": True})
+    with pytest.raises(UnexpectedMessage):
+        Dialogue(role, central=True).read(said)
+
+
+def test_an_alert_that_would_be_malformed_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        m.WeatherAlert(id=1, kind="cold", active=True, temperature_c=float("nan"))
+    with pytest.raises(ValueError, match="do not go together"):
+        m.WeatherAlert(id=1, kind="cold", active=True, cp_id="CP-1", substation_id="sub-1")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from evcharge.central.decisions import Decisions
-from evcharge.domain.headroom import NO_METERS, base_w, limit_of, measured_all_over, part_of, shares_of
+from evcharge.domain.headroom import NO_METERS, base_w, heat_takes, limit_of, measured_all_over, part_of, shares_of
 from evcharge.domain.reasons import Basis, Bound, Constraint
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import RefusalReason, sentence
@@ -111,6 +111,7 @@ class Advice:
             constraint=None if bound is None else bound.constraint.value,
             node=None if bound is None else bound.node,
             node_limit_w=0 if bound is None else bound.limit_w,
+            node_rated_w=0 if bound is None else bound.rated_w,
             others_w=0 if bound is None else bound.others_w,
             sharing=0 if bound is None else bound.sharing,
             inputs=[] if basis is None else [m.InputView(name=one.name, age_ms=one.age_ms) for one in basis.inputs],
@@ -128,7 +129,7 @@ class Advice:
             if node.health is Health.LOST:
                 return Bound(Constraint.NODE_LOST, row.node_id, 0)
             if limit_w - base < part_of(session.min_w, part):
-                return Bound(Constraint.MINIMA, str(row), limit_w, base_w=base)
+                return Bound(Constraint.MINIMA, str(row), limit_w, base_w=base, rated_w=heat_takes(state, row))
         return None
 
 

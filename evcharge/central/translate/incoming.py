@@ -7,7 +7,7 @@ from typing import cast
 
 from evcharge.domain import commands as c
 from evcharge.domain.decide import AnyCommand
-from evcharge.domain.words import Role, StopCause
+from evcharge.domain.words import Role, StopCause, WeatherKind
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
 from evcharge.units import Millis, WattHours, Watts
 from protocol import messages as m
@@ -179,6 +179,16 @@ def command_from_operator(message: m.FromOperator) -> AnyCommand | None:
             return c.ResumeChargePoints(cp_id=None if message.cp_id is None else ChargePointId(message.cp_id))
         case m.SetCapacity():
             return c.SetCapacity(node_id=NodeId(message.substation_id), capacity_w=message.capacity_w)
+        case m.WeatherAlert():
+            return c.ReportWeather(
+                kind=WeatherKind(message.kind),
+                active=message.active,
+                cp_id=None if message.cp_id is None else ChargePointId(message.cp_id),
+                node_id=None if message.substation_id is None else NodeId(message.substation_id),
+                milli_c=None if message.temperature_c is None else round(message.temperature_c * 1000),
+                detail=message.detail,
+                simulated=message.simulated,
+            )
         case m.SubstationHealth():
             return c.ReportNode(node_id=NodeId(message.substation_id), ok=message.ok, cause=message.detail)
         case m.Unwatch():

@@ -215,6 +215,7 @@ def substation_view(
         since_ms=view.since_ms,
         home_sessions=view.home_sessions,
         utilisation=view.utilisation,
+        limit_w=view.limit_w if view.limit_w < view.capacity_w else None,
         measured_w=None if measured is None else measured[0],
         measured_age_ms=None if measured is None else measured[1],
     )

@@ -35,6 +35,7 @@ STATUS: dict[str, HTTPStatus] = {
     "already_charging": _CONFLICT,
     "out_of_order": _CONFLICT,
     "stopped": _CONFLICT,
+    "weather": _CONFLICT,
     "disconnected": _CONFLICT,
     "duplicate_id": _CONFLICT,
     "reserved": _CONFLICT,
