@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import random
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 import click
+import msgspec
 import structlog
 import uvloop
 
@@ -26,10 +28,14 @@ from evcharge.cli.common import (
 )
 from evcharge.cli.peer import CENTRAL_PORT, stop_on_signals
 from evcharge.cli.sidecar_clients import client, data_dir_option, database_option, keys
+from evcharge.sidecar.assembly import Outside
 from evcharge.sidecar.bootstrap import BootstrapError, Made, initialise
 from evcharge.sidecar.database import StoreError
+from evcharge.sidecar.outgoing.secrets import LackingSecret
+from evcharge.sidecar.sensors.mqtt import BadBroker
 from evcharge.sidecar.serve import CannotListen, Listen, serve
 from evcharge.sidecar.services import BadServices, Services, load_services
+from evcharge.sim.sensors import SimulatedSensors, SimulatedSite
 
 # Where the registry listens unless told otherwise: this machine only.
 DEFAULT_HOST = "127.0.0.1"
@@ -122,7 +128,7 @@ def run(  # one argument for each option
         asked = Services() if services is None else load_services(services)
         listen = Listen(host=host, port=port, certificate=tls_cert, key=tls_key)
         uvloop.run(_run(data_dir, listen, address, asked, database))
-    except (BootstrapError, BadServices, CannotListen, StoreError) as error:
+    except (BootstrapError, BadServices, BadBroker, CannotListen, LackingSecret, StoreError) as error:
         raise Failed(str(error)) from error
 
 
@@ -130,6 +136,10 @@ async def _run(
     data_dir: Path, listen: Listen, central: tuple[str, int] | None, services: Services, database: str | None
 ) -> None:
     stop = stop_on_signals()
+    try:
+        simulated = SimulatedSensors(msgspec.convert(services.simulated_site, SimulatedSite))
+    except msgspec.ValidationError as error:
+        raise Failed(f"The table simulated_site: {error}.") from error
     await serve(
         data_dir,
         listen,
@@ -140,6 +150,7 @@ async def _run(
         stop=stop,
         services=services,
         database_url=database,
+        outside=Outside(environ=os.environ, random=random.random, simulated=simulated),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from evcharge.sidecar.drivers import DriverCredentials
 from evcharge.sidecar.gateway.channels import DriverChannels
 from evcharge.sidecar.gateway.gateway import Gateway
 from evcharge.sidecar.link import CentralLink
+from evcharge.sidecar.news import News
 from evcharge.sidecar.oauth.clients import Clients
 from evcharge.sidecar.oauth.concern import OAuthConcern
 from evcharge.sidecar.oauth.door import Door
@@ -27,10 +28,16 @@ from evcharge.sidecar.oauth.keys import KeyFolder
 from evcharge.sidecar.oauth.known import KnownClients
 from evcharge.sidecar.oauth.tokens import Issuer, Verifier
 from evcharge.sidecar.operation import CentralState, Operation
+from evcharge.sidecar.outgoing.http import Http
 from evcharge.sidecar.registry.concern import RegistryConcern
 from evcharge.sidecar.routes import ROUTES
+from evcharge.sidecar.sensors.concern import Sensors
+from evcharge.sidecar.sensors.settings import SensorsSettings
+from evcharge.sidecar.sensors.sources import Simulated
 from evcharge.sidecar.services import OAuthSettings, Services, limited
 from evcharge.sidecar.settings import FAILURE_WINDOW_S, SidecarSettings
+from evcharge.sidecar.weather.concern import Weather
+from evcharge.sidecar.weather.providers import make_provider
 from evcharge.sidecar.web.api import Api
 from evcharge.sidecar.web.openapi import document
 from evcharge.sidecar.web.route import Concern
@@ -39,6 +46,17 @@ from evcharge.sidecar.web.route import Concern
 KEYS = "jwt"
 # Folder of the credentials with which it speaks for drivers.
 DRIVERS = "drivers"
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """What its parts need of the world, beside time."""
+
+    environ: Mapping[str, str] = {}
+    """Where secrets stand."""
+    random: Callable[[], float] = lambda: 0.5
+    """0 to 1: spreads retries, so that many do not come at once."""
+    simulated: Simulated | None = None
+    """What simulated sensors say."""
 
 
 class Assembled(msgspec.Struct, frozen=True):
@@ -59,13 +77,17 @@ def assemble(
     link: CentralLink | None = None,
     address: tuple[str, int] | None = None,
     listening: Callable[[], str | None] = lambda: None,
+    outside: Outside | None = None,
 ) -> Assembled:
     """Every part over one database. ``link`` and ``address`` are Central's; ``listening``: the URL once it is known.
 
     Raises:
         BootstrapError: a signing key is damaged or open to others.
         BadServices
+        LackingSecret: the settings name an environment variable that is not set.
+        BadBroker: the certificate of an MQTT broker's authority cannot be read.
     """
+    outside = outside or Outside()
     settings, services = settings or SidecarSettings(), services or Services()
     routes = limited(ROUTES, services.throttle)
     database = opened.store.database
@@ -103,10 +125,12 @@ def assemble(
             entropy=entropy,
             settings=services.gateway,
         )
+    http = Http()
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
         Gateway(link, drivers, version=version("evcharge"), settings=services.gateway),
+        *_surroundings(services, link, http, outside, clock),
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
     ]
     handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
@@ -118,7 +142,40 @@ def assemble(
 
     # A drain does not wait for those who wait for news.
     application.on_shutdown.append(wake)
+
+    async def close(_application: web.Application) -> None:
+        await http.close()
+
+    application.on_cleanup.append(close)
     return Assembled(application, concerns)
+
+
+def _surroundings(
+    services: Services, link: CentralLink | None, http: Http, outside: Outside, clock: Clock
+) -> list[Concern]:
+    """Weather and sensors, which speak to others and to Central."""
+    news = News(link)
+    weather = Weather(
+        services.weather,
+        make_provider(services.weather, http, clock=clock, environ=outside.environ),
+        clock=clock,
+        tell=news.weather,
+        tell_temperature=news.temperature,
+        random=outside.random,
+    )
+    sensors = Sensors(
+        SensorsSettings(sensors=services.sensors),
+        http=http,
+        environ=outside.environ,
+        clock=clock,
+        tell_reading=news.reading,
+        random=outside.random,
+        simulated=outside.simulated,
+    )
+    if link is not None:
+        link.on_up(weather.reconnected)
+        link.on_up(sensors.reconnected)
+    return [weather, sensors]
 
 
 def _issuers(url: str, oauth: OAuthSettings, keys: KeyFolder, external: ExternalKeys | None) -> list[Issuer]:

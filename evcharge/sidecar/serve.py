@@ -14,7 +14,7 @@ from aiohttp import web
 
 from evcharge.net.clock import Clock
 from evcharge.net.witness import Witness
-from evcharge.sidecar.assembly import assemble
+from evcharge.sidecar.assembly import Outside, assemble
 from evcharge.sidecar.bootstrap import locked, open_registry
 from evcharge.sidecar.link import CentralLink
 from evcharge.sidecar.services import Services
@@ -50,12 +50,13 @@ async def serve(
     settings: SidecarSettings | None = None,
     services: Services | None = None,
     database_url: str | None = None,
+    outside: Outside | None = None,
 ) -> None:
     """Serve until ``stop`` is set; ``ready`` is called with the real URL.
 
     Raises:
         BootstrapError: the data directory cannot be used.
-        BadServices: the settings of a service cannot.
+        BadServices, LackingSecret, BadBroker: the settings of a service cannot.
         CannotListen: the address is taken or not ours, or the certificate cannot be read.
     """
     context = tls_context(listen)
@@ -78,6 +79,7 @@ async def serve(
                     settings=settings,
                     services=services,
                     link=link,
+                    outside=outside,
                     address=central,
                     listening=lambda: url[0] if url else None,
                 )

@@ -12,7 +12,9 @@ from msgspec import Meta
 from evcharge.sidecar.gateway.settings import GatewaySettings
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S
 from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S
+from evcharge.sidecar.sensors.settings import AnySensor, SensorsSettings
 from evcharge.sidecar.settings import FAILURE_BURST
+from evcharge.sidecar.weather.settings import WeatherSettings
 from evcharge.sidecar.web.route import Route
 
 # Largest settings file, bytes: a large site's has a few thousand.
@@ -55,6 +57,14 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """From one source in ten minutes; then 429."""
     oauth: OAuthSettings = OAuthSettings()
     gateway: GatewaySettings = GatewaySettings()
+    weather: WeatherSettings = WeatherSettings()
+    sensors: list[AnySensor] = []
+    simulated_site: dict[str, Any] = {}
+    """What simulated sensors measure; the command that runs the sidecar reads it."""
+
+    def __post_init__(self) -> None:
+        """The rules between sensors."""
+        SensorsSettings(sensors=self.sensors)
 
 
 def load_services(path: Path) -> Services:

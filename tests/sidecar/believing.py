@@ -9,7 +9,7 @@ from evcharge.sidecar.web.scopes import ROLES, Scope
 class BelievingDoor:
     """``Bearer viewer`` has a viewer's scopes, every other name has all."""
 
-    def principal(self, authorization: str | None, source: str) -> Principal | None:
+    async def principal(self, authorization: str | None, source: str) -> Principal | None:
         """Part of ``Door``."""
         if authorization is None:
             return None

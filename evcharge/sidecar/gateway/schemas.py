@@ -282,6 +282,8 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     node: str | None
     """What binds: a node, its phase, or the connector."""
     node_limit_w: int
+    node_rated_w: int
+    """What the node carries where it is not too hot; 0: node_limit_w."""
     others_w: int
     """What other sessions have of it, at worst."""
     sharing: int

@@ -46,6 +46,8 @@ class SubstationRow(msgspec.Struct, frozen=True, kw_only=True):
     substation_id: str
     parent: str | None
     capacity_w: int
+    limit_w: int | None
+    """What the heat leaves of capacity_w; null: all of it."""
     base_w: int
     """What is kept free for everything else that draws there."""
     worst_case_w: int

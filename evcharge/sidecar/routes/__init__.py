@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from evcharge.sidecar.routes import audit, gateway, oauth, operation, registry, site
+from evcharge.sidecar.routes import audit, gateway, oauth, operation, registry, sensors, site, weather
 
-ROUTES = (*gateway.ROUTES, *site.ROUTES, *audit.ROUTES, *registry.ROUTES, *oauth.ROUTES, *operation.ROUTES)
+ROUTES = (
+    *gateway.ROUTES,
+    *site.ROUTES,
+    *audit.ROUTES,
+    *weather.ROUTES,
+    *sensors.ROUTES,
+    *registry.ROUTES,
+    *oauth.ROUTES,
+    *operation.ROUTES,
+)

@@ -40,6 +40,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong; empty: nothing."""
 
 
+class SensorReadings(msgspec.Struct, frozen=True, kw_only=True):
+    """All sensors of the settings."""
+
+    sensors: list[Reading]
+
+
 class Due(NamedTuple):
     """What Central is to be told."""
 

@@ -12,7 +12,7 @@ from evcharge.net.clock import Clock, site_instant
 from evcharge.sidecar.outgoing.http import Http
 from evcharge.sidecar.outgoing.secrets import secret
 from evcharge.sidecar.outgoing.tokens import ClientCredentials, Granted, TokenCache, ask_for_token
-from evcharge.sidecar.sensors.book import Book, Due, Reading, State
+from evcharge.sidecar.sensors.book import Book, Due, Reading, SensorReadings, State
 from evcharge.sidecar.sensors.mqtt import MqttSource
 from evcharge.sidecar.sensors.settings import (
     Broker,
@@ -24,7 +24,7 @@ from evcharge.sidecar.sensors.settings import (
 )
 from evcharge.sidecar.sensors.sources import HttpSource, Simulated, SimulatorSource, Sleep, Source
 from evcharge.sidecar.telling import RETRY_S, CentralAway, CentralRefused
-from evcharge.sidecar.web.route import Handler
+from evcharge.sidecar.web.route import Answer, Call, Handler
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ TellReading = Callable[[ReadingName, float, int, str | None], Awaitable[None]]
 
 
 class Sensors:
-    """A ``Concern`` without routes: the gateway's show ``readings``."""
+    """A ``Concern``."""
 
     def __init__(
         self,
@@ -67,8 +67,12 @@ class Sensors:
         self._refused: dict[str, str] = {}
 
     def handlers(self) -> Mapping[str, Handler]:
-        """None."""
-        return {}
+        """By the routes' names."""
+        return {"list_sensors": self.show}
+
+    async def show(self, _call: Call) -> Answer:
+        """Every sensor of the settings."""
+        return Answer(body=SensorReadings(sensors=list(self.readings().values())))
 
     async def run(self) -> None:
         """Listen and tell until cancelled."""

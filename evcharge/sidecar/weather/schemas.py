@@ -17,7 +17,7 @@ City = Annotated[str, Meta(min_length=1, max_length=100)]
 Instant = Annotated[int, Meta(ge=0)]
 LegacyAlert = Literal["ALERT_COLD", "ALERT_HEAT", "ALERT_WIND", "ALERT_STORM", "WEATHER_OK"]
 
-_KINDS: dict[str, Kind] = {"ALERT_COLD": "cold", "ALERT_HEAT": "heat", "ALERT_WIND": "wind", "ALERT_STORM": "storm"}
+ALERTS: dict[str, Kind] = {"ALERT_COLD": "cold", "ALERT_HEAT": "heat", "ALERT_WIND": "wind", "ALERT_STORM": "storm"}
 
 
 class ObservationAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,9 +102,9 @@ class WeatherAlertBody(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("alert is missing, and so is kind")
         if self.alert is None:
             return
-        if self.kind is not None and _KINDS.get(self.alert, self.kind) != self.kind:
+        if self.kind is not None and ALERTS.get(self.alert, self.kind) != self.kind:
             raise ValueError("kind is not that of alert")
-        if self.active is not None and self.active != (self.alert in _KINDS):
+        if self.active is not None and self.active != (self.alert in ALERTS):
             raise ValueError("active contradicts alert")
 
     def meaning(self) -> tuple[Kind, bool]:
@@ -112,7 +112,7 @@ class WeatherAlertBody(msgspec.Struct, frozen=True, kw_only=True):
         if self.alert is None:
             assert self.kind is not None
             return self.kind, self.active is not False
-        return self.kind or _KINDS.get(self.alert, "cold"), self.alert in _KINDS
+        return self.kind or ALERTS.get(self.alert, "cold"), self.alert in ALERTS
 
 
 class ToldAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,6 +101,7 @@ async def test_substations(link: FakeLink, http: Http) -> None:
             "substation_id": "north",
             "parent": None,
             "capacity_w": 9,
+            "limit_w": None,
             "base_w": 0,
             "worst_case_w": 8,
             "load_w": 7,
