@@ -224,9 +224,12 @@ def _query(request: web.Request, route: Route) -> Any:
         if name in given:
             raise bad_request("A parameter of the query is there twice.")
         given[name] = value
-    if route.query is not None:
+    if route.query is None:
+        return None
+    try:
         return read(given, route.query, text=True)
-    return None
+    except Problem as error:
+        raise _bad_fields(error, route) from None
 
 
 async def _body(request: web.Request, route: Route) -> Any:
@@ -265,9 +268,14 @@ def read_body(data: bytes, route: Route) -> Any:
             return read({name: value for name, value in _form(data).items() if name in known and value}, route.body)
         return read(decode_object(data), route.body)
     except Problem as error:
-        if error.fields:
-            error.status = route.bad_fields
-        raise
+        raise _bad_fields(error, route) from None
+
+
+def _bad_fields(problem: Problem, route: Route) -> Problem:
+    """With the status that this route's clients expect for bad fields, of a query as of a body."""
+    if problem.fields:
+        problem.status = route.bad_fields
+    return problem
 
 
 def _form(data: bytes) -> dict[str, object]:
