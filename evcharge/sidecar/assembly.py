@@ -13,7 +13,10 @@ from yarl import URL
 from evcharge.net.clock import Clock
 from evcharge.net.timers import TimerWheel
 from evcharge.sidecar.auth import Throttle
+from evcharge.sidecar.authority.concern import Authority
+from evcharge.sidecar.authority.keys import load_keys
 from evcharge.sidecar.bootstrap import Opened
+from evcharge.sidecar.database import Database
 from evcharge.sidecar.drivers import DriverCredentials
 from evcharge.sidecar.gateway.channels import DriverChannels
 from evcharge.sidecar.gateway.gateway import Gateway
@@ -28,6 +31,8 @@ from evcharge.sidecar.oauth.keys import KeyFolder
 from evcharge.sidecar.oauth.known import KnownClients
 from evcharge.sidecar.oauth.tokens import Issuer, Verifier
 from evcharge.sidecar.operation import CentralState, Operation
+from evcharge.sidecar.outgoing.caller import Caller
+from evcharge.sidecar.outgoing.guard import Guard
 from evcharge.sidecar.outgoing.http import Http
 from evcharge.sidecar.registry.concern import RegistryConcern
 from evcharge.sidecar.routes import ROUTES
@@ -44,6 +49,8 @@ from evcharge.sidecar.web.route import Concern
 
 # Folder of the keys that sign access tokens, in the data directory.
 KEYS = "jwt"
+# Folder of the secrets of charge authorizations.
+AUTHORITY = "authority"
 # Folder of the credentials with which it speaks for drivers.
 DRIVERS = "drivers"
 
@@ -131,6 +138,7 @@ def assemble(
         OAuthConcern(oauth, keys, known, external, clock),
         Gateway(link, drivers, version=version("evcharge"), settings=services.gateway),
         *_surroundings(services, link, http, outside, clock),
+        _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy),
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
     ]
     handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
@@ -176,6 +184,28 @@ def _surroundings(
         link.on_up(weather.reconnected)
         link.on_up(sensors.reconnected)
     return [weather, sensors]
+
+
+def _authority(
+    folder: Path,
+    database: Database,
+    services: Services,
+    outside: Outside,
+    clock: Clock,
+    entropy: Callable[[int], bytes],
+) -> Authority:
+    chosen = services.authority
+    keys = load_keys(folder, entropy=entropy, environ=outside.environ, signing_env=chosen.signing_secret_env)
+    return Authority(
+        database,
+        Caller(Guard(services.outgoing), timeout_s=chosen.callback_s),
+        keys.sealer,
+        signing=keys.signing,
+        clock=clock,
+        entropy=entropy,
+        random=outside.random,
+        settings=chosen,
+    )
 
 
 def _issuers(url: str, oauth: OAuthSettings, keys: KeyFolder, external: ExternalKeys | None) -> list[Issuer]:

@@ -56,6 +56,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self._writer = engine.execution_options(evcharge_writes=True)
         self._writing = asyncio.Lock()
 
     @classmethod
@@ -140,7 +141,7 @@ class Database:
         """
         async with self._writing:
             try:
-                async with self.engine.begin() as connection:
+                async with self._writer.begin() as connection:
                     yield connection
             except IntegrityError as error:
                 raise Conflict(str(error.orig)) from None
@@ -185,7 +186,6 @@ def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(url, connect_args={"timeout": BUSY_S})
         event.listen(engine.sync_engine, "connect", _set_pragmas)
-        # A transaction takes the lock when it begins: two that read first and write then would wait for each other.
         event.listen(engine.sync_engine, "begin", _begin)
         return engine
     return create_async_engine(
@@ -203,7 +203,11 @@ def _set_pragmas(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN")
+    """A writer takes the lock when it begins: one that read first would lose to another process that wrote meanwhile,
+    at once and however long it may wait.
+    """
+    writes = connection.get_execution_options().get("evcharge_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def first_line(error: Exception) -> str:

@@ -11,15 +11,24 @@ from collections.abc import Mapping
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from evcharge.sidecar.authority import tables as _authority
 from evcharge.sidecar.database import Step, metadata
-
-# Imported for their tables.
 from evcharge.sidecar.oauth import clients as _clients
 from evcharge.sidecar.registry import store as _store
 
 LAYOUT = b"2"
 
-TABLES = (_clients.clients_table, _clients.secrets_table, _store.credentials_table, _store.keys_table)
+# Named here so that whoever has the layout has their declarations.
+TABLES = (
+    _store.credentials_table,
+    _store.keys_table,
+    _clients.clients_table,
+    _clients.secrets_table,
+    _authority.requests_table,
+    _authority.queue_table,
+    _authority.callbacks_table,
+    _authority.acl_table,
+)
 
 
 async def _rotation_and_services(connection: AsyncConnection) -> None:

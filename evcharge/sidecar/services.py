@@ -9,9 +9,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from evcharge.sidecar.authority.settings import AuthoritySettings
 from evcharge.sidecar.gateway.settings import GatewaySettings
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S
 from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S
+from evcharge.sidecar.outgoing.guard import Guard
+from evcharge.sidecar.outgoing.settings import OutgoingSettings
 from evcharge.sidecar.sensors.settings import AnySensor, SensorsSettings
 from evcharge.sidecar.settings import FAILURE_BURST
 from evcharge.sidecar.weather.settings import WeatherSettings
@@ -59,12 +62,15 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gateway: GatewaySettings = GatewaySettings()
     weather: WeatherSettings = WeatherSettings()
     sensors: list[AnySensor] = []
+    authority: AuthoritySettings = AuthoritySettings()
+    outgoing: OutgoingSettings = OutgoingSettings()
     simulated_site: dict[str, Any] = {}
     """What simulated sensors measure; the command that runs the sidecar reads it."""
 
     def __post_init__(self) -> None:
-        """The rules between sensors."""
+        """The rules between sensors, and whether the exceptions for calls can be read."""
         SensorsSettings(sensors=self.sensors)
+        Guard(self.outgoing)
 
 
 def load_services(path: Path) -> Services:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evcharge.sidecar.routes import audit, gateway, oauth, operation, registry, sensors, site, weather
+from evcharge.sidecar.routes import audit, authority, gateway, oauth, operation, registry, sensors, site, weather
 
 ROUTES = (
     *gateway.ROUTES,
@@ -10,6 +10,7 @@ ROUTES = (
     *audit.ROUTES,
     *weather.ROUTES,
     *sensors.ROUTES,
+    *authority.ROUTES,
     *registry.ROUTES,
     *oauth.ROUTES,
     *operation.ROUTES,

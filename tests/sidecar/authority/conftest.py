@@ -45,7 +45,7 @@ TABLES = {"requests": requests_table, "queue": queue_table, "callbacks": callbac
 class Names:
     """A door that believes: the token is the client's name, with the scopes after it ("shop authority:read")."""
 
-    def principal(self, authorization: str | None, source: str) -> Principal | None:
+    async def principal(self, authorization: str | None, source: str) -> Principal | None:
         if authorization is None:
             return None
         name, *scopes = authorization.removeprefix("Bearer ").split()
@@ -168,10 +168,12 @@ class Place:
 
 
 @pytest.fixture
-async def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+async def database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str | None
+) -> AsyncIterator[Database]:
     # A lock that stays is told at once: nobody here waits for one that goes away.
     monkeypatch.setattr("evcharge.sidecar.database.BUSY_S", 0.05)
-    made = Database.file(tmp_path / "sidecar.sqlite")
+    made = Database.file(tmp_path / "sidecar.sqlite") if database_url is None else Database.open(database_url)
     await made.create(b"2")
     yield made
     await made.close()
