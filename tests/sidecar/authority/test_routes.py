@@ -229,6 +229,15 @@ async def test_a_full_queue_is_503_and_stores_nothing(make_place: MakePlace) -> 
     assert [(await post(who))[0] for who in ("anna", "ben", "carl")] == [503] * 3
 
 
+async def test_callbacks_that_wait_are_counted_for_each_client(make_place: MakePlace) -> None:
+    place = await make_place(AuthoritySettings(client_backlog=2))
+    for _ in range(2):
+        await place.request(who="anna")
+    await place.concern.worker.step()
+    body = {**PAIR, "callback_url": place.hook()}
+    assert [(await place.ask("POST", ASK, who, json=body))[0] for who in ("anna", "ben")] == [503, 202]
+
+
 async def test_no_token_is_shown_or_stored_as_it_is(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     secret_path = "/hook/of-a-secret-path"
     await place.allow()
