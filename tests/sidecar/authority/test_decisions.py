@@ -237,12 +237,19 @@ class Locked:
 
     def __init__(self, place: Place) -> None:
         assert place.database.engine.url.database is not None
-        self._connection = sqlite3.connect(place.database.engine.url.database, isolation_level=None)
+        self._connection = sqlite3.connect(place.database.engine.url.database, isolation_level=None, timeout=0)
 
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+    async def __aenter__(self) -> None:
+        """When nobody else holds it: this loop has to go on meanwhile, or who holds it never ends."""
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                await asyncio.sleep(0)
+            else:
+                return
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._connection.execute("ROLLBACK")
         self._connection.close()
 
@@ -254,7 +261,7 @@ async def test_a_locked_database_is_503_with_nothing_half_done_and_recovers(plac
     body = {"station_id": STATION, "driver_token": TOKEN, "callback_url": place.hook()}
     async with place.working():
         await place.until_logged(before, callback="delivered")
-        with Locked(place):
+        async with Locked(place):
             status, said, headers = await place.ask("POST", "/api/chargingRequestValidator/", json=body)
             assert (status, said["code"], headers["Retry-After"]) == (503, "database", "5")
             assert (await place.ask("POST", "/api/insertACL/", json=body | {"callback_url": None}))[0] == 400
@@ -302,18 +309,17 @@ async def test_a_lock_while_it_is_decided_and_told_delays_both_and_repeats_neith
         failed.set()
 
     event.listen(place.database.engine.sync_engine, "handle_error", note)
-    with Locked(place):
-        async with place.working():
-            async with asyncio.timeout(20):
-                await failed.wait()
-            assert (await place.logged(request_id))["status"] == "pending"
+    async with Locked(place), place.working():
+        async with asyncio.timeout(20):
+            await failed.wait()
+        assert (await place.logged(request_id))["status"] == "pending"
     async with place.working():
         await place.until_logged(request_id, status="not_allowed")
         async with asyncio.timeout(20):
             while not place.receiver.got:
                 await asyncio.sleep(0)
         failed.clear()
-        with Locked(place):
+        async with Locked(place):
             place.receiver.gates["/hook"].set()
             async with asyncio.timeout(20):
                 await failed.wait()

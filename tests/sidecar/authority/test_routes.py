@@ -47,7 +47,7 @@ async def test_a_request_is_acknowledged_when_it_is_stored(place: Place) -> None
         ({"callback_url": "http://u:secret-word@receiver.example/"}, {"callback_url"}),
         ({"callback_url": "http://receiver.example/" + "x" * 2048}, {"callback_url"}),
         ({"station_id": "g" * 36 + "\n", "callback_url": "http://127.0.0.2/"}, {"station_id"}),
-        ({"driver_token": "x" * 20 + "\n", "callback_url": "http://127.0.0.2/"}, {"driver_token", "callback_url"}),
+        ({"driver_token": "x" * 20 + "\n", "callback_url": "http://127.0.0.2/"}, {"driver_token"}),
     ],
 )
 async def test_every_bad_field_is_named_in_a_400(place: Place, body: dict[str, Any], bad: set[str]) -> None:
