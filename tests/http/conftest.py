@@ -19,6 +19,7 @@ from tests.support.site import Loopback, Site, make_registry
 SERVICES = """
 failed_authentications = 1000000
 [throttle]
+authority = 1000000
 gateway = 1000000
 open = 1000000
 registry = 1000000

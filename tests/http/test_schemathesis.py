@@ -22,7 +22,14 @@ TIMEOUT_S = 600
 @pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_answer_is_as_the_document_says(http_site: HttpSite, tmp_path: Path, kind: str) -> None:
-    command = [str(Path(sys.executable).with_name("st")), "run", f"{http_site.url}/openapi.json"]
+    settings = str(Path(__file__).with_name("schemathesis.toml"))
+    command = [
+        str(Path(sys.executable).with_name("st")),
+        "--config-file",
+        settings,
+        "run",
+        f"{http_site.url}/openapi.json",
+    ]
     command += ["--checks", "all", "--warnings", "off", "--continue-on-failure"]
     if kind == "operator token":
         command += ["--max-examples", str(EXAMPLES)]

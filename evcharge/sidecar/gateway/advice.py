@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
 from evcharge.sidecar.gateway import schemas as s
+from evcharge.sidecar.web.problem import Problem
 from protocol import messages as m
 
 # Why a station is left out; a newer Central may have codes that are not here.
@@ -23,12 +25,16 @@ READINGS = {"solar": "solar_w", "battery": "battery_percent", "grid": "grid_perc
 
 
 def wish_of(asked: s.RecommendQuery) -> m.Recommend:
-    """The question for Central."""
+    """The question for Central. Raises Problem: the vehicle needs nothing."""
+    if asked.mode == "pareto" and asked.target_percent <= asked.battery_percent:
+        detail = "The vehicle has target_percent already; ask with a target above battery_percent."
+        raise Problem(HTTPStatus.CONFLICT, "charged_enough", detail)
     given = (asked.w_cost, asked.w_time, asked.w_carbon, asked.w_queue)
     weights = None
-    if any(share is not None for share in given):
-        cost, time, carbon, queue = (share or 0.0 for share in given)
+    if (whole := sum(share or 0.0 for share in given)) > 0:
+        cost, time, carbon, queue = ((share or 0.0) / whole for share in given)
         weights = m.Weights(cost=cost, time=time, carbon=carbon, queue=queue)
+    place = [float(degrees) for degrees in asked.position.split(",")] if asked.position else None
     return m.Recommend(
         id=0,
         battery_percent=asked.battery_percent,
@@ -38,8 +44,8 @@ def wish_of(asked: s.RecommendQuery) -> m.Recommend:
         max_w=round(asked.max_kw * 1000),
         plug=asked.plug,
         consumption_wh_per_km=asked.consumption_wh_per_km,
-        latitude=asked.latitude,
-        longitude=asked.longitude,
+        latitude=place[0] if place else None,
+        longitude=place[1] if place else None,
         weights=weights,
         max_results=asked.max_results,
     )

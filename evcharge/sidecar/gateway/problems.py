@@ -47,7 +47,7 @@ STATUS: dict[str, HTTPStatus] = {
     "reading_out_of_range": _BAD,
     "capacity_out_of_range": _BAD,
     "weights_out_of_range": _BAD,
-    "unknown_kind": _BAD,
+    "unknown_kind": _NOT_FOUND,
     "busy": _LATER,
     "no_capacity": _LATER,
     "substation_lost": _LATER,

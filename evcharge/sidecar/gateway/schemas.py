@@ -20,6 +20,17 @@ Kw = Annotated[float, Meta(gt=0, le=10_000)]
 Seconds = Annotated[int, Meta(ge=1, le=604_800)]
 
 
+# Degrees north and east, as maps write them.
+Position = Annotated[
+    str,
+    Meta(
+        pattern=r"^-?(?:[0-8]?[0-9](?:\.[0-9]{1,9})?|90(?:\.0{1,9})?),"
+        r"-?(?:(?:1[0-7][0-9]|[0-9]{1,2})(?:\.[0-9]{1,9})?|180(?:\.0{1,9})?)$",
+        description='latitude and longitude in degrees, as "52.52,13.405"',
+    ),
+]
+
+
 class RecommendQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The vehicle that looks for a place to charge."""
 
@@ -31,22 +42,15 @@ class RecommendQuery(msgspec.Struct, frozen=True, kw_only=True):
     max_kw: Annotated[float, Meta(ge=0.001, le=10_000)] = 11.0
     plug: Name | None = None
     consumption_wh_per_km: Annotated[int, Meta(ge=1, le=10_000)] = 180
-    latitude: Annotated[float, Meta(ge=-90, le=90)] | None = None
-    longitude: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    position: Position | None = None
+    """Where the vehicle is; without it distances do not count."""
     w_cost: Share | None = None
-    """The weights are shares of 1; those that are left out are 0, and where all are, the site's own count."""
+    """Of the weights only the proportions count; those that are left out are 0, and where all are 0, the site's own
+    count."""
     w_time: Share | None = None
     w_carbon: Share | None = None
     w_queue: Share | None = None
     max_results: Annotated[int, Meta(ge=1, le=3)] = 3
-
-    def __post_init__(self) -> None:
-        """What goes together."""
-        if (self.latitude is None) != (self.longitude is None):
-            missing = "latitude" if self.latitude is None else "longitude"
-            raise ValueError(f"{missing} is missing: latitude and longitude go together")
-        if self.mode == "pareto" and self.target_percent <= self.battery_percent:
-            raise ValueError("target_percent has to be above battery_percent")
 
 
 class Vehicle(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -86,18 +86,33 @@ class Api:
         self._clients = Windows(clients)
         self._sources = Windows(clients)
         self._routes = routes
+        self._methods: dict[str, set[str]] = {}
+        for route in routes:
+            for path in (route.path, *route.also):
+                self._methods.setdefault(path, set()).add(route.method)
         self._handlers = handlers
 
     def application(self) -> web.Application:
         """Ready to be served; callers may add what is no JSON (a page)."""
         most = max(route.body_bytes for route in self._routes)
-        app = web.Application(middlewares=[answer_problems], client_max_size=most)
+        app = web.Application(middlewares=[self._allowing, answer_problems], client_max_size=most)
         for route in self._routes:
             handle = self._handle(route)
             for path in (route.path, *route.also):
                 app.router.add_route(route.method, path, handle)
         app.on_response_prepare.append(_add_headers)
         return app
+
+    @web.middleware
+    async def _allowing(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """A path that is declared as it stands has its own methods: a word of another one that fits it adds none."""
+        answer = await handler(request)
+        methods = self._methods.get(request.path)
+        if answer.status == HTTPStatus.METHOD_NOT_ALLOWED and methods:
+            return _problem(_not_allowed(methods))
+        return answer
 
     def _handle(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         handler = self._handlers[route.name]
@@ -171,15 +186,7 @@ async def answer_problems(
             Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The body is larger than this route takes.")
         )
     except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return _problem(
-            Problem(
-                HTTPStatus.METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                f"This path answers {allowed}.",
-                headers={"Allow": allowed},
-            )
-        )
+        return _problem(_not_allowed(error.allowed_methods))
     except web.HTTPNotFound:
         return _problem(not_found("There is nothing at this path; /openapi.json lists what there is."))
     except web.HTTPException as error:
@@ -197,6 +204,12 @@ async def answer_problems(
         log.exception("http.failed", method=request.method, route=request.match_info.route.name)
         detail = "The sidecar made a mistake of its own; its log has the trace."
         return _problem(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail))
+
+
+def _not_allowed(methods: Iterable[str]) -> Problem:
+    allowed = ", ".join(sorted(methods))
+    detail = f"This path answers {allowed}."
+    return Problem(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", detail, headers={"Allow": allowed})
 
 
 def _who(route: Route) -> Problem:

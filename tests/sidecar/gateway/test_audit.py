@@ -88,7 +88,7 @@ async def test_a_kind_that_there_is_not() -> None:
     link = FakeLink()
     link.fail(RequestRefused("unknown_kind", "There is no kind of record x.", None))
     async with served(link, None) as http:
-        assert await http.refusal("GET", "/api/audit?kind=x") == (422, "unknown_kind")
+        assert await http.refusal("GET", "/api/audit?kind=x") == (404, "unknown_kind")
 
 
 async def test_an_event_that_is_too_long_for_a_page_has_no_details() -> None:

@@ -133,7 +133,7 @@ async def test_every_parameter_reaches_central(link: FakeLink, http: Http) -> No
     link.say(recommendation=advice())
     await http.get(
         "/orchestrator/recommend?battery_percent=12.5&mode=pareto&capacity_kwh=77.4&target_percent=90&max_kw=22"
-        "&plug=type2&consumption_wh_per_km=150&latitude=-33.5&longitude=18.25&w_cost=0.5&w_carbon=0.5&max_results=1"
+        "&plug=type2&consumption_wh_per_km=150&position=-33.5,18.25&w_cost=0.2&w_carbon=0.2&max_results=1"
     )
     assert link.asked == [
         m.Recommend(
@@ -159,6 +159,21 @@ async def test_no_station_is_409_with_centrals_sentence(link: FakeLink, http: Ht
     assert body["detail"] == "No charge point can serve this vehicle now (there is none)."
 
 
+async def test_a_vehicle_that_has_enough_is_409(link: FakeLink, http: Http) -> None:
+    for query in ("battery_percent=80", "battery_percent=50&target_percent=50"):
+        assert await http.refusal("GET", f"/orchestrator/recommend?{query}") == (409, "charged_enough")
+    assert not link.asked
+    link.say(recommendation=advice())
+    await http.get("/orchestrator/recommend?battery_percent=80&mode=legacy")
+
+
+async def test_weights_that_are_all_nothing_are_the_sites_own(link: FakeLink, http: Http) -> None:
+    link.say(recommendation=advice())
+    await http.get("/orchestrator/recommend?battery_percent=10&w_cost=0&w_time=0")
+    (asked,) = link.asked
+    assert isinstance(asked, m.Recommend) and asked.weights is None
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -169,9 +184,10 @@ async def test_no_station_is_409_with_centrals_sentence(link: FakeLink, http: Ht
         ("battery_percent=50&mode=best", "mode"),
         ("battery_percent=50&capacity_kwh=0", "capacity_kwh"),
         ("battery_percent=50&capacity_kwh=1001", "capacity_kwh"),
-        ("battery_percent=50&latitude=1", "longitude"),
-        ("battery_percent=50&longitude=1", "latitude"),
-        ("battery_percent=80", "target_percent"),
+        ("battery_percent=50&position=1", "position"),
+        ("battery_percent=50&position=90.5,1", "position"),
+        ("battery_percent=50&position=1,180.1", "position"),
+        ("battery_percent=50&position=1,2%0A", "position"),
         ("battery_percent=50&w_cost=1.5", "w_cost"),
         ("battery_percent=50&max_results=4", "max_results"),
         ("battery_percent=50&plug=" + "x" * 65, "plug"),
