@@ -38,7 +38,9 @@ QUICK_SECONDS = 1.0
 WARM_S = 0.5
 TURNS = 5
 CHARGE_POINTS = 20
-PATH = "/orchestrator/recommend?battery_percent=40"
+PATH = "/orchestrator/recommend?battery_percent={battery:.2f}"
+# Charge of the first vehicle, percent; each further one has a hundredth more.
+BATTERY = 40.0
 # Limits are not what is measured.
 SERVICES = "failed_authentications = 1000000\n[throttle]\ngateway = 1000000\ntoken = 1000000\n"
 # Longest wait until charge points and the link are there, seconds.
@@ -77,9 +79,15 @@ class Measured(msgspec.Struct, frozen=True):
 @click.command(name="http")
 @click.option("--quick", is_flag=True, help="Turns of one second; for a look.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--path", default=PATH, show_default=True, help="What is asked for.")
+@click.option(
+    "--vehicles",
+    type=click.IntRange(1, 3_000),
+    default=1,
+    show_default=True,
+    help="Vehicles that differ. The same question within a quarter of a second is asked of Central once.",
+)
 @click.option("--check", is_flag=True, help="Exit with 1 when the goal is not reached.")
-def command(*, quick: bool, as_json: bool, path: str, check: bool) -> None:
+def command(*, quick: bool, as_json: bool, vehicles: int, check: bool) -> None:
     """Requests per second of /orchestrator/recommend, with its token verified, beside a bare aiohttp handler.
 
     The bare handler answers the same bytes without asking anybody. Medians of five turns each.
@@ -90,7 +98,7 @@ def command(*, quick: bool, as_json: bool, path: str, check: bool) -> None:
         where = place(Path(scratch))
         try:
             seconds = QUICK_SECONDS if quick else SECONDS
-            measured = asyncio.run(measure(where, path, seconds, status.update))
+            measured = asyncio.run(measure(where, vehicles, seconds, status.update))
         except (BenchFailed, DaemonFailed, aiohttp.ClientError) as error:
             raise click.ClickException(str(error)) from error
     show(measured, as_json=as_json)
@@ -98,7 +106,7 @@ def command(*, quick: bool, as_json: bool, path: str, check: bool) -> None:
         sys.exit(1)
 
 
-async def measure(where: Place, path: str, seconds: float, tell: Callable[[str], None]) -> Measured:
+async def measure(where: Place, vehicles: int, seconds: float, tell: Callable[[str], None]) -> Measured:
     """Set everything up, and take turns. Raises BenchFailed, DaemonFailed."""
     tell("a registry, Central and charge points")
     services = where.folder / "services.toml"
@@ -116,9 +124,10 @@ async def measure(where: Place, path: str, seconds: float, tell: Callable[[str],
     try:
         daemons.append(await _charge_points(site, where))
         token = await _token(site)
-        head = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n"
-        request = f"{head}Authorization: Bearer {token}\r\n\r\n"
-        body = await _answer(site.sidecar_url + path, token)
+        paths = [PATH.format(battery=BATTERY + number / 100) for number in range(vehicles)]
+        head = f"Host: {HOST}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        requests = [f"GET {path} HTTP/1.1\r\n{head}" for path in paths]
+        body = await _answer(site.sidecar_url + paths[0], token)
         (where.folder / "body.json").write_bytes(body)
         bare_args = ["-m", "tools.bench.http_bare", str(where.folder / "body.json")]
         bare = await Daemon.start("bare", bare_args, where.folder / "bare.log", cpu=where.server_cpu)
@@ -131,9 +140,9 @@ async def measure(where: Place, path: str, seconds: float, tell: Callable[[str],
         port = int(site.sidecar_url.rpartition(":")[2])
         for turn in range(TURNS):
             tell(f"turn {turn + 1} of {TURNS}: the sidecar")
-            ours.append(await _turn(load, site.sidecar, port, request, seconds, site))
+            ours.append(await _turn(load, site.sidecar, port, requests, seconds, site))
             tell(f"turn {turn + 1} of {TURNS}: the bare handler")
-            floor.append(await _turn(load, bare, bare.ready["port"], request, seconds, None))
+            floor.append(await _turn(load, bare, bare.ready["port"], requests, seconds, None))
     finally:
         for daemon in daemons:
             await daemon.stop()
@@ -141,9 +150,11 @@ async def measure(where: Place, path: str, seconds: float, tell: Callable[[str],
     return _measured(ours, floor, len(body))
 
 
-async def _turn(load: Daemon, server: Daemon, port: int, request: str, seconds: float, site: Site | None) -> Sample:
+async def _turn(
+    load: Daemon, server: Daemon, port: int, requests: list[str], seconds: float, site: Site | None
+) -> Sample:
     cpu_s, central_s, began_s = server.cpu_s(), 0.0 if site is None else site.central.cpu_s(), time.monotonic()
-    await load.tell(Order(port, request, CONNECTIONS, seconds, WARM_S))
+    await load.tell(Order(port, requests, CONNECTIONS, seconds, WARM_S))
     outcome = msgspec.convert(await load.answer("done", seconds + READY_S), Outcome, strict=False)
     passed_s = time.monotonic() - began_s
     if outcome.others or not outcome.done:

@@ -10,6 +10,8 @@ import asyncio
 import re
 import sys
 import time
+from collections.abc import Iterator
+from itertools import cycle
 from typing import cast
 
 import msgspec
@@ -24,8 +26,8 @@ class Order(msgspec.Struct, frozen=True):
     """What to ask, of whom, for how long."""
 
     port: int
-    request: str
-    """The whole request, head and body."""
+    requests: list[str]
+    """Whole requests, head and body, which are sent in turn."""
     connections: int
     seconds: float
     """After ``warm_s``, which do not count."""
@@ -46,8 +48,8 @@ class Outcome(msgspec.Struct, frozen=True):
 class Line(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, request: bytes, load: Load) -> None:
-        self._request = request
+    def __init__(self, requests: Iterator[bytes], load: Load) -> None:
+        self._requests = requests
         self._load = load
         self._transport: asyncio.Transport | None = None
         self._data = b""
@@ -76,7 +78,7 @@ class Line(asyncio.Protocol):
         if self._transport is None or self._load.over:
             return
         self._asked_s = time.monotonic()
-        self._transport.write(self._request)
+        self._transport.write(next(self._requests))
 
 
 class Load:
@@ -108,9 +110,9 @@ class Load:
 async def obey(order: Order) -> Outcome:
     """Carry an order out."""
     loop, load = asyncio.get_running_loop(), Load()
-    request = order.request.encode()
+    requests = cycle([request.encode() for request in order.requests])
     lines = [
-        await loop.create_connection(lambda: Line(request, load), "127.0.0.1", order.port)
+        await loop.create_connection(lambda: Line(requests, load), "127.0.0.1", order.port)
         for _ in range(order.connections)
     ]
     await asyncio.sleep(order.warm_s)

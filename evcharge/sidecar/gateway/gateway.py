@@ -13,12 +13,14 @@ import structlog
 
 from evcharge.net.answers import RequestFailed, RequestRefused
 from evcharge.net.client import Refusal
+from evcharge.net.clock import Clock
 from evcharge.sidecar.gateway import problems
 from evcharge.sidecar.gateway import schemas as s
 from evcharge.sidecar.gateway.advice import optimization_of, recommendation_of, why_of, wish_of
 from evcharge.sidecar.gateway.audit import AuditLog
 from evcharge.sidecar.gateway.central import Central, Link
 from evcharge.sidecar.gateway.channels import NoCredential
+from evcharge.sidecar.gateway.fresh import Fresh
 from evcharge.sidecar.gateway.repeats import Repeats
 from evcharge.sidecar.gateway.settings import GatewaySettings
 from evcharge.sidecar.gateway.site import SiteTables
@@ -28,6 +30,8 @@ from protocol import messages as m
 
 log = structlog.get_logger()
 
+# Recommendations that are kept while they are fresh: far more than differ within a quarter of a second.
+FRESH = 256
 # Any charge point of the site (SPEC §7.7).
 ANYWHERE = "*"
 # Watt-seconds of a watt-hour.
@@ -45,11 +49,15 @@ class Drivers(Protocol):
 class Gateway:
     """A ``Concern``. ``drivers`` None: this sidecar charges nobody."""
 
-    def __init__(self, link: Link | None, drivers: Drivers | None, *, version: str, settings: GatewaySettings) -> None:
+    def __init__(
+        self, link: Link | None, drivers: Drivers | None, *, version: str, settings: GatewaySettings, clock: Clock
+    ) -> None:
         self._central = Central(link, settings.answer_s)
         self._drivers = drivers
         self._site = SiteTables(self._central, version)
         self._audit = AuditLog(self._central)
+        self._clock = clock
+        self._fresh = Fresh(settings.fresh_s, FRESH)
         self._repeats: Repeats[s.Charge] = Repeats(settings.repeats)
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -79,12 +87,14 @@ class Gateway:
 
     async def recommend(self, call: Call) -> Answer:
         """Where to charge; 409 where no station can."""
-        told = (await self._central.ask_shared(wish_of(call.query))).recommendation
-        if told is None:
-            raise problems.unexpected()
-        if told.cp_id is None:
-            raise Problem(HTTPStatus.CONFLICT, "no_feasible_station", told.sentence)
-        return Answer(body=recommendation_of(told, told.cp_id))
+        wish, asked_s = wish_of(call.query), self._clock.monotonic()
+        body = self._fresh.get(wish, asked_s)
+        if body is None:
+            reply = await self._central.ask_shared(wish)
+            # Of those who waited for one answer the first one writes it for all.
+            body = self._fresh.get(wish, asked_s) or _written(reply.recommendation)
+            self._fresh.put(wish, body, asked_s)
+        return Answer(body=body)
 
     # --- the energy rules ---------------------------------------------------------------------------------------------
 
@@ -243,3 +253,12 @@ def _energy_wh(kw: float | None, seconds: int | None) -> int | None:
 def _alternative(told: m.AlternativeView) -> s.Alternative:
     fields = msgspec.structs.asdict(told)
     return s.Alternative(utilisation_percent=fields.pop("utilisation"), **fields)
+
+
+def _written(told: m.RecommendationView | None) -> bytes:
+    """The answer's bytes. Raises Problem: no station can."""
+    if told is None:
+        raise problems.unexpected()
+    if told.cp_id is None:
+        raise Problem(HTTPStatus.CONFLICT, "no_feasible_station", told.sentence)
+    return msgspec.json.encode(recommendation_of(told, told.cp_id))

@@ -125,7 +125,8 @@ def _route(method: str, path: str) -> Route:
 @asynccontextmanager
 async def served(link: Any, drivers: Any, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Http]:
     """The gateway over HTTP."""
-    gateway = Gateway(link, drivers, version="1.2.3", settings=GatewaySettings(**settings))
-    api = Api(ROUTES, gateway.handlers(), door=Named(), clock=clock or HandClock())
+    clock = clock or HandClock()
+    gateway = Gateway(link, drivers, version="1.2.3", settings=GatewaySettings(**settings), clock=clock)
+    api = Api(ROUTES, gateway.handlers(), door=Named(), clock=clock)
     async with TestClient(TestServer(api.application())) as client:
         yield Http(client)

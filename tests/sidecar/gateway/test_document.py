@@ -10,6 +10,7 @@ from evcharge.sidecar.routes import gateway, site
 from evcharge.sidecar.routes.limits import GATEWAY
 from evcharge.sidecar.web.openapi import document
 from evcharge.sidecar.web.scopes import ROLES, Scope
+from tests.sidecar.conftest import HandClock
 from tests.sidecar.gateway.support import ROUTES
 
 
@@ -41,7 +42,7 @@ def test_whoever_changes_something_needs_more_than_to_read() -> None:
 
 
 def test_every_route_has_its_handler() -> None:
-    made = Gateway(None, None, version="1", settings=GatewaySettings())
+    made = Gateway(None, None, version="1", settings=GatewaySettings(), clock=HandClock())
     assert set(made.handlers()) == {route.name for route in ROUTES}
 
 
