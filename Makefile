@@ -76,19 +76,23 @@ drill: $(VENV)/.dev
 mutation: $(VENV)/.dev
 	@$(BIN)/python -m tools.mutation $(ARGS)
 
-system-deps: ## Network namespaces for the tests marked netns, a broker for those of MQTT, and what Debian leaves out of Python
-	@if command -v ip >/dev/null && command -v iptables >/dev/null && command -v cc >/dev/null && \
-	    PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null; then \
-	    echo "system-deps: iproute2, iptables, cc and mosquitto are there"; \
+# What the tests of network namespaces, stepped clocks, MQTT and PostgreSQL start.
+SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl
+
+system-deps: ## Servers, network namespaces and a C compiler for the tests that need them
+	@PATH="$$PATH:/usr/sbin"; \
+	if command -v ip >/dev/null && command -v iptables >/dev/null && command -v cc >/dev/null && command -v curl >/dev/null \
+	    && command -v mosquitto >/dev/null && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; } >/dev/null 2>&1; then \
+	    echo "system-deps: iproute2, iptables, cc, curl, mosquitto and PostgreSQL are there"; \
 	elif ! command -v apt-get >/dev/null; then \
-	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto and a C compiler with this system's tool" >&2; exit 1; \
+	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto, PostgreSQL, curl and a C compiler with this system's tool" >&2; exit 1; \
 	elif [ "$$(id -u)" != 0 ]; then \
-	    echo "system-deps: not root; run: sudo apt-get install iproute2 iptables mosquitto gcc libc6-dev" >&2; exit 1; \
+	    echo "system-deps: not root; run: sudo apt-get install $(SYSTEM_DEPS)" >&2; exit 1; \
 	else \
-	    echo "system-deps: apt-get install iproute2 iptables mosquitto gcc libc6-dev (network namespaces, MQTT, stepped clocks)"; \
+	    echo "system-deps: apt-get install $(SYSTEM_DEPS)"; \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get -o DPkg::Lock::Timeout=300 -qq update && \
-	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends iproute2 iptables mosquitto gcc libc6-dev >/dev/null; \
+	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends $(SYSTEM_DEPS) >/dev/null; \
 	fi
 
 image-test:
