@@ -1,4 +1,4 @@
-"""Ten a minute for each client on the gateway's routes, exactly, with the whole sidecar and a clock in the test's hand."""
+"""Ten a minute for each client on the gateway's routes, exactly: the whole sidecar, and a clock in the test's hand."""
 
 from __future__ import annotations
 
