@@ -12,7 +12,6 @@ from yarl import URL
 
 from evcharge.net.clock import Clock
 from evcharge.net.timers import TimerWheel
-from evcharge.sidecar.auth import Throttle
 from evcharge.sidecar.authority.concern import Authority
 from evcharge.sidecar.authority.keys import load_keys
 from evcharge.sidecar.bootstrap import Opened
@@ -24,7 +23,7 @@ from evcharge.sidecar.link import CentralLink
 from evcharge.sidecar.news import News
 from evcharge.sidecar.oauth.clients import Clients
 from evcharge.sidecar.oauth.concern import OAuthConcern
-from evcharge.sidecar.oauth.door import Door
+from evcharge.sidecar.oauth.door import FAILURES, Door
 from evcharge.sidecar.oauth.endpoint import TOKEN_PATH, OAuth
 from evcharge.sidecar.oauth.external import ExternalKeys
 from evcharge.sidecar.oauth.keys import KeyFolder
@@ -40,7 +39,7 @@ from evcharge.sidecar.sensors.concern import Sensors
 from evcharge.sidecar.sensors.settings import SensorsSettings
 from evcharge.sidecar.sensors.sources import Simulated
 from evcharge.sidecar.services import OAuthSettings, Services, limited
-from evcharge.sidecar.settings import FAILURE_WINDOW_S, SidecarSettings
+from evcharge.sidecar.settings import SidecarSettings
 from evcharge.sidecar.weather.concern import Weather
 from evcharge.sidecar.weather.providers import make_provider
 from evcharge.sidecar.web.api import Api
@@ -106,8 +105,7 @@ def assemble(
         keys.add(clock.steady_ms())
     external = None if services.oauth.external is None else ExternalKeys(services.oauth.external.jwks_url)
     verifier = Verifier(_issuers(opened.url, services.oauth, keys, external), known)
-    allowed = services.failed_authentications
-    failures = Throttle(allowed, allowed / FAILURE_WINDOW_S, settings.sources)
+    failures = msgspec.structs.replace(FAILURES, requests=services.failed_authentications)
     door = Door(opened.tokens, verifier, known, clock, failures)
     oauth = OAuth(
         clients,

@@ -1,4 +1,4 @@
-"""Bearer tokens and the throttle of the HTTP side; pure, time comes in as an argument.
+"""The two bearer tokens that ``init`` makes, and the source that a request comes from.
 
 A token is 32 random bytes, so its plain SHA-256 is enough to store: there is nothing to guess. Both hashes
 are compared in constant time for every token, whichever fits.
@@ -10,8 +10,6 @@ import base64
 import hashlib
 import hmac
 import ipaddress
-import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import Enum
 
@@ -21,8 +19,6 @@ TOKEN_BYTES = 32
 HEADER_CHARS = 256
 # An IPv6 customer gets a /64: one source, however many addresses it shows. SPEC §5
 V6_PREFIX = 64
-# What floating-point sums of a bucket may lack: a source that waited as long as it was told must pass.
-_ROUNDING = 1e-6
 
 
 class Scope(Enum):
@@ -73,37 +69,3 @@ def source_of(remote: str | None) -> str:
             return str(address.ipv4_mapped)
         return str(ipaddress.ip_network((address, V6_PREFIX), strict=False))
     return str(address)
-
-
-class Throttle:
-    """A token bucket per source, for a bounded number of sources."""
-
-    def __init__(self, burst: int, per_s: float, sources: int) -> None:
-        self._burst = float(burst)
-        self._per_s = per_s
-        self._sources = sources
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def take(self, source: str, now: float) -> bool:
-        """Whether ``source`` may do it once more at ``now`` (monotonic seconds); takes one from its bucket if
-        so.
-        """
-        level = self._level(source, now)
-        allowed = level >= 1.0 - _ROUNDING
-        self._buckets[source] = (max(0.0, level - 1.0) if allowed else level, now)
-        self._buckets.move_to_end(source)
-        while len(self._buckets) > self._sources:
-            self._buckets.popitem(last=False)
-        return allowed
-
-    def wait_s(self, source: str, now: float) -> int:
-        """Whole seconds until ``source`` may again, at least 1; for ``Retry-After``."""
-        missing = 1.0 - self._level(source, now) - _ROUNDING
-        return max(1, math.ceil(missing / self._per_s))
-
-    def _level(self, source: str, now: float) -> float:
-        level, then = self._buckets.get(source, (self._burst, now))
-        return min(self._burst, level + (now - then) * self._per_s)

@@ -13,7 +13,9 @@ from pathlib import Path
 import structlog
 
 from evcharge.sidecar.bootstrap import BootstrapError, read_private, write_private
-from evcharge.sidecar.registry.rules import ENTITY, Exists, Registry, default_username
+from evcharge.sidecar.registry.names import ENTITY, default_username
+from evcharge.sidecar.registry.refusals import Exists
+from evcharge.sidecar.registry.rules import Registry
 from protocol.credentials import Credential, CredentialError, Role
 
 log = structlog.get_logger()

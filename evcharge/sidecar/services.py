@@ -11,12 +11,12 @@ from msgspec import Meta
 
 from evcharge.sidecar.authority.settings import AuthoritySettings
 from evcharge.sidecar.gateway.settings import GatewaySettings
+from evcharge.sidecar.oauth.door import FAILURES
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S
 from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S
 from evcharge.sidecar.outgoing.guard import Guard
 from evcharge.sidecar.outgoing.settings import OutgoingSettings
 from evcharge.sidecar.sensors.settings import AnySensor, SensorsSettings
-from evcharge.sidecar.settings import FAILURE_BURST
 from evcharge.sidecar.weather.settings import WeatherSettings
 from evcharge.sidecar.web.route import Route
 
@@ -56,7 +56,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     throttle: dict[str, PerMinute] = {}
     """Requests per minute by the name of a limit, for each client."""
-    failed_authentications: Annotated[int, Meta(ge=1, le=1_000_000)] = FAILURE_BURST
+    failed_authentications: Annotated[int, Meta(ge=1, le=1_000_000)] = FAILURES.requests
     """From one source in ten minutes; then 429."""
     oauth: OAuthSettings = OAuthSettings()
     gateway: GatewaySettings = GatewaySettings()

@@ -17,12 +17,6 @@ CHANGES_ROWS = 500
 WAIT_S = 25.0
 # Long polls open at once. Central keeps one; a few more for restarts and a standby.
 WAITERS = 16
-# Failed authentications from one source: five in ten minutes, then 429 and an incident (features.md, audit
-# record).
-FAILURE_BURST = 5
-FAILURE_WINDOW_S = 600
-# Sources that a throttle remembers; the one unseen for longest is forgotten first, so memory stays bounded.
-SOURCES = 4096
 # How long open answers may take after SIGTERM before they are cut, in seconds.
 DRAIN_S = 5.0
 
@@ -33,4 +27,3 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True):
     debug_lifetime_s: int = DEBUG_LIFETIME_S
     wait_s: float = WAIT_S
     waiters: int = WAITERS
-    sources: int = SOURCES

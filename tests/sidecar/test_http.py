@@ -241,11 +241,10 @@ async def test_failed_authentications_are_throttled_but_a_good_token_passes(site
     assert statuses == [401] * 5 + [429]
     status, said, headers = await site.ask("GET", "/list", token="wrong")
     assert (status, said["code"]) == (429, "throttled")
-    assert int(headers["Retry-After"]) == 120
+    assert int(headers["Retry-After"]) == 600
     assert (await site.ask("GET", "/list", token=site.operator))[0] == 200
-    clock.advance(120.0)
+    clock.advance(600.0)
     assert (await site.ask("GET", "/list", token="wrong"))[0] == 401
-    assert (await site.ask("GET", "/list", token="wrong"))[0] == 429
 
 
 async def test_password_checks_are_throttled_and_look_ups_are_not(site: Site, clock: HandClock) -> None:

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 
 from evcharge.sidecar.bootstrap import Opened, initialise, open_registry
 from evcharge.sidecar.database import Conflict
-from evcharge.sidecar.registry.rules import (
-    ENTITY,
-    MAX_NAME,
-    USERNAME,
-    RegistryRefused,
-    bad_names,
-    default_username,
-)
+from evcharge.sidecar.registry.names import ENTITY, MAX_NAME, USERNAME, bad_names, default_username
+from evcharge.sidecar.registry.refusals import RegistryRefused
 from evcharge.sidecar.registry.schemas import Registration
 from evcharge.sidecar.web.problem import Problem
 from evcharge.sidecar.web.reading import read

@@ -13,14 +13,20 @@ import structlog
 
 from evcharge.net.clock import Clock
 from evcharge.sidecar.auth import Scope as Static
-from evcharge.sidecar.auth import Throttle, Tokens
+from evcharge.sidecar.auth import Tokens
 from evcharge.sidecar.oauth.known import KnownClients
 from evcharge.sidecar.oauth.tokens import TOKEN_CHARS, BadToken, ClientGone, Verifier
 from evcharge.sidecar.web.problem import Problem, unauthorized
-from evcharge.sidecar.web.route import Principal
+from evcharge.sidecar.web.route import Limit, Principal
 from evcharge.sidecar.web.scopes import ROLES, Scope
+from evcharge.sidecar.web.throttle import Windows
 
 log = structlog.get_logger()
+
+# Failed authentications of one source: five in ten minutes, then 429 and an incident (features.md, audit record).
+FAILURES = Limit("failures", 5, 600)
+# Sources whose failures are remembered; the one unseen for longest is forgotten first, so memory stays bounded.
+SOURCES = 4_096
 
 # The two tokens that ``init`` makes.
 _STATIC: Mapping[Static, Principal] = {
@@ -35,13 +41,15 @@ class Door:
     """Judges tokens and counts those that are none."""
 
     def __init__(
-        self, tokens: Tokens, verifier: Verifier, known: KnownClients, clock: Clock, failures: Throttle
+        self, tokens: Tokens, verifier: Verifier, known: KnownClients, clock: Clock, failures: Limit = FAILURES
     ) -> None:
+        """``failures``: how many failed authentications one source may have."""
         self._tokens = tokens
         self._verifier = verifier
         self._known = known
         self._clock = clock
         self._failures = failures
+        self._failed = Windows(SOURCES)
 
     async def principal(self, authorization: str | None, source: str) -> Principal | None:
         """Who asks; None without a token.
@@ -76,11 +84,11 @@ class Door:
     def failed(self, source: str, what: str) -> None:
         """Count a failed authentication; past the allowed number it is an incident and a 429."""
         log.warning("http.authentication_failed", source=source, what=what)
-        now = self._clock.monotonic()
-        if self._failures.take(source, now):
+        verdict = self._failed.take(source, self._failures, self._clock.monotonic())
+        if verdict.allowed:
             return
-        wait_s = self._failures.wait_s(source, now)
-        log.warning("http.authentication_throttled", source=source, retry_after_s=wait_s)
+        wait_s = verdict.reset_s
+        log.warning("http.incident", what="failed authentications", source=source, retry_after_s=wait_s)
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             "throttled",

@@ -9,7 +9,8 @@ from http import HTTPStatus
 import structlog
 
 from evcharge.sidecar.oauth.door import Door
-from evcharge.sidecar.registry.rules import Invalid, Registry, RegistryRefused
+from evcharge.sidecar.registry.refusals import Invalid, RegistryRefused
+from evcharge.sidecar.registry.rules import Registry
 from evcharge.sidecar.registry.schemas import Changes, Check, Checked, Credentials, Page, Registration, Signed
 from evcharge.sidecar.settings import SidecarSettings
 from evcharge.sidecar.web.problem import Problem, bad_fields, forbidden, unauthorized, unavailable

@@ -13,12 +13,10 @@ when its record is revoked *or* no longer holds the key that the channel used.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import math
-import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import structlog
 from msgspec.structs import replace
@@ -26,12 +24,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.clock import Clock
 from evcharge.sidecar.database import Conflict
+from evcharge.sidecar.registry.names import ENTITY, NOBODY, USERNAME, bad_life, bad_names, default_username
+from evcharge.sidecar.registry.refusals import (
+    Ambiguous,
+    Exists,
+    Invalid,
+    Pinned,
+    RevisionAhead,
+    Revoked,
+    Unknown,
+)
 from evcharge.sidecar.registry.store import Reader, Store, Writer
 from evcharge.sidecar.registry.views import View, credential_json, view
 from evcharge.sidecar.settings import (
     CHANGES_ROWS,
-    DEBUG_LIFETIME_MAX_S,
-    DEBUG_LIFETIME_MIN_S,
     LIST_ROWS,
     SidecarSettings,
 )
@@ -58,75 +64,6 @@ MAX_REV = 2**53 - 1
 # How long to wait after the database failed, and at most before the next look: the clock may have been set, seconds.
 RETIRE_RETRY_S = 5.0
 RETIRE_LOOK_S = 60.0
-# Longest username and entity: the wire's identifiers have 64 characters. SPEC §7.1
-MAX_NAME = 64
-# Usernames are lower case, so that no two differ by case alone; no blank and no slash: they stand in paths
-# and files.
-USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# No username, because it does not start with a letter or digit.
-NOBODY = "-"
-ENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}")
-# Characters of the hash that stands in for the rest of an entity too long for a default username.
-DIGEST_CHARS = 10
-# Roles that anybody's credential can have; Central's is made by ``init`` alone, because its peers pin its
-# key.
-REGISTERED = (Role.CP, Role.MONITOR, Role.DRIVER, Role.DEBUG, Role.GATEWAY)
-
-
-class RegistryRefused(Exception):
-    """The registry says no; ``sentence`` is for a person, ``code`` for a program."""
-
-    code = "refused"
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-
-
-class Invalid(RegistryRefused):
-    """The request is not one; ``fields`` names every bad field."""
-
-    code = "bad_request"
-
-    def __init__(self, fields: Mapping[str, str]) -> None:
-        super().__init__(" ".join(f"{name}: {why}" for name, why in fields.items()))
-        self.fields = dict(fields)
-
-
-class Exists(RegistryRefused):
-    """The (role, entity) or the username is taken."""
-
-    code = "exists"
-
-
-class Unknown(RegistryRefused):
-    """Nobody has this username or entity."""
-
-    code = "unknown"
-
-
-class Ambiguous(RegistryRefused):
-    """The entity has several credentials; the sentence names their usernames."""
-
-    code = "ambiguous"
-
-
-class Pinned(RegistryRefused):
-    """Central's own credential is pinned by its peers; it is not revoked here."""
-
-    code = "pinned"
-
-
-class Revoked(RegistryRefused):
-    """The credential has ended."""
-
-    code = "revoked"
-
-
-class RevisionAhead(RegistryRefused):
-    """The follower knows a revision that this registry has never made: the file is an older copy."""
-
-    code = "rev_ahead"
 
 
 class Registry:
@@ -386,38 +323,6 @@ class Registry:
 
     def _live(self, record: RegistryRecord) -> bool:
         return record.status == "active" and not expired(record, self._clock.steady_ms())
-
-
-def bad_names(role: Role, entity: str, username: str | None) -> dict[str, str]:
-    """Every bad one of the three with what it should be; empty: they can be registered."""
-    bad: dict[str, str] = {}
-    if role not in REGISTERED:
-        bad["role"] = f"is one of {', '.join(item.label for item in REGISTERED)}."
-    if ENTITY.fullmatch(entity) is None:
-        bad["entity"] = f"is 1 to {MAX_NAME} letters, digits or . _ : @ + - and starts with a letter or digit."
-    if username is not None and USERNAME.fullmatch(username) is None:
-        bad["username"] = f"is 1 to {MAX_NAME} of a-z 0-9 . _ - and starts with a letter or digit."
-    return bad
-
-
-def bad_life(role: Role, valid_s: int | None) -> dict[str, str]:
-    """What is wrong with the life that a registration asks for; empty: nothing."""
-    if valid_s is None:
-        return {}
-    if role is not Role.DEBUG:
-        return {"valid_s": "is for role debug only; other credentials live until they are revoked."}
-    if not DEBUG_LIFETIME_MIN_S <= valid_s <= DEBUG_LIFETIME_MAX_S:
-        return {"valid_s": f"is {DEBUG_LIFETIME_MIN_S} to {DEBUG_LIFETIME_MAX_S} seconds."}
-    return {}
-
-
-def default_username(role: Role, entity: str) -> str:
-    """``role-entity`` in lower case; other characters become "-", a long one ends in a hash of the entity."""
-    name = re.sub(r"[^a-z0-9._-]", "-", f"{role.label}-{entity}".lower())
-    if len(name) <= MAX_NAME:
-        return name
-    digest = hashlib.sha256(entity.encode()).hexdigest()[:DIGEST_CHARS]
-    return f"{name[: MAX_NAME - DIGEST_CHARS - 1]}-{digest}"
 
 
 def expired(record: RegistryRecord, now_ms: int) -> bool:

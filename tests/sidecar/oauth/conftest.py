@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from evcharge.sidecar.auth import Throttle, Tokens
+from evcharge.sidecar.auth import Tokens
 from evcharge.sidecar.database import Database
 from evcharge.sidecar.oauth.clients import Clients, OAuthClient
 from evcharge.sidecar.oauth.door import Door
@@ -67,7 +67,7 @@ async def site(tmp_path: Path, database_url: str | None) -> AsyncIterator[OAuthS
         name=ISSUER, audience=AUDIENCE, key=lambda kid: found.key if (found := keys.keys.get(kid)) else None, own=True
     )
     known = KnownClients(clients, clock)
-    door = Door(Tokens({}), Verifier([own], known), known, clock, Throttle(5, 5 / 600, 100))
+    door = Door(Tokens({}), Verifier([own], known), known, clock)
     oauth = OAuth(
         clients,
         keys,

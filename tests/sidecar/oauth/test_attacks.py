@@ -9,12 +9,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
-from evcharge.sidecar.auth import Throttle, Tokens
+from evcharge.sidecar.auth import Tokens
 from evcharge.sidecar.oauth.door import Door
 from evcharge.sidecar.oauth.known import KnownClients
 from evcharge.sidecar.oauth.tokens import TOKEN_CHARS
 from evcharge.sidecar.web.api import Api
-from evcharge.sidecar.web.route import Answer, Call
+from evcharge.sidecar.web.route import Answer, Call, Limit
 from evcharge.sidecar.web.scopes import Scope
 from tests.sidecar.conftest import HandClock
 from tests.sidecar.oauth.conftest import route
@@ -44,7 +44,7 @@ class OneClient(KnownClients):
 @pytest.fixture
 async def client() -> AsyncIterator[TestClient[Any, Any]]:
     clock, known = FixedClock(), OneClient()
-    door = Door(Tokens({}), verifier(known), known, clock, Throttle(1_000, 1.0, 10))
+    door = Door(Tokens({}), verifier(known), known, clock, Limit("failures", 1_000))
 
     async def recommend(call: Call) -> Answer:
         return Answer(body={"client": call.client})
