@@ -211,6 +211,7 @@ def token(
             now_s=now_ms // 1000,
             life_s=life_s,
             entropy=os.urandom,
+            since=found.created_ms,
             more={} if found.driver_id is None else {"driver": found.driver_id},
         )
 

@@ -14,7 +14,7 @@ from evcharge.net.clock import Clock
 from evcharge.net.timers import TimerWheel
 from evcharge.sidecar.authority.concern import Authority
 from evcharge.sidecar.authority.keys import load_keys
-from evcharge.sidecar.bootstrap import Opened
+from evcharge.sidecar.bootstrap import BootstrapError, Opened
 from evcharge.sidecar.database import Database
 from evcharge.sidecar.drivers import DriverCredentials
 from evcharge.sidecar.gateway.channels import DriverChannels
@@ -210,7 +210,11 @@ def _issuers(url: str, oauth: OAuthSettings, keys: KeyFolder, external: External
     def own(kid: str) -> object:
         key = keys.keys.get(kid)
         if key is None:
-            keys.refresh()
+            try:
+                keys.refresh()
+            except BootstrapError:
+                # The token endpoint says so in the log.
+                return None
             key = keys.keys.get(kid)
         return None if key is None else key.key
 

@@ -60,6 +60,8 @@ CENTRAL_NAME = "central"
 SIDECAR_NAME = "sidecar"
 # Seed of an Ed25519 key, in bytes.
 SEED_BYTES = 32
+# What stands behind the name of a file that is not whole yet.
+DRAFT = ".draft"
 # Permission bits of group and others.
 _OPEN_BITS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -281,12 +283,27 @@ def check_url(url: str) -> str:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """A new file that only its owner reads, on disk when this returns. Raises OSError, also when it exists."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    """A new file that only its owner reads, on disk when this returns. Raises OSError, also when it exists.
+
+    It appears with all of its content or not at all: what a kill or a full disk leaves behind is a draft.
+    """
+    draft = path.with_name(path.name + DRAFT)
+    draft.unlink(missing_ok=True)
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # Unlike a renaming this fails where a file of this name is.
+        path.hardlink_to(draft)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def read_private(path: Path) -> bytes:

@@ -53,7 +53,7 @@ def test_pyjwt_and_joserfc_verify_our_tokens_from_the_jwks(http_site: HttpSite) 
     key = theirs.get_signing_key_from_jwt(token)
     claims = pyjwt.decode(token, key.key, algorithms=["RS256"], audience=AUDIENCE, issuer=about["issuer"])
     assert claims["sub"] == "app-viewer"
-    assert set(claims) == {"iss", "aud", "sub", "iat", "nbf", "exp", "jti", "scope"}
+    assert set(claims) == {"iss", "aud", "sub", "iat", "nbf", "exp", "jti", "scope", "since"}
     with OAuth2Session() as session:
         session.trust_env = False
         keys = KeySet.import_key_set(session.get(about["jwks_uri"], withhold_token=True).json())

@@ -127,3 +127,7 @@ async def test_a_running_sidecar_sees_what_the_commands_do(made: Path) -> None:
         while await listed(token) == 200:
             await command("client", "list")
         assert await listed(token) == 401
+        await command("client", "add", "dash", "--role", "viewer")
+        assert await listed(token) == 401, "another client under the name does not inherit its tokens"
+        token = (await command("client", "token", "dash")).stdout.strip()
+        assert await listed(token) == 200

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from evcharge.net.clock import Clock
+from evcharge.sidecar.bootstrap import BootstrapError
 from evcharge.sidecar.oauth.clients import Clients, OAuthClient
 from evcharge.sidecar.oauth.keys import ANNOUNCE_S, KeyFolder, published, signs
 from evcharge.sidecar.oauth.known import KnownClients
@@ -154,8 +155,8 @@ class OAuth:
             self._failures.failed(call.source, "oauth client")
             raise _unknown_client("The client or its secret is not known.")
         scopes = _wanted(form.scope, client)
-        self._known.add(client.client_id)
-        self._keys.refresh()
+        self._known.add(client)
+        self._refresh()
         now_ms = self._clock.steady_ms()
         token = issue(
             signs(self._keys.keys.values(), now_ms),
@@ -166,6 +167,7 @@ class OAuth:
             now_s=now_ms // 1000,
             life_s=self._life_s,
             entropy=self._entropy,
+            since=client.created_ms,
             more={} if client.driver_id is None else {"driver": client.driver_id},
         )
         log.info("oauth.token", client=client.client_id, scope=scope_text(scopes), source=call.source)
@@ -173,9 +175,16 @@ class OAuth:
         body = TokenAnswer(access_token=token, token_type=kind, expires_in=self._life_s, scope=scope_text(scopes))
         return Answer(body=body, headers=NO_STORE)
 
+    def _refresh(self) -> None:
+        """See what another process added; a file that is damaged ends nothing that works."""
+        try:
+            self._keys.refresh()
+        except BootstrapError as error:
+            log.error("oauth.keys_not_read", why=str(error))  # noqa: TRY400
+
     async def jwks(self, _call: Call) -> Answer:
         """Every key that may have signed a token that lives."""
-        self._keys.refresh()
+        self._refresh()
         keys = published(self._keys.keys.values(), self._clock.steady_ms())
         kept = {"Cache-Control": f"public, max-age={ANNOUNCE_S // 2}"}
         return Answer(body=Jwks(keys=[Jwk(**key.public) for key in keys]), headers=kept)

@@ -6,7 +6,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.clock import Clock
-from evcharge.sidecar.oauth.clients import Clients
+from evcharge.sidecar.oauth.clients import Clients, OAuthClient
 
 log = structlog.get_logger()
 
@@ -17,21 +17,21 @@ LEAST_S = 0.05
 
 
 class KnownClients:
-    """The names of all client apps, as of the last look."""
+    """All client apps by name, as of the last look."""
 
     def __init__(self, clients: Clients, clock: Clock) -> None:
         self._clients = clients
         self._clock = clock
         self._looked_s = -LEAST_S
-        self._names: frozenset[str] = frozenset()
+        self._since: dict[str, int] = {}
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
+    def since(self, name: str) -> int | None:
+        """Part of ``Known``."""
+        return self._since.get(name)
 
-    def add(self, name: str) -> None:
+    def add(self, client: OAuthClient) -> None:
         """One that got a token just now."""
-        if name not in self._names:
-            self._names |= {name}
+        self._since[client.client_id] = client.created_ms
 
     async def look_again(self) -> None:
         """For one that is not known: it may have been added a moment ago."""
@@ -42,6 +42,6 @@ class KnownClients:
         """Look; while the database does not answer, the last look counts."""
         self._looked_s = self._clock.monotonic()
         try:
-            self._names = frozenset([client.client_id for client in await self._clients.listed()])
+            self._since = {client.client_id: client.created_ms for client in await self._clients.listed()}
         except (SQLAlchemyError, OSError) as error:
             log.error("oauth.clients_not_read", kind=type(error).__name__)  # noqa: TRY400

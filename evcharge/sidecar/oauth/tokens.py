@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Container, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 from joserfc import jwt
@@ -76,16 +76,26 @@ class Claims(msgspec.Struct, frozen=True):
     scope: str = ""
     role: str | list[str] = ""
     driver: str | None = None
+    since: int = 0
+    """Ours: when the client was made, UTC ms: another one under its name does not inherit its tokens."""
+
+
+class Known(Protocol):
+    """Which clients of ours there are."""
+
+    def since(self, name: str) -> int | None:
+        """When the client was made, UTC milliseconds; None: there is none of this name."""
+        ...
 
 
 class Verifier:
     """Turns a token into who it stands for."""
 
-    def __init__(self, issuers: list[Issuer], known: Container[str]) -> None:
+    def __init__(self, issuers: list[Issuer], known: Known) -> None:
         """``known``: the clients of ours."""
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._known = known
-        self._good: OrderedDict[bytes, tuple[Principal, float, bool]] = OrderedDict()
+        self._good: OrderedDict[bytes, tuple[Principal, float, int | None]] = OrderedDict()
 
     def verify(self, token: str, now_s: float) -> Principal:
         """Who this token stands for at ``now_s``, UTC seconds.
@@ -102,16 +112,17 @@ class Verifier:
             self._good[digest] = found
             while len(self._good) > REMEMBERED:
                 self._good.popitem(last=False)
-        principal, exp, own = found
+        principal, exp, since = found
         if exp + LEEWAY_S <= now_s:
             self._good.pop(digest, None)
             raise BadToken("The token has expired; get a new one.")
-        if own and principal.name not in self._known:
+        if since is not None and self._known.since(principal.name) != since:
             self._good.pop(digest, None)
             raise ClientGone("The token's client is no longer one; ask the operator.")
         return principal
 
-    def _judge(self, token: str, now_s: float) -> tuple[Principal, float, bool]:
+    def _judge(self, token: str, now_s: float) -> tuple[Principal, float, int | None]:
+        """Who it stands for, until when, and (ours) since when its client has been one."""
         parts = token.split(".")
         if len(parts) != 3:
             raise BadToken("The token is no JWT.")
@@ -129,7 +140,7 @@ class Verifier:
         except (JoseError, msgspec.ValidationError, ValueError, TypeError):
             raise BadToken("The token's signature does not fit.") from None
         _check(claims, issuer, now_s)
-        return _principal(claims, issuer), claims.exp, issuer.own
+        return _principal(claims, issuer), claims.exp, claims.since if issuer.own else None
 
 
 def issue(
@@ -142,9 +153,10 @@ def issue(
     now_s: int,
     life_s: int,
     entropy: Callable[[int], bytes],
+    since: int,
     more: Mapping[str, str] | None = None,
 ) -> str:
-    """A signed access token."""
+    """A signed access token; ``since`` is when its client was made, UTC ms."""
     claims: dict[str, Any] = {
         "iss": issuer,
         "aud": audience,
@@ -154,6 +166,7 @@ def issue(
         "exp": now_s + life_s,
         "jti": base64.urlsafe_b64encode(entropy(JTI_BYTES)).rstrip(b"=").decode(),
         "scope": scope_text(scopes),
+        "since": since,
         **(more or {}),
     }
     return jwt.encode({"alg": ALGORITHM, "typ": "JWT", "kid": key.kid}, claims, key.key)

@@ -253,6 +253,10 @@ async def _body(request: web.Request, route: Route) -> Any:
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", f"Send the body as 'Content-Type: {wanted}'."
         )
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        # A few bytes of a compressed body may be gigabytes.
+        detail = "Send the body as it is, without Content-Encoding."
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
     if request.content_length is not None and request.content_length > route.body_bytes:
         raise web.HTTPRequestEntityTooLarge(max_size=route.body_bytes, actual_size=request.content_length)
     try:

@@ -96,6 +96,7 @@ class Runner(web.AppRunner):
             max_line_size=LINE_BYTES,
             max_field_size=FIELD_BYTES,
             max_headers=FIELDS,
+            auto_decompress=False,
         )
 
     async def _make_server(self) -> web.Server:

@@ -18,7 +18,7 @@ from evcharge.sidecar.web.route import Answer, Call, Limit
 from evcharge.sidecar.web.scopes import Scope
 from tests.sidecar.conftest import HandClock
 from tests.sidecar.oauth.conftest import route
-from tests.sidecar.oauth.test_tokens import ATTACKS, CLIENT, HEADER, NOW, claims, signed, token, verifier
+from tests.sidecar.oauth.test_tokens import ATTACKS, CLIENT, HEADER, NOW, SINCE, claims, signed, token, verifier
 
 # Others never arrive: a header cannot hold their characters, or the server refuses it for its length.
 SENT = {name: text for name, text in ATTACKS.items() if text.isascii() and len(text) <= TOKEN_CHARS}
@@ -35,7 +35,7 @@ class OneClient(KnownClients):
     """One client app, and no database to look into."""
 
     def __init__(self) -> None:
-        self._names = frozenset({CLIENT})
+        self._since = {CLIENT: SINCE}
 
     async def look_again(self) -> None:
         return

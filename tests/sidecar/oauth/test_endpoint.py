@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +135,15 @@ async def test_a_key_that_another_process_made_is_published_before_it_signs(site
     assert await signer() == first
     site.clock.advance(ANNOUNCE_S)
     assert await signer() != first
+
+
+async def test_a_damaged_key_file_ends_nothing_that_works(site: OAuthSite, tmp_path: Path) -> None:
+    secret = await site.add()
+    for damage in (b"", b"{", b"[]"):
+        file = tmp_path / "jwt" / "0009999999999999-x.json"
+        file.write_bytes(damage)
+        file.chmod(0o600)
+        status, body, _ = await ask(site, GRANT, headers=basic("app", secret))
+        assert status == 200, body
+        async with site.client.get(JWKS_PATH) as answer:
+            assert len((await answer.json())["keys"]) == 1

@@ -63,3 +63,20 @@ def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BootstrapError, match="chmod 600"):
         KeyFolder(tmp_path / "jwt").refresh()
     assert made.kid in folder.keys
+
+
+def test_a_key_that_was_begun_and_not_written_is_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = KeyFolder(tmp_path / "jwt")
+    good = folder.add(MADE_MS)
+
+    def dies(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("evcharge.sidecar.bootstrap.os.fsync", dies)
+    with pytest.raises(OSError, match="No space left"):
+        folder.add(MADE_MS + 1_000)
+    monkeypatch.undo()
+    (tmp_path / "jwt" / "0001763683201000-x.json.draft").write_bytes(b"{")
+    fresh = KeyFolder(tmp_path / "jwt")
+    fresh.refresh()
+    assert set(fresh.keys) == {good.kid}

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Container
 from typing import Any
 
 import jwt as pyjwt
@@ -18,24 +17,37 @@ from joserfc import jwt as jose
 from joserfc.jwk import KeySet
 
 from evcharge.sidecar.oauth.keys import LEEWAY_S, make_key
-from evcharge.sidecar.oauth.tokens import BadToken, Issuer, Verifier, issue
+from evcharge.sidecar.oauth.tokens import BadToken, Issuer, Known, Verifier, issue
 from evcharge.sidecar.web.scopes import Scope
 
 NOW = 1_763_683_200
 OURS = make_key(NOW * 1000)
 THEIRS = make_key(NOW * 1000)
 CLIENT = "greencharge-app"
+# When the client was made, UTC ms.
+SINCE = (NOW - 3_600) * 1000
 ISSUER, AUDIENCE = "greencharge", "ev-clients"
 OWN = Issuer(name=ISSUER, audience=AUDIENCE, key=lambda kid: OURS.key if kid == OURS.kid else None, own=True)
 OTHER = Issuer(name="https://id.example", audience="evcharge", key=lambda kid: THEIRS.key if kid == "k" else None)
 
 
-def verifier(known: Container[str] = (CLIENT,)) -> Verifier:
-    return Verifier([OWN, OTHER], known)
+class Here:
+    """Clients that there are, all made at the same moment."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+
+    def since(self, name: str) -> int | None:
+        return SINCE if name in self.names else None
+
+
+def verifier(known: Known | None = None) -> Verifier:
+    return Verifier([OWN, OTHER], known or Here(CLIENT))
 
 
 def token(**more: Any) -> str:
     asked: dict[str, Any] = {"issuer": ISSUER, "audience": AUDIENCE, "client": CLIENT, "now_s": NOW, "life_s": 900}
+    asked["since"] = SINCE
     return issue(OURS, scopes=frozenset({Scope.RECOMMEND}), entropy=lambda size: bytes(size), **(asked | more))
 
 
@@ -53,6 +65,7 @@ def claims(**more: Any) -> dict[str, Any]:
         "nbf": NOW,
         "exp": NOW + 900,
         "scope": "recommend",
+        "since": SINCE,
     }
     return {name: value for name, value in (whole | more).items() if value is not None}
 
@@ -100,6 +113,8 @@ ATTACKS: dict[str, str] = {
     "not yet valid": signed(HEADER, claims(nbf=NOW + LEEWAY_S + 1)),
     "issued in the future": signed(HEADER, claims(iat=NOW + LEEWAY_S + 1)),
     "no subject": signed(HEADER, claims(sub="")),
+    "a client of before, under the same name": signed(HEADER, claims(since=SINCE - 1)),
+    "no word since when the client is one": signed(HEADER, claims(since=None)),
     "a client that is gone": signed(HEADER, claims(sub="nobody")),
     "a key of somebody else": signed(HEADER, claims(), THEIRS.key),
     "truncated": token()[:-8],
@@ -138,7 +153,7 @@ def test_others_verify_it_from_the_jwks() -> None:
 
 
 def test_a_remembered_token_still_ends_and_its_client_may_go() -> None:
-    there = {CLIENT}
+    there = Here(CLIENT)
     judge = verifier(there)
     kept = token(life_s=100)
     judge.verify(kept, NOW)
@@ -147,7 +162,7 @@ def test_a_remembered_token_still_ends_and_its_client_may_go() -> None:
         judge.verify(kept, NOW + 100 + LEEWAY_S)
     again = token()
     judge.verify(again, NOW)
-    there.clear()
+    there.names.clear()
     with pytest.raises(BadToken, match="no longer"):
         judge.verify(again, NOW)
 

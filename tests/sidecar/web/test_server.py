@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
 from evcharge.sidecar.web import server as module
+from evcharge.sidecar.web.api import Api
 from evcharge.sidecar.web.problem import MEDIA_TYPE
+from evcharge.sidecar.web.route import Answer, Call, Limit, Principal, Route
 from evcharge.sidecar.web.server import FIELD_BYTES, FIELDS, Runner
+from tests.sidecar.conftest import HandClock
+
+
+class Said(msgspec.Struct):
+    text: str
+
+
+class Nobody:
+    """A door through which nobody known comes."""
+
+    async def principal(self, authorization: str | None, source: str) -> Principal | None:
+        return None
 
 
 @pytest.fixture
@@ -107,3 +123,33 @@ async def test_connections_are_bounded(port: int, monkeypatch: pytest.MonkeyPatc
             continue
     else:
         pytest.fail("a place that became free was not given")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, gzip", "nonsense"])
+async def test_a_compressed_body_is_never_unpacked(encoding: str) -> None:
+    route = Route(
+        method="POST",
+        path="/x",
+        name="x",
+        tag="t",
+        summary="s",
+        scope=None,
+        body=Said,
+        answers={200: None},
+        limit=Limit("wide", 1_000),
+    )
+
+    async def handle(_call: Call) -> Answer:
+        raise AssertionError("it was read")
+
+    api = Api([route], {"x": handle}, door=Nobody(), clock=HandClock())
+    runner = Runner(api.application(), drain_s=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    bomb = zlib.compress(b"0" * 10_000_000)
+    head = f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: {encoding}\r\n"
+    head += f"Connection: close\r\nContent-Length: {len(bomb)}\r\n\r\n"
+    status, headers, _ = await send(runner.addresses[0][1], head.encode() + bomb)
+    assert status.split()[1] == b"415"
+    assert headers["Content-Type"].startswith(MEDIA_TYPE)
+    await runner.cleanup()
