@@ -108,6 +108,11 @@ def make_clock(clock_file: Path | None) -> SystemClock:
     return SystemClock(clock_file)
 
 
+# Traces without the values of variables, which structlog would show: among them are tokens and secrets.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+_CONSOLE = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
 def configure_logging(level: str = "info") -> None:
     """Structured logs on stderr: coloured text on a terminal, one JSON object a line otherwise."""
     threshold = getattr(logging, level.upper())
@@ -117,8 +122,8 @@ def configure_logging(level: str = "info") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if not terminal else structlog.processors.StackInfoRenderer(),
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+            _TRACEBACKS if not terminal else structlog.processors.StackInfoRenderer(),
+            _CONSOLE if terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

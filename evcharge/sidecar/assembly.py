@@ -134,7 +134,7 @@ def assemble(
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
-        Gateway(link, drivers, version=version("evcharge"), settings=services.gateway, clock=clock),
+        Gateway(link, drivers, version=version("evcharge"), settings=services.gateway, clock=clock, database=database),
         *_surroundings(services, link, http, outside, clock),
         _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy),
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),

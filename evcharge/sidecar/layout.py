@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from evcharge.sidecar.authority import tables as _authority
 from evcharge.sidecar.database import Step, metadata
+from evcharge.sidecar.gateway import repeats as _repeats
 from evcharge.sidecar.oauth import clients as _clients
 from evcharge.sidecar.registry import store as _store
 
@@ -28,6 +29,7 @@ TABLES = (
     _authority.queue_table,
     _authority.callbacks_table,
     _authority.acl_table,
+    _repeats.keys_table,
 )
 
 

@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
 from evcharge.sidecar.web.scopes import ROLES
 from tests.support.processes import Timeline, until
-from tests.support.site import Loopback, Site, make_registry
+from tests.support.site import SECOND_CP, Loopback, Site, make_registry
 
 # A client that tries everything is no load that has to be kept off.
 SERVICES = """
@@ -51,6 +53,17 @@ class HttpSite:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def get(self, path: str, kind: str = "nobody") -> dict[str, Any]:
+        """What is answered, a problem too."""
+        token = self.token(kind)
+        request = Request(self.url + path, headers={} if token is None else {"Authorization": f"Bearer {token}"})
+        try:
+            with urlopen(request) as answer:
+                found: dict[str, Any] = json.load(answer)
+        except HTTPError as error:
+            found = json.load(error)
+        return found
+
     def client(self, name: str, *options: str) -> dict[str, str]:
         """A new client app: its id, secret and token URL."""
         made: dict[str, str] = json.loads(self.command("client", "add", name, *options))
@@ -87,10 +100,10 @@ def http_site(made_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         site.start()
         assert site.sidecar.stop() == 0
         site.sidecar = site.start_sidecar(None, "--services", services)
-        until(lambda: _connected(site), site.sidecar.tail)
-        yield HttpSite(site, site.registry)
-
-
-def _connected(site: Site) -> bool:
-    with urlopen(f"http://127.0.0.1:{site.sidecar_port}/health") as answer:
-        return bool(json.load(answer)["central"] == "connected")
+        # The first charge point has a vehicle; this one is free for whoever asks where to charge.
+        site.start_cp(SECOND_CP, plugged=False)
+        made = HttpSite(site, site.registry)
+        until(lambda: made.get("/health")["central"] == "connected", site.sidecar.tail)
+        free = f"/api/cps/{SECOND_CP}"
+        until(lambda: made.get(free, "operator token").get("state") == "ACTIVATED", site.sidecar.tail)
+        yield made

@@ -7,6 +7,7 @@ callback, the end of a callback with what the log says of it.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, delete, func, insert, select, update
@@ -54,6 +55,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     sealed: bytes | None
     """What its callback needs; None: nobody can be told."""
+
+
+class Full(NamedTuple):
+    """Who has as many callbacks in flight as may be."""
+
+    hosts: Collection[str]
+    clients: Collection[str]
 
 
 class Due(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,8 +158,8 @@ class Log:
         }
         await connection.execute(insert(callbacks_table), [callback])
 
-    async def due(self, now_ms: int, most: int, busy: Collection[str], full: Collection[str]) -> list[Due]:
-        """Callbacks whose time has come, the oldest first; none of ``busy`` requests, none to ``full`` hosts."""
+    async def due(self, now_ms: int, most: int, busy: Collection[str], full: Full) -> list[Due]:
+        """Callbacks whose time has come, the oldest first; none of ``busy`` requests, none of or to who is ``full``."""
         query = (
             select(callbacks_table, requests_table)
             .join(requests_table, requests_table.c.request_id == callbacks_table.c.request_id)
@@ -165,7 +173,7 @@ class Log:
                 for row in (await connection.execute(query)).mappings()
             ]
 
-    async def next_due_ms(self, busy: Collection[str], full: Collection[str]) -> int | None:
+    async def next_due_ms(self, busy: Collection[str], full: Full) -> int | None:
         """When the next callback's time comes."""
         query = select(func.min(callbacks_table.c.next_try_ms)).where(_open(busy, full))
         async with self._database.reading() as connection:
@@ -262,9 +270,10 @@ def _count(condition: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.count()).select_from(callbacks_table).where(condition).scalar_subquery()
 
 
-def _open(busy: Collection[str], full: Collection[str]) -> ColumnElement[bool]:
+def _open(busy: Collection[str], full: Full) -> ColumnElement[bool]:
     pending = callbacks_table.c.state == CallbackState.PENDING.value
-    return pending & callbacks_table.c.request_id.not_in(busy) & callbacks_table.c.host.not_in(full)
+    free = callbacks_table.c.host.not_in(full.hosts) & callbacks_table.c.client.not_in(full.clients)
+    return pending & callbacks_table.c.request_id.not_in(busy) & free
 
 
 def _entry(row: RowMapping) -> Entry:

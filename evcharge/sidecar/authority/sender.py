@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.clock import Clock
-from evcharge.sidecar.authority.log import Due, Log
+from evcharge.sidecar.authority.log import Due, Full, Log
 from evcharge.sidecar.authority.retry import Delivered, Later, Outcome, after
 from evcharge.sidecar.authority.sealing import Sealer, Unsealable
 from evcharge.sidecar.authority.settings import AuthoritySettings
@@ -63,8 +63,8 @@ class Sender:
         self._random = random
         self._settings = settings
         self._wake = Wake()
-        self._busy: dict[str, str] = {}
-        """Requests whose callbacks are in flight, with their hosts."""
+        self._busy: dict[str, Due] = {}
+        """Callbacks that are in flight, by request."""
 
     def ring(self) -> None:
         """There may be something due."""
@@ -89,16 +89,22 @@ class Sender:
                 next_ms = await self._requests.next_due_ms(self._busy, self._full())
                 return None if next_ms is None else max(0, next_ms - self._clock.steady_ms()) / 1000
             for one in due:
-                if one.host not in self._full():
-                    self._busy[one.request_id] = one.host
+                full = self._full()
+                if one.host not in full.hosts and one.client not in full.clients:
+                    self._busy[one.request_id] = one
                     tasks.create_task(self._deliver(one), name=f"callback {one.request_id}")
         # Whatever ends makes room, and rings.
         return None
 
-    def _full(self) -> list[str]:
-        """Hosts with as many callbacks in flight as one may have: however slow, they leave the others their turn."""
-        most = self._settings.deliveries_per_host
-        return [host for host, count in Counter(self._busy.values()).items() if count >= most]
+    def _full(self) -> Full:
+        """Who has as many in flight as one may have: however slow, hosts and clients leave the others their turn."""
+        hosts = Counter(one.host for one in self._busy.values())
+        clients = Counter(one.client for one in self._busy.values())
+        chosen = self._settings
+        return Full(
+            [host for host, count in hosts.items() if count >= chosen.deliveries_per_host],
+            [client for client, count in clients.items() if count >= chosen.deliveries_per_client],
+        )
 
     async def _deliver(self, due: Due) -> None:
         try:

@@ -37,9 +37,11 @@ RETRY_BASE_S = 2.0
 RETRY_FACTOR = 5
 # Longest wait that a receiver may ask for by Retry-After, in seconds: later the driver has left.
 RETRY_AFTER_S = 300
-# Callbacks in flight, all of them and those to one host: eight receivers have to be slow before anybody waits.
+# Callbacks in flight: all of them, those to one host, and those of one client, however many names its receivers have.
+# Four clients have to be slow before another one waits.
 DELIVERIES = 32
 DELIVERIES_PER_HOST = 4
+DELIVERIES_PER_CLIENT = 8
 # How long to leave the database alone after it failed, in seconds.
 DATABASE_RETRY_S = 1.0
 
@@ -69,4 +71,5 @@ class AuthoritySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     retry_after_s: int = RETRY_AFTER_S
     deliveries: int = DELIVERIES
     deliveries_per_host: int = DELIVERIES_PER_HOST
+    deliveries_per_client: int = DELIVERIES_PER_CLIENT
     database_retry_s: float = DATABASE_RETRY_S

@@ -14,6 +14,7 @@ import structlog
 from evcharge.net.answers import RequestFailed, RequestRefused
 from evcharge.net.client import Refusal
 from evcharge.net.clock import Clock
+from evcharge.sidecar.database import Database
 from evcharge.sidecar.gateway import problems
 from evcharge.sidecar.gateway import schemas as s
 from evcharge.sidecar.gateway.advice import optimization_of, recommendation_of, why_of, wish_of
@@ -50,7 +51,14 @@ class Gateway:
     """A ``Concern``. ``drivers`` None: this sidecar charges nobody."""
 
     def __init__(
-        self, link: Link | None, drivers: Drivers | None, *, version: str, settings: GatewaySettings, clock: Clock
+        self,
+        link: Link | None,
+        drivers: Drivers | None,
+        *,
+        version: str,
+        settings: GatewaySettings,
+        clock: Clock,
+        database: Database,
     ) -> None:
         self._central = Central(link, settings.answer_s)
         self._drivers = drivers
@@ -58,7 +66,7 @@ class Gateway:
         self._audit = AuditLog(self._central)
         self._clock = clock
         self._fresh = Fresh(settings.fresh_s, FRESH)
-        self._repeats: Repeats[s.Charge] = Repeats(settings.repeats)
+        self._repeats = Repeats(database, clock)
 
     def handlers(self) -> Mapping[str, Handler]:
         """By the names of the routes in ``routes/gateway.py`` and ``routes/site.py``."""
@@ -163,12 +171,12 @@ class Gateway:
         """A session for the client's driver wherever there is room; the same again for the same Idempotency-Key."""
         driver_id = _driver_of(call)
         key = None if call.request is None else call.request.headers.get("Idempotency-Key")
-        made = await self._repeats.once(
-            call.client, key, call.body, lambda: self._charge(driver_id, call.client, call.body)
-        )
+        body: s.ChargeBody = call.body
+        asked = msgspec.json.encode(body, order="deterministic")
+        made = await self._repeats.once(call.client, key, asked, lambda: self._charge(driver_id, call.client, body))
         return Answer(status=HTTPStatus.ACCEPTED, body=made)
 
-    async def _charge(self, driver_id: str, client: str, asked: s.ChargeBody) -> s.Charge:
+    async def _charge(self, driver_id: str, client: str, asked: s.ChargeBody) -> bytes:
         wish = m.ChargeRequest(
             id=0,
             cp_id=ANYWHERE,
@@ -181,7 +189,7 @@ class Gateway:
         log.info(
             "gateway.charge", client=client, driver=driver_id, vehicle=asked.vehicle_id, session=session.session_id
         )
-        return s.Charge(
+        made = s.Charge(
             session_id=session.session_id,
             substation_id=await self._substation_of(session.cp_id),
             status=session.state,
@@ -191,6 +199,7 @@ class Gateway:
             requested_wh=session.requested_wh,
             expires_ms=session.expires_ms,
         )
+        return msgspec.json.encode(made)
 
     async def _substation_of(self, cp_id: str) -> str | None:
         """What feeds a charge point now; None where that cannot be known, because the session is made already."""

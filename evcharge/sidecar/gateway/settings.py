@@ -24,6 +24,3 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     pings."""
     fresh_s: Annotated[float, Meta(ge=0, le=10)] = 0.25
     """A recommendation this young is given again for the same vehicle: what it stands on is measured once a second."""
-    repeats: Annotated[int, Meta(ge=1)] = 1_024
-    """Answers that are kept for requests that come again with the same Idempotency-Key: at ten a minute for each
-    client those of ten clients' last ten minutes."""

@@ -28,6 +28,9 @@ TYPES = ("JWT", "at+jwt")
 TOKEN_CHARS = 8_192
 # Longest subject that stands in a client's name, in characters.
 SUBJECT_CHARS = 128
+# Longest name of a client, in characters, and of the part that tells other issuers' clients apart.
+NAME_CHARS = 64
+DIGEST_CHARS = 24
 # Tokens whose signature was found good and is not computed again, until they end.
 REMEMBERED = 4_096
 # Random bytes of a token's own id.
@@ -192,6 +195,13 @@ def _check(claims: Claims, issuer: Issuer, now_s: float) -> None:
         raise BadToken("The token names no client.")
 
 
+def external_name(issuer: str, subject: str) -> str:
+    """Somebody else's client among ours: at most 64 characters, and never the name of one of ours."""
+    digest = hashlib.sha256(f"{issuer}\0{subject}".encode()).hexdigest()[:DIGEST_CHARS]
+    shown = "".join(char if char.isascii() and char.isalnum() else "-" for char in subject)
+    return f"ext:{digest}:{shown}"[:NAME_CHARS]
+
+
 def _principal(claims: Claims, issuer: Issuer) -> Principal:
     if issuer.own:
         return Principal(name=claims.sub, scopes=parse_scopes(claims.scope), driver_id=claims.driver)
@@ -203,4 +213,4 @@ def _principal(claims: Claims, issuer: Issuer) -> Principal:
     for role in [claims.role] if isinstance(claims.role, str) else claims.role:
         scopes |= ROLES.get(role.lower(), frozenset())
     # Central's door is opened by its own token alone.
-    return Principal(name=f"{issuer.name}#{claims.sub}", scopes=frozenset(scopes) - {Scope.REGISTRY_SERVICE})
+    return Principal(name=external_name(issuer.name, claims.sub), scopes=frozenset(scopes) - {Scope.REGISTRY_SERVICE})

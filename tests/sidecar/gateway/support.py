@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 from aiohttp.test_utils import TestClient, TestServer
 
 from evcharge.net.clock import Clock
+from evcharge.sidecar.database import Database
 from evcharge.sidecar.gateway.gateway import Gateway
 from evcharge.sidecar.gateway.settings import GatewaySettings
+from evcharge.sidecar.layout import LAYOUT
 from evcharge.sidecar.routes.audit import ROUTES as AUDIT_ROUTES
 from evcharge.sidecar.routes.gateway import ROUTES as GATEWAY_ROUTES
 from evcharge.sidecar.routes.site import ROUTES as SITE_ROUTES
@@ -126,7 +130,20 @@ def _route(method: str, path: str) -> Route:
 async def served(link: Any, drivers: Any, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Http]:
     """The gateway over HTTP."""
     clock = clock or HandClock()
-    gateway = Gateway(link, drivers, version="1.2.3", settings=GatewaySettings(**settings), clock=clock)
+    with TemporaryDirectory() as folder:
+        database = Database.file(Path(folder) / "sidecar.sqlite")
+        await database.create(LAYOUT)
+        chosen = GatewaySettings(**settings)
+        gateway = Gateway(link, drivers, version="1.2.3", settings=chosen, clock=clock, database=database)
+        try:
+            async with _http(gateway, clock) as http:
+                yield http
+        finally:
+            await database.close()
+
+
+@asynccontextmanager
+async def _http(gateway: Gateway, clock: Clock) -> AsyncIterator[Http]:
     api = Api(ROUTES, gateway.handlers(), door=Named(), clock=clock)
     async with TestClient(TestServer(api.application())) as client:
         yield Http(client)

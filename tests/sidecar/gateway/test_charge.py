@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from evcharge.net.answers import RequestRefused, Unanswered
 from evcharge.net.client import Refusal
+from evcharge.sidecar.database import Database
 from evcharge.sidecar.gateway.channels import NoCredential
-from evcharge.sidecar.gateway.repeats import Repeats
+from evcharge.sidecar.gateway.repeats import KEPT_MS, Repeats, keys_table
+from evcharge.sidecar.layout import LAYOUT
 from evcharge.sidecar.web.problem import Problem
 from protocol import messages as m
 from protocol.errors import RefuseCode
-from tests.sidecar.gateway.support import FakeDrivers, FakeLink, Http, served
+from tests.sidecar.conftest import HandClock
+from tests.sidecar.gateway.support import FakeDrivers, FakeLink, Http
 
 WISH = {"vehicle_id": "CAR-1", "requested_kw": 11, "duration_s": 3600}
 
@@ -253,30 +259,75 @@ async def test_a_failure_is_tried_anew(drivers: FakeDrivers, http: Http) -> None
     assert (await http.ask("POST", "/charge", json=WISH, headers=key("k")))[0] == 202
 
 
-async def test_answers_are_kept_for_so_many_keys(drivers: FakeDrivers, link: FakeLink) -> None:
+async def test_what_became_of_it_is_not_known(drivers: FakeDrivers, http: Http) -> None:
+    """Central may have acted: the same key must not make a second session."""
+    drivers.fail(Unanswered("No answer."))
+    assert (await http.ask("POST", "/charge", json=WISH, headers=key("k")))[0] == 504
     granted(drivers)
-    async with served(link, drivers, repeats=2) as http:
-        for name in ("a", "b", "a", "c", "a", "b"):
-            await http.ask("POST", "/charge", json=WISH, headers=key(name))
-    assert len([it for it in drivers.asked if isinstance(it, m.ChargeRequest)]) == 4, "b was forgotten, a was not"
+    for _ in range(2):
+        assert await http.refusal("POST", "/charge", json=WISH, headers=key("k")) == (409, "outcome_unknown")
+    assert (await http.ask("POST", "/charge", json=WISH, headers=key("l")))[0] == 202
 
 
-async def test_two_at_once_are_one_and_who_hangs_up_does_not_undo_it() -> None:
-    repeats: Repeats[int] = Repeats(4)
-    go, done = asyncio.Event(), 0
+@pytest.fixture
+async def repeats(tmp_path: Path, database_url: str | None) -> AsyncIterator[tuple[Repeats, Database, HandClock]]:
+    database = Database.file(tmp_path / "x.sqlite") if database_url is None else Database.open(database_url)
+    await database.create(LAYOUT)
+    clock = HandClock()
+    yield Repeats(database, clock), database, clock
+    await database.close()
 
-    async def do() -> int:
-        nonlocal done
-        await go.wait()
-        done += 1
-        return done
 
-    asked = [asyncio.create_task(repeats.once("anna", "k", 1, do)) for _ in range(3)]
+class Deed:
+    """Something that is to be done once."""
+
+    def __init__(self) -> None:
+        self.go, self.done = asyncio.Event(), 0
+
+    async def __call__(self) -> bytes:
+        await self.go.wait()
+        self.done += 1
+        return str(self.done).encode()
+
+
+async def test_two_at_once_are_one_and_who_hangs_up_does_not_undo_it(
+    repeats: tuple[Repeats, Database, HandClock],
+) -> None:
+    once, deed = repeats[0].once, Deed()
+    asked = [asyncio.create_task(once("anna", "k", b"1", deed)) for _ in range(3)]
     await asyncio.sleep(0)
     asked[0].cancel()
-    go.set()
-    assert await asyncio.gather(*asked[1:]) == [1, 1]
-    assert await repeats.once("anna", "k", 1, do) == 1
-    with pytest.raises(Problem):
-        await repeats.once("anna", "", 1, do)
-    assert len(repeats) == 1
+    deed.go.set()
+    assert await asyncio.gather(*asked[1:]) == [b"1", b"1"]
+    assert await once("anna", "k", b"1", deed) == b"1"
+    for name in ("", "x" * 129, "a\nb", "é"):
+        with pytest.raises(Problem):
+            await once("anna", name, b"1", deed)
+    assert deed.done == 1
+
+
+async def test_a_key_outlives_the_process_and_is_never_used_twice(repeats: tuple[Repeats, Database, HandClock]) -> None:
+    first, database, clock = repeats
+    done, died = Deed(), Deed()
+    done.go.set()
+    assert await first.once("anna", "done", b"1", done) == b"1"
+    dying = asyncio.create_task(first.once("anna", "died", b"1", died))
+    while not died.go.is_set():
+        async with database.reading() as connection:
+            if len((await connection.execute(select(keys_table))).all()) == 2:
+                break
+    dying.cancel()
+
+    second, again = Repeats(database, clock), Deed()
+    again.go.set()
+    assert await second.once("anna", "done", b"1", again) == b"1"
+    with pytest.raises(Problem) as caught:
+        await second.once("anna", "died", b"1", again)
+    assert caught.value.code == "outcome_unknown"
+    with pytest.raises(Problem) as caught:
+        await second.once("anna", "done", b"2", again)
+    assert caught.value.code == "key_reused"
+    assert again.done == 0
+    clock.advance(KEPT_MS / 1000)
+    assert await second.once("anna", "died", b"1", again) == b"1", "a day later it is a new key"
+    died.go.set()

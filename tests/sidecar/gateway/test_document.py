@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from evcharge.sidecar.database import Database
 from evcharge.sidecar.gateway.gateway import Gateway
 from evcharge.sidecar.gateway.settings import GatewaySettings
 from evcharge.sidecar.routes import gateway, site
@@ -42,7 +43,8 @@ def test_whoever_changes_something_needs_more_than_to_read() -> None:
 
 
 def test_every_route_has_its_handler() -> None:
-    made = Gateway(None, None, version="1", settings=GatewaySettings(), clock=HandClock())
+    database = Database.open("sqlite+aiosqlite://")
+    made = Gateway(None, None, version="1", settings=GatewaySettings(), clock=HandClock(), database=database)
     assert set(made.handlers()) == {route.name for route in ROUTES}
 
 
