@@ -7,6 +7,7 @@ needs is added when it starts, in steps that are run once and in order (``STEPS`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Column, LargeBinary, MetaData, String, Table, event, insert, inspect, select, text, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 # How long a writer waits for another process's lock, in seconds: ``evcharge-sidecar client`` writes while one serves,
@@ -25,6 +26,10 @@ BUSY_S = 5.0
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
 # Connections to PostgreSQL: the sidecar is one process, and its transactions are short.
 POOL = 8
+# How often it is looked whether the lock is still held, in seconds.
+HELD_LOOK_S = 5.0
+# How long one statement may take, in seconds: they take milliseconds, and who asked has given up by then.
+COMMAND_S = 8.0
 # How long a connection may take to be made, in seconds.
 CONNECT_S = 10.0
 # A sidecar that serves holds this lock of its PostgreSQL database ("evch" in ASCII), as the folder's for SQLite.
@@ -44,6 +49,10 @@ class StoreError(Exception):
     """The database cannot be served by this version; the text is one sentence for a person."""
 
 
+class Waited(SQLAlchemyError):
+    """It took too long; nothing was done."""
+
+
 class Conflict(Exception):
     """A unique rule of the tables said no."""
 
@@ -58,6 +67,8 @@ class Database:
         self.engine = engine
         self._writer = engine.execution_options(evcharge_writes=True)
         self._writing = asyncio.Lock()
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._holder: AsyncConnection | None = None
 
     @classmethod
     def open(cls, url: str | URL) -> Database:
@@ -127,10 +138,13 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """One consistent view."""
-        async with self.engine.connect() as connection:
-            if not self.sqlite:
-                await connection.execution_options(isolation_level="REPEATABLE READ")
-            yield connection
+        try:
+            async with self.engine.connect() as connection:
+                if not self.sqlite:
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
+                yield connection
+        except TimeoutError as error:
+            raise Waited("no answer in time") from error
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -138,19 +152,29 @@ class Database:
 
         Raises:
             Conflict: a unique rule said no; nothing was changed.
+            SQLAlchemyError: it is away, locked or slow; nothing was changed.
         """
-        async with self._writing:
-            try:
-                async with self._writer.begin() as connection:
-                    yield connection
-            except IntegrityError as error:
-                raise Conflict(str(error.orig)) from None
+        try:
+            async with asyncio.timeout(BUSY_S):
+                await self._writing.acquire()
+        except TimeoutError:
+            raise Waited("other writers wait already") from None
+        try:
+            async with self._writer.begin() as connection:
+                yield connection
+        except IntegrityError as error:
+            raise Conflict(str(error.orig)) from None
+        except TimeoutError as error:
+            raise Waited("no answer in time") from error
+        finally:
+            self._writing.release()
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """This process is the one that serves the database: a second one would not hear of the first one's changes.
 
-        SQLite's file is in a folder that is locked; PostgreSQL has a lock of its own, held by one connection.
+        SQLite's file is in a folder that is locked; PostgreSQL has a lock of its own, held by one connection, which
+        ``keep_held`` looks after.
 
         Raises:
             StoreError: another process serves it.
@@ -158,17 +182,39 @@ class Database:
         if self.sqlite:
             yield
             return
-        async with self.engine.connect() as connection:
-            # No transaction stands open for as long as the process lives.
-            connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            held = await connection.execute(text(f"SELECT pg_try_advisory_lock({ADVISORY_LOCK})"))
-            if not held.scalar():
-                raise StoreError("another evcharge-sidecar serves this database; stop it first.")
+        self._holder = await self._take()
+        try:
             yield
+        finally:
+            await self._holder.close()
+
+    async def keep_held(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Take the lock again when its connection was lost, until cancelled.
+
+        Raises:
+            StoreError: another process has taken it meanwhile.
+        """
+        while self._holder is not None:
+            await pause(HELD_LOOK_S)
+            try:
+                await self._holder.execute(select(1))
+            except (SQLAlchemyError, OSError, TimeoutError):
+                with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+                    await self._holder.invalidate()
+                    self._holder = await self._take()
+
+    async def _take(self) -> AsyncConnection:
+        # No transaction stands open for as long as the process lives.
+        connection = await self._autocommit.connect()
+        held = await connection.execute(text(f"SELECT pg_try_advisory_lock({ADVISORY_LOCK})"))
+        if not held.scalar():
+            await connection.close()
+            raise StoreError("another evcharge-sidecar serves this database; stop it first.")
+        return connection
 
     async def ping(self) -> None:
         """Ask it for something small. Raises SQLAlchemyError."""
-        async with self.engine.connect() as connection:
+        async with self.reading() as connection:
             await connection.execute(select(1))
 
     async def close(self) -> None:
@@ -189,7 +235,21 @@ def _engine(url: URL) -> AsyncEngine:
         event.listen(engine.sync_engine, "begin", _begin)
         return engine
     return create_async_engine(
-        url, pool_size=POOL, max_overflow=0, pool_pre_ping=True, connect_args={"timeout": CONNECT_S}
+        url,
+        pool_size=POOL,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_timeout=BUSY_S,
+        connect_args={
+            "timeout": CONNECT_S,
+            # A server that is frozen is noticed here, one whose tables are locked says so itself.
+            "command_timeout": COMMAND_S,
+            "server_settings": {
+                "lock_timeout": f"{BUSY_S * 1000:.0f}ms",
+                "statement_timeout": f"{COMMAND_S * 1000:.0f}ms",
+                "idle_in_transaction_session_timeout": f"{COMMAND_S * 1000:.0f}ms",
+            },
+        },
     )
 
 

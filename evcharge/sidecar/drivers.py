@@ -14,7 +14,7 @@ import structlog
 
 from evcharge.sidecar.bootstrap import BootstrapError, read_private, write_private
 from evcharge.sidecar.registry.names import ENTITY, default_username
-from evcharge.sidecar.registry.refusals import Exists
+from evcharge.sidecar.registry.refusals import Exists, RegistryRefused
 from evcharge.sidecar.registry.rules import Registry
 from protocol.credentials import Credential, CredentialError, Role
 
@@ -46,17 +46,30 @@ class DriverCredentials:
 
     async def _make(self, driver_id: str, file: Path) -> Credential | None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
+        content: bytes | None
         try:
-            content = await self._registry.register(Role.DRIVER, driver_id)
+            content = await self._registry.register(Role.DRIVER, driver_id, own=True)
         except Exists:
-            log.warning("drivers.has_his_own", driver=driver_id)
+            content = await self._again(driver_id)
+        if content is None:
             return None
         try:
             write_private(file, content)
         except OSError as error:
-            # A credential that nobody holds would keep the driver from ever getting another one.
+            # The next attempt makes it anew: the registry knows that it is ours.
             log.error("drivers.not_kept", driver=driver_id, why=error.strerror)  # noqa: TRY400
-            await self._registry.revoke(default_username(Role.DRIVER, driver_id))
             return None
         log.info("drivers.registered", driver=driver_id)
         return Credential.from_json(content)
+
+    async def _again(self, driver_id: str) -> bytes | None:
+        """A new secret for one that was made here, and whose file was lost before it was written."""
+        username = default_username(Role.DRIVER, driver_id)
+        if not await self._registry.is_own(username):
+            log.warning("drivers.has_his_own", driver=driver_id)
+            return None
+        try:
+            return await self._registry.rotate(username, 0)
+        except RegistryRefused as error:
+            log.warning("drivers.ended", driver=driver_id, why=error.sentence)
+            return None

@@ -23,6 +23,7 @@ LAYOUT = b"2"
 TABLES = (
     _store.credentials_table,
     _store.keys_table,
+    _store.own_table,
     _clients.clients_table,
     _clients.secrets_table,
     _authority.requests_table,

@@ -94,6 +94,7 @@ async def serve(
                         ) from error
                     url.append(_url(runner, secure=context is not None))
                     works: list[Work] = [concern.run for concern in assembled.concerns]
+                    works.append(opened.store.database.keep_held)
                     ready(url[0])
                     await _until(stop, works if link is None else [*works, link.run])
                 finally:

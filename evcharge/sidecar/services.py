@@ -93,7 +93,7 @@ def load_services(path: Path) -> Services:
     except msgspec.ValidationError as error:
         said, _, place = str(error).partition(" - at ")
         where = place.strip("`").removeprefix("$").lstrip(".") or "the file"
-        raise BadServices(f"{path}: {where}: {said.replace('`', '')}; the README lists what there is.") from error
+        raise BadServices(f"{path}: {where}: {said.replace('`', '')}; docs/http.md shows what there is.") from error
 
 
 def limited(routes: tuple[Route, ...], throttle: dict[str, int]) -> tuple[Route, ...]:

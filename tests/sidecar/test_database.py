@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from evcharge.sidecar import database as module
 from evcharge.sidecar.bootstrap import BootstrapError, initialise, open_registry
 from evcharge.sidecar.database import Conflict, Database, StoreError, meta_table, private_url
 from evcharge.sidecar.layout import LAYOUT, STEPS, TABLES
@@ -83,6 +84,43 @@ async def test_one_process_serves_a_database(database: Database) -> None:
         pass
 
 
+async def test_a_lock_that_was_lost_is_taken_again_or_ends_the_process(database: Database) -> None:
+    if database.sqlite:
+        async with database.held():
+            await database.keep_held()
+        return
+    url = database.engine.url
+    looked: asyncio.Queue[float] = asyncio.Queue()
+    go: asyncio.Queue[None] = asyncio.Queue()
+
+    async def pause(seconds: float) -> None:
+        looked.put_nowait(seconds)
+        await go.get()
+
+    async def cut() -> None:
+        """As a restart of the server does."""
+        async with other.writing() as connection:
+            mine = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+            await connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({mine}) AS holders"))
+
+    other = Database.open(url)
+    async with database.held():
+        keeping = asyncio.create_task(database.keep_held(pause))
+        await looked.get()
+        await cut()
+        go.put_nowait(None)
+        await looked.get()
+        with pytest.raises(StoreError, match="another evcharge-sidecar"):
+            async with other.held():
+                pytest.fail("it was not taken again")
+        await cut()
+        async with other.held():
+            go.put_nowait(None)
+            with pytest.raises(StoreError, match="another evcharge-sidecar"):
+                await keeping
+    await other.close()
+
+
 def test_urls_that_are_none() -> None:
     for url in ("nonsense", "mysql+nothing://x", "postgresql+nothing://x"):
         with pytest.raises(StoreError, match="database URL"):
@@ -95,7 +133,7 @@ async def test_a_registry_of_the_first_layout_is_brought_up_to_date(tmp_path: Pa
     await initialise(tmp_path / "r", "http://127.0.0.1:8080", clock=clock, entropy=SeededEntropy())
     file = tmp_path / "r" / "registry.sqlite"
     with closing(sqlite3.connect(file)) as old:
-        for name in ("oauth_secrets", "oauth_clients"):
+        for name in ("oauth_secrets", "oauth_clients", "own_credentials", "gateway_keys"):
             old.execute(f"DROP TABLE {name}")
         old.execute("ALTER TABLE keys DROP COLUMN until_ms")
         old.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (b"1",))
@@ -133,6 +171,34 @@ async def test_a_database_that_is_away_is_one_sentence(tmp_path: Path) -> None:
             database_url="postgresql+asyncpg://nobody@127.0.0.1:1/none",
         )
     assert not list((tmp_path / "r").iterdir()), "nothing is left behind"
+
+
+async def test_who_waits_too_long_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BUSY_S", 0.05)
+    async with database.writing():
+        with pytest.raises(SQLAlchemyError):
+            async with database.writing():
+                pytest.fail("two at once")
+    async with database.writing() as connection:
+        await connection.execute(insert(meta_table), [ROW])
+
+
+async def test_a_locked_table_is_an_error_and_not_a_wait(
+    database_url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUSY_S", 0.05)
+    file = tmp_path / "y.sqlite"
+    made, other = (Database.file(file) if database_url is None else Database.open(database_url) for _ in range(2))
+    await made.create(LAYOUT)
+    async with other.writing() as connection:
+        if not other.sqlite:
+            await connection.execute(text("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(SQLAlchemyError):
+            async with made.writing() as writer:
+                await writer.execute(insert(meta_table), [ROW])
+    await made.ping()
+    await made.close()
+    await other.close()
 
 
 async def test_writers_wait_for_each_other(database: Database) -> None:

@@ -56,9 +56,11 @@ async def test_a_file_that_others_read_or_that_is_damaged_is_not_used(site: Site
     assert await drivers.get("anna") is None
 
 
-async def test_a_credential_that_could_not_be_kept_is_revoked(
+async def test_a_credential_that_could_not_be_kept_is_made_anew(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also after a kill: the registration is durable, and its file was never written."""
+
     def full(_path: Path, _content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
@@ -66,4 +68,18 @@ async def test_a_credential_that_could_not_be_kept_is_revoked(
     monkeypatch.setattr(module, "write_private", full)
     assert await drivers.get("anna") is None
     monkeypatch.undo()
-    assert await drivers.get("anna") is not None, "once there is room again he can be served"
+    found = await DriverCredentials(tmp_path / "drivers", site.opened.registry).get("anna")
+    assert found is not None
+    person = {"username": "driver-anna", "password": found.password}
+    assert (await site.ask("POST", "/verify", body=person))[0] == 200
+
+
+async def test_one_that_an_operator_revoked_and_gave_to_the_driver_is_his(site: Site, tmp_path: Path) -> None:
+    drivers = DriverCredentials(tmp_path / "drivers", site.opened.registry)
+    await drivers.get("anna")
+    (tmp_path / "drivers" / "driver-anna.json").unlink()
+    await site.ask("DELETE", "/register/driver-anna", token=site.operator)
+    his = await site.register("anna", "driver")
+    assert await drivers.get("anna") is None
+    person = {"username": "driver-anna", "password": his["password"]}
+    assert (await site.ask("POST", "/verify", body=person))[0] == 200

@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from joserfc import jwt
@@ -91,6 +91,17 @@ class Known(Protocol):
         ...
 
 
+class _Good(NamedTuple):
+    """A token whose signature was found good."""
+
+    principal: Principal
+    exp: float
+    since: int | None
+    """Ours: since when its client has been one."""
+    issuer: Issuer
+    kid: str
+
+
 class Verifier:
     """Turns a token into who it stands for."""
 
@@ -98,7 +109,7 @@ class Verifier:
         """``known``: the clients of ours."""
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._known = known
-        self._good: OrderedDict[bytes, tuple[Principal, float, int | None]] = OrderedDict()
+        self._good: OrderedDict[bytes, _Good] = OrderedDict()
 
     def verify(self, token: str, now_s: float) -> Principal:
         """Who this token stands for at ``now_s``, UTC seconds.
@@ -115,17 +126,20 @@ class Verifier:
             self._good[digest] = found
             while len(self._good) > REMEMBERED:
                 self._good.popitem(last=False)
-        principal, exp, since = found
-        if exp + LEEWAY_S <= now_s:
+        principal, since = found.principal, found.since
+        if found.exp + LEEWAY_S <= now_s:
             self._good.pop(digest, None)
             raise BadToken("The token has expired; get a new one.")
+        if found.issuer.key(found.kid) is None:
+            # A key that was taken away takes its tokens with it.
+            self._good.pop(digest, None)
+            raise BadToken("The token's issuer or key is not known here.")
         if since is not None and self._known.since(principal.name) != since:
             self._good.pop(digest, None)
             raise ClientGone("The token's client is no longer one; ask the operator.")
         return principal
 
-    def _judge(self, token: str, now_s: float) -> tuple[Principal, float, int | None]:
-        """Who it stands for, until when, and (ours) since when its client has been one."""
+    def _judge(self, token: str, now_s: float) -> _Good:
         parts = token.split(".")
         if len(parts) != 3:
             raise BadToken("The token is no JWT.")
@@ -143,7 +157,8 @@ class Verifier:
         except (JoseError, msgspec.ValidationError, ValueError, TypeError):
             raise BadToken("The token's signature does not fit.") from None
         _check(claims, issuer, now_s)
-        return _principal(claims, issuer), claims.exp, claims.since if issuer.own else None
+        since = claims.since if issuer.own else None
+        return _Good(_principal(claims, issuer), claims.exp, since, issuer, header.kid)
 
 
 def issue(

@@ -100,11 +100,18 @@ class Registry:
         return self._rev
 
     async def register(
-        self, role: Role, entity: str, username: str | None = None, *, valid_s: int | None = None
+        self,
+        role: Role,
+        entity: str,
+        username: str | None = None,
+        *,
+        valid_s: int | None = None,
+        own: bool = False,
     ) -> bytes:
         """A new credential, as the JSON that is answered once and never again.
 
-        ``valid_s`` is its life in seconds, for role debug only; None: the settings' (an hour).
+        ``valid_s`` is its life in seconds, for role debug only; None: the settings' (an hour). ``own``: the sidecar
+        keeps it for itself.
 
         Raises:
             Invalid: a bad role, entity, username or life.
@@ -118,6 +125,7 @@ class Registry:
         try:
             async with self._store.writing() as writer:
                 record = await self._admit(writer, role, entity, username, secret, valid_s)
+                await writer.mark_own(username, own=own)
         except Conflict:
             raise _taken(role, entity) from None
         self._announce(record.rev)
@@ -205,6 +213,11 @@ class Registry:
             records = await reader.page(after, limit + 1, role)
         rows = [view(record) for record in records[:limit]]
         return rows, rows[-1].username if len(records) > limit else None
+
+    async def is_own(self, username: str) -> bool:
+        """Whether the sidecar made this credential for itself."""
+        async with self._store.reading() as reader:
+            return await reader.is_own(username)
 
     async def get(self, name: str) -> View:
         """The credential with this username, else the only one of this entity.

@@ -26,6 +26,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    delete,
     func,
     insert,
     select,
@@ -80,6 +81,10 @@ keys_table = Table(
 )
 
 
+# Credentials that this sidecar made for itself, to speak for a driver; marked in the transaction that makes them.
+own_table = Table("own_credentials", metadata, Column("username", String(64), primary_key=True))
+
+
 class Reader:
     """Read access within one transaction."""
 
@@ -121,6 +126,11 @@ class Reader:
             keys_table.c.username == username, keys_table.c.public_key == public_key
         )
         return (await self._connection.execute(query)).first() is not None
+
+    async def is_own(self, username: str) -> bool:
+        """Whether the sidecar made this credential for itself."""
+        found = await self._connection.execute(select(own_table).where(own_table.c.username == username))
+        return found.first() is not None
 
     async def next_epoch(self, username: str) -> int:
         """The epoch of ``username``'s next key: one above all that it ever had, 1 for a new name."""
@@ -167,6 +177,12 @@ class Writer(Reader):
         await self._connection.execute(
             insert(meta_table), [{"name": name, "value": value} for name, value in values.items()]
         )
+
+    async def mark_own(self, username: str, *, own: bool) -> None:
+        """Say whose credential it is: the sidecar's own, or somebody's."""
+        await self._connection.execute(delete(own_table).where(own_table.c.username == username))
+        if own:
+            await self._connection.execute(insert(own_table), [{"username": username}])
 
     async def add(self, record: RegistryRecord) -> RegistryRecord:
         """Store a new username with its first key, under the next revision."""

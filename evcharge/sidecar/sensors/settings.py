@@ -87,6 +87,11 @@ class Picked(Sensor, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class SimulatedSensor(Sensor, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="simulator"):
     """A simulated one, labelled so."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name == "temperature_c":
+            raise ValueError("name temperature_c is not simulated as a sensor; the simulated weather has one")
+
 
 class HttpSensor(Picked, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http"):
     """A URL that is asked again and again."""

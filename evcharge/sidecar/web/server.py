@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import cast
 
 import msgspec
 import structlog
@@ -25,7 +24,7 @@ CONNECTIONS = 1_000
 # Time for the first whole request head, seconds: who is slower sends it byte by byte on purpose.
 HEAD_S = 10.0
 # How long an idle connection is kept for its next request, seconds: longer than a page's or probe's rhythm.
-IDLE_S = 75.0
+IDLE_S = 30.0
 # A request head: longest line and header field, bytes, and most fields. A token may have 8,192 characters.
 LINE_BYTES = 8_190
 FIELD_BYTES = 9_000
@@ -35,17 +34,31 @@ FIELDS = 64
 class Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ()
+    __slots__ = ("heard_s",)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse it when there are too many; give up who sends no request."""
+        """Make room when there are too many; give up who sends no request."""
+        self.heard_s = self._loop.time()
         super().connection_made(transport)
         manager = self._manager
         if manager is not None and len(manager.connections) > CONNECTIONS:
-            log.warning("http.too_many_connections", connections=CONNECTIONS)
-            cast(asyncio.Transport, transport).abort()
-            return
+            self._make_room(manager)
         self._loop.call_later(HEAD_S, self._give_up, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Note that it is alive."""
+        self.heard_s = self._loop.time()
+        super().data_received(data)
+
+    def _make_room(self, manager: web.Server) -> None:
+        """Close who has been silent for longest and waits for nothing: strangers that only hold places lose them."""
+        log.warning("http.too_many_connections", connections=CONNECTIONS)
+        idle = [
+            one
+            for one in manager.connections
+            if isinstance(one, Connection) and one is not self and one._current_request is None
+        ]
+        (min(idle, key=lambda one: one.heard_s) if idle else self).force_close()
 
     def _give_up(self, transport: asyncio.BaseTransport) -> None:
         if self._request_count == 0 and not transport.is_closing():

@@ -168,6 +168,16 @@ def test_a_remembered_token_still_ends_and_its_client_may_go() -> None:
         judge.verify(again, NOW)
 
 
+def test_a_key_that_is_taken_away_takes_its_tokens_with_it() -> None:
+    keys = {OURS.kid: OURS.key}
+    judge = Verifier([Issuer(name=ISSUER, audience=AUDIENCE, key=keys.get, own=True)], Here(CLIENT))
+    kept = token()
+    judge.verify(kept, NOW)
+    keys.clear()
+    with pytest.raises(BadToken, match="not known here"):
+        judge.verify(kept, NOW)
+
+
 def test_another_issuer_gives_scopes_by_name_or_by_role_but_never_centrals() -> None:
     header = {"alg": "RS256", "kid": "k"}
     asked = {"iss": "https://id.example", "aud": "evcharge", "sub": "anna", "exp": NOW + 60}
