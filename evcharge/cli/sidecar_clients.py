@@ -28,6 +28,7 @@ from evcharge.sidecar.oauth.clients import OVERLAP_S, ClientExists, Clients, OAu
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S, TOKEN_PATH
 from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S, KeyFolder, published, signs
 from evcharge.sidecar.oauth.tokens import issue
+from evcharge.sidecar.registry.names import ENTITY
 from evcharge.sidecar.services import BadServices, Services, load_services
 from evcharge.sidecar.web.scopes import ROLES, Scope, parse_scopes, scope_text
 
@@ -96,8 +97,11 @@ def add(  # one argument for each option
     wanted = _scopes(scopes) | (frozenset() if role is None else ROLES[role])
     if not wanted:
         raise click.UsageError("Give it a --role, or --scope for each thing that it may do.")
-    if secret_file is not None and secret_file.exists():
-        raise Failed(f"{secret_file} exists already; move it away first, secrets are not overwritten.")
+    if driver is not None and ENTITY.fullmatch(driver) is None:
+        raise click.UsageError("--driver is 1 to 64 letters, digits or . _ : @ + - and starts with a letter or digit.")
+    if Scope.CHARGE in wanted and driver is None:
+        click.echo("Without --driver it cannot charge: nobody would pay for it.", err=True)
+    _check_secret_file(secret_file)
 
     async def make(clients: Clients, clock: Clock, _url: str) -> str:
         made = OAuthClient(client_id=name, scopes=wanted, created_ms=clock.steady_ms(), driver_id=driver, about=about)
@@ -145,8 +149,7 @@ def list_clients(data_dir: Path, database: str | None) -> None:
 )
 def rotate(name: str, data_dir: Path, database: str | None, overlap_s: int, secret_file: Path | None) -> None:
     """Give a client app a new secret; shown once."""
-    if secret_file is not None and secret_file.exists():
-        raise Failed(f"{secret_file} exists already; move it away first, secrets are not overwritten.")
+    _check_secret_file(secret_file)
 
     async def turn(clients: Clients, clock: Clock, _url: str) -> str | None:
         return await clients.rotate(name, clock.steady_ms(), overlap_s)
@@ -295,6 +298,16 @@ def _scopes(words: tuple[str, ...]) -> frozenset[Scope]:
         return parse_scopes(" ".join(words))
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
+
+
+def _check_secret_file(file: Path | None) -> None:
+    """Before anything is made whose secret could then not be kept. Raises Failed."""
+    if file is None:
+        return
+    if file.exists():
+        raise Failed(f"{file} exists already; move it away first, secrets are not overwritten.")
+    if not os.access(file.absolute().parent, os.W_OK):
+        raise Failed(f"{file.absolute().parent} cannot be written; name another folder for the secret.")
 
 
 def _hand_over(name: str, secret: str, url: str, file: Path | None) -> None:

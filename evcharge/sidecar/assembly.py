@@ -38,13 +38,14 @@ from evcharge.sidecar.routes import ROUTES
 from evcharge.sidecar.sensors.concern import Sensors
 from evcharge.sidecar.sensors.settings import SensorsSettings
 from evcharge.sidecar.sensors.sources import Simulated
-from evcharge.sidecar.services import OAuthSettings, Services, limited
+from evcharge.sidecar.services import BadServices, OAuthSettings, Services, limited
 from evcharge.sidecar.settings import SidecarSettings
 from evcharge.sidecar.weather.concern import Weather
 from evcharge.sidecar.weather.providers import make_provider
 from evcharge.sidecar.web.api import Api
 from evcharge.sidecar.web.openapi import document
 from evcharge.sidecar.web.route import Concern
+from evcharge.sidecar.web.scopes import Scope
 
 # Folder of the keys that sign access tokens, in the data directory.
 KEYS = "jwt"
@@ -220,7 +221,16 @@ def _issuers(url: str, oauth: OAuthSettings, keys: KeyFolder, external: External
 
     issuers = [Issuer(name=oauth.issuer or url, audience=oauth.audience, key=own, own=True)]  # type: ignore[arg-type]
     if external is not None and oauth.external is not None:
-        issuers.append(Issuer(name=oauth.external.issuer, audience=oauth.external.audience, key=external.find))
+        if oauth.external.issuer == issuers[0].name:
+            raise BadServices("oauth.external.issuer is this sidecar's own name; it needs no other one's keys.")
+        issuers.append(
+            Issuer(
+                name=oauth.external.issuer,
+                audience=oauth.external.audience,
+                key=external.find,
+                most=oauth.external.scopes - {Scope.REGISTRY_SERVICE},
+            )
+        )
     return issuers
 
 

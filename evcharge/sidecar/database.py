@@ -16,12 +16,15 @@ from typing import Any
 
 from sqlalchemy import Column, LargeBinary, MetaData, String, Table, event, insert, inspect, select, text, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 # How long a writer waits for another process's lock, in seconds: ``evcharge-sidecar client`` writes while one serves,
 # and its transactions take milliseconds.
 BUSY_S = 5.0
+# How long a writer waits for its turn among those of this process, in seconds: each takes milliseconds, unless another
+# process holds the lock, and then they must not wait one after the other.
+TURN_S = 5.0
 # Pragmas of every SQLite connection. FULL: what was answered survives a power cut.
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
 # Connections to PostgreSQL: the sidecar is one process, and its transactions are short.
@@ -111,7 +114,7 @@ class Database:
                     raise StoreError("the database holds a registry already; choose an empty one.")
                 await connection.run_sync(metadata.create_all)
                 await connection.execute(insert(meta_table), [{"name": "schema", "value": layout}])
-        except (DatabaseError, OSError) as error:
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreError(f"the database cannot be used: {first_line(error)}") from error
 
     async def upgrade(self, steps: Mapping[bytes, tuple[bytes, Step]], layout: bytes) -> None:
@@ -132,7 +135,7 @@ class Database:
                     condition = meta_table.c.name == "schema"
                     await connection.execute(update(meta_table).where(condition).values(value=following))
                 found = following
-        except (DatabaseError, OSError) as error:
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreError(f"the database cannot be read: {first_line(error)}") from error
 
     @asynccontextmanager
@@ -155,7 +158,7 @@ class Database:
             SQLAlchemyError: it is away, locked or slow; nothing was changed.
         """
         try:
-            async with asyncio.timeout(BUSY_S):
+            async with asyncio.timeout(TURN_S):
                 await self._writing.acquire()
         except TimeoutError:
             raise Waited("other writers wait already") from None

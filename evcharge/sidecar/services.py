@@ -15,10 +15,12 @@ from evcharge.sidecar.oauth.door import FAILURES
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S
 from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S
 from evcharge.sidecar.outgoing.guard import Guard
+from evcharge.sidecar.outgoing.secrets import check_url
 from evcharge.sidecar.outgoing.settings import OutgoingSettings
 from evcharge.sidecar.sensors.settings import AnySensor, SensorsSettings
 from evcharge.sidecar.weather.settings import WeatherSettings
 from evcharge.sidecar.web.route import Route
+from evcharge.sidecar.web.scopes import ROLES, Scope
 
 # Largest settings file, bytes: a large site's has a few thousand.
 FILE_BYTES = 256 * 1024
@@ -39,6 +41,15 @@ class ExternalIssuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     issuer: Annotated[str, Meta(min_length=1, max_length=512)]
     audience: Annotated[str, Meta(min_length=1, max_length=512)]
     jwks_url: Url
+    scopes: frozenset[Scope] = ROLES["operator"]
+    """What its tokens may allow at most, whatever they say; by default what an operator may."""
+
+    def __post_init__(self) -> None:
+        """Whoever can change the keys on their way is an admin here."""
+        try:
+            check_url(self.jwks_url, secret=True)
+        except ValueError as error:
+            raise ValueError(f"jwks_url {error}") from None
 
 
 class OAuthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

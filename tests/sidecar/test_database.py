@@ -174,7 +174,7 @@ async def test_a_database_that_is_away_is_one_sentence(tmp_path: Path) -> None:
 
 
 async def test_who_waits_too_long_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BUSY_S", 0.05)
+    monkeypatch.setattr(module, "TURN_S", 0.05)
     async with database.writing():
         with pytest.raises(SQLAlchemyError):
             async with database.writing():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 # An answer that comes later is of no use to a driver at a station (features.md, charge authorization).
 REQUEST_AGE_S = 1_800
@@ -46,30 +49,35 @@ DELIVERIES_PER_CLIENT = 8
 DATABASE_RETRY_S = 1.0
 
 
+Positive = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Whole = Annotated[int, Meta(ge=0, le=1_000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
 class AuthoritySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the charge authorization."""
 
     signing_secret_env: str = "EVCHARGE_CALLBACK_SECRET"  # noqa: S105  # the name of a variable, no secret
     """The environment variable with the callbacks' signing secrets, newest first, blanks between ("whsec_…")."""
-    request_age_s: int = REQUEST_AGE_S
-    check_s: float = CHECK_S
-    backlog: int = BACKLOG
-    client_backlog: int = CLIENT_BACKLOG
-    full_retry_s: int = FULL_RETRY_S
-    batch: int = BATCH
-    acl_entries: int = ACL_ENTRIES
-    kept_days: int = KEPT_DAYS
-    log_rows: int = LOG_ROWS
-    dead_days: int = DEAD_DAYS
-    dead_letters: int = DEAD_LETTERS
-    clean_rows: int = CLEAN_ROWS
-    clean_s: float = CLEAN_S
-    callback_s: float = CALLBACK_S
-    retries: int = RETRIES
-    retry_base_s: float = RETRY_BASE_S
-    retry_factor: int = RETRY_FACTOR
-    retry_after_s: int = RETRY_AFTER_S
-    deliveries: int = DELIVERIES
-    deliveries_per_host: int = DELIVERIES_PER_HOST
-    deliveries_per_client: int = DELIVERIES_PER_CLIENT
-    database_retry_s: float = DATABASE_RETRY_S
+    request_age_s: Positive = REQUEST_AGE_S
+    check_s: Seconds = CHECK_S
+    backlog: Positive = BACKLOG
+    client_backlog: Positive = CLIENT_BACKLOG
+    full_retry_s: Positive = FULL_RETRY_S
+    batch: Positive = BATCH
+    acl_entries: Positive = ACL_ENTRIES
+    kept_days: Positive = KEPT_DAYS
+    log_rows: Positive = LOG_ROWS
+    dead_days: Whole = DEAD_DAYS
+    dead_letters: Positive = DEAD_LETTERS
+    clean_rows: Positive = CLEAN_ROWS
+    clean_s: Seconds = CLEAN_S
+    callback_s: Seconds = CALLBACK_S
+    retries: Whole = RETRIES
+    retry_base_s: Seconds = RETRY_BASE_S
+    retry_factor: Positive = RETRY_FACTOR
+    retry_after_s: Positive = RETRY_AFTER_S
+    deliveries: Positive = DELIVERIES
+    deliveries_per_host: Positive = DELIVERIES_PER_HOST
+    deliveries_per_client: Positive = DELIVERIES_PER_CLIENT
+    database_retry_s: Seconds = DATABASE_RETRY_S

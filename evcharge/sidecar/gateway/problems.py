@@ -61,10 +61,21 @@ STATUS: dict[str, HTTPStatus] = {
 }
 
 
+# Central's sentences speak of its own messages; where somebody here would look is said in other words.
+HERE: dict[str, str] = {
+    "unknown_charge_point": "There is no such charge point; GET /api/cps lists them.",
+    "unknown_substation": "There is no such substation; GET /substations lists them.",
+    "unknown_ticket": "There is no such ticket; GET /api/tickets lists them.",
+    "unknown_record": "There is no such record yet, or it was archived; GET /api/audit/state says which there are.",
+}
+
+
 def of_refusal(error: RequestRefused) -> Problem:
     """Central's no, with its own code and sentence; a code that is not known is a plain no (SPEC §7.5)."""
     if error.reason in ("not_your_session", "unknown_session"):
         return no_session()
+    if error.reason in HERE:
+        return Problem(_NOT_FOUND, error.reason, HERE[error.reason])
     status = STATUS.get(error.reason, _CONFLICT)
     if status is _LATER:
         return unavailable(error.reason, error.sentence, max(1, error.retry_after_s or RETRY_FULL_S))

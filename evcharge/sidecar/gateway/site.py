@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+import structlog
 
 from evcharge.net.asking import MAX_PAGES
 from evcharge.sidecar.gateway import problems
@@ -17,6 +18,8 @@ from evcharge.sidecar.web.problem import Problem
 from evcharge.sidecar.web.route import Answer, Call, Handler
 from evcharge.sidecar.web.scopes import Scope
 from protocol import messages as m
+
+log = structlog.get_logger()
 
 # The operator's own hold, as the wire has it.
 ADMIN = "ADMIN"
@@ -117,9 +120,11 @@ class SiteTables:
     # --- control ------------------------------------------------------------------------------------------------------
 
     async def stop(self, call: Call) -> Answer:
+        _note("stop", call)
         return await self._order(m.Stop(id=0, cp_id=call.path["id"]), call.path["id"])
 
     async def resume(self, call: Call) -> Answer:
+        _note("resume", call)
         return await self._order(m.Resume(id=0, cp_id=call.path["id"]), call.path["id"])
 
     async def _order(self, order: m.Message, cp_id: str) -> Answer:
@@ -134,10 +139,12 @@ class SiteTables:
         changed = (ADMIN in old.holds) != (ADMIN in new.holds)
         return Answer(body=s.Held(cp_id=cp_id, changed=changed, state=new.state, holds=new.holds))
 
-    async def stop_all(self, _call: Call) -> Answer:
+    async def stop_all(self, call: Call) -> Answer:
+        _note("stop", call)
         return await self._order_all(m.Stop(id=0))
 
-    async def resume_all(self, _call: Call) -> Answer:
+    async def resume_all(self, call: Call) -> Answer:
+        _note("resume", call)
         return await self._order_all(m.Resume(id=0))
 
     async def _order_all(self, order: m.Message) -> Answer:
@@ -187,6 +194,11 @@ def masked(driver_id: str) -> str:
     """The end of a driver's id: at most half of it, and no more than four characters."""
     shown = min(SHOWN, len(driver_id) // 2)
     return "*" + driver_id[len(driver_id) - shown :]
+
+
+def _note(order: str, call: Call) -> None:
+    """Who ordered it: Central's log has the sidecar alone."""
+    log.info("gateway.order", order=order, cp_id=call.path.get("id", "*"), by=call.client, source=call.source)
 
 
 def _substation(row: m.SubstationView) -> s.SubstationRow:

@@ -33,6 +33,8 @@ from protocol.credentials import b64url
 
 # Names stand in tokens, logs and files.
 CLIENT_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Under these names the two tokens of ``init`` stand in logs and throttles.
+RESERVED = ("operator", "central")
 SECRET_BYTES = 32
 # What tells a person, and a scanner of secrets, what it is.
 SECRET_PREFIX = "evc1_"  # noqa: S105  # no secret
@@ -94,6 +96,8 @@ class Clients:
         """
         if CLIENT_ID.fullmatch(client.client_id) is None:
             raise ValueError("a client's name is 1 to 64 of a-z 0-9 . _ - and starts with a letter or digit")
+        if client.client_id in RESERVED:
+            raise ValueError(f"{client.client_id} is the name of one of the sidecar's own tokens")
         if not client.scopes or Scope.REGISTRY_SERVICE in client.scopes:
             raise ValueError("a client has one scope at least, and never Central's own")
         if len(client.about) > ABOUT_CHARS:

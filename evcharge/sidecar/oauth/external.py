@@ -89,8 +89,9 @@ class ExternalKeys:
     async def _fetch(self) -> bytes:
         timeout = aiohttp.ClientTimeout(total=FETCH_S)
         async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
-            session.get(self._url, allow_redirects=False) as answer,
+            # As it is: a compressed answer may be small and its content without end.
+            aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False) as session,
+            session.get(self._url, allow_redirects=False, headers={"Accept-Encoding": "identity"}) as answer,
         ):
             if answer.status != 200:
                 raise ValueError("not 200")

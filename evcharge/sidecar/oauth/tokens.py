@@ -54,6 +54,8 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     """``aud``, or one of it."""
     key: Callable[[str], RSAKey | None]
     """The key with this ``kid``."""
+    most: frozenset[Scope] = frozenset(Scope) - {Scope.REGISTRY_SERVICE}
+    """What somebody else's tokens may allow, whatever they say."""
     own: bool = False
     """Ours: its ``sub`` is a client of ours, and its scopes are taken as they are."""
 
@@ -228,4 +230,4 @@ def _principal(claims: Claims, issuer: Issuer) -> Principal:
     for role in [claims.role] if isinstance(claims.role, str) else claims.role:
         scopes |= ROLES.get(role.lower(), frozenset())
     # Central's door is opened by its own token alone.
-    return Principal(name=external_name(issuer.name, claims.sub), scopes=frozenset(scopes) - {Scope.REGISTRY_SERVICE})
+    return Principal(name=external_name(issuer.name, claims.sub), scopes=frozenset(scopes) & issuer.most)

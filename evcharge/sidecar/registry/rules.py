@@ -52,6 +52,8 @@ from protocol.records import RegistryRecord, SignedRecord, sign_record
 
 log = structlog.get_logger()
 
+# Username of the sidecar's own credential, which ``init`` makes.
+SIDECAR = "sidecar"
 # Bytes of a secret. SPEC §2
 SECRET_BYTES = 32
 # Epochs of one username that may be active at once. SPEC §2, rotation
@@ -238,6 +240,8 @@ class Registry:
             record = await _resolve(writer, name)
             if record.role is Role.CENTRAL:
                 raise Pinned("Central's own key is pinned by its peers; make a new registry with init instead.")
+            if record.username == SIDECAR:
+                raise Pinned("This is the sidecar's own credential: without it the gateway is cut off for good.")
             if record.status == "active":
                 record = await writer.replace(replace(record, status="revoked"))
         self._announce(record.rev)
@@ -262,6 +266,8 @@ class Registry:
             record = await _resolve(writer, name)
             if record.role is Role.CENTRAL:
                 raise Pinned("Central's own key is pinned by its peers; make a new registry with init instead.")
+            if record.username == SIDECAR:
+                raise Pinned("This is the sidecar's own credential: nobody would give it the new secret.")
             if record.status != "active" or expired(record, now_ms):
                 raise Revoked(f"The credential {record.username} has ended; register the {record.role.label} again.")
             epoch = await writer.next_epoch(record.username)

@@ -33,7 +33,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from evcharge.sidecar.database import Database, StoreError, first_line, meta_table, metadata
@@ -253,7 +253,7 @@ class Store:
         try:
             async with self.reading() as reader:
                 meta = await reader.meta()
-        except (DatabaseError, OSError) as error:
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreError(f"the database cannot be read: {first_line(error)}") from error
         if "central_public_key" not in meta:
             raise StoreError("the database holds no registry.")

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from evcharge.sidecar.gateway import schemas as s
 from evcharge.sidecar.gateway.problems import ASKING
-from evcharge.sidecar.routes.limits import GATEWAY
+from evcharge.sidecar.routes.limits import GATEWAY, SITE
 from evcharge.sidecar.web.route import Route
 from evcharge.sidecar.web.scopes import Scope
 
@@ -96,6 +96,7 @@ ROUTES: tuple[Route, ...] = (
         scope=Scope.CHARGE,
         limit=GATEWAY,
         body=s.ChargeBody,
+        headers={"Idempotency-Key": "Makes it safe to ask again: 1 to 128 printable characters, new for each charge."},
         answers={202: s.Charge},
         refusals=ASKING,
     ),
@@ -106,7 +107,7 @@ ROUTES: tuple[Route, ...] = (
         tag="charging",
         summary="End a session of the client's driver.",
         scope=Scope.CHARGE,
-        limit=GATEWAY,
+        limit=SITE,
         words={"id": ID},
         answers={202: s.Ending},
         refusals=(HTTPStatus.NOT_FOUND, *ASKING),
@@ -118,7 +119,7 @@ ROUTES: tuple[Route, ...] = (
         tag="charging",
         summary="Why a session of the client's driver gets what it gets.",
         scope=Scope.CHARGE,
-        limit=GATEWAY,
+        limit=SITE,
         words={"id": ID},
         answers={200: s.Why},
         refusals=(HTTPStatus.NOT_FOUND, *ASKING),

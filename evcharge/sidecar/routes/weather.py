@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from evcharge.sidecar.routes.limits import SITE
-from evcharge.sidecar.weather.schemas import ALERTS, ToldAnswer, WeatherAlertBody, WeatherAnswer
+from evcharge.sidecar.weather.schemas import ALERTS, AlertReport, ToldAnswer, WeatherAnswer
 from evcharge.sidecar.web.route import Route
 from evcharge.sidecar.web.scopes import Scope
 
@@ -48,7 +48,7 @@ ROUTES: tuple[Route, ...] = (
         scope=Scope.WEATHER_WRITE,
         answers={200: ToldAnswer},
         limit=SITE,
-        body=WeatherAlertBody,
+        body=AlertReport,
         rules=ALERT_RULES,
         refusals=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     ),

@@ -17,10 +17,10 @@ from evcharge.sidecar.weather.observation import Observation, Provider
 from evcharge.sidecar.weather.outbox import Key, Outbox
 from evcharge.sidecar.weather.schemas import (
     AlertAnswer,
+    AlertReport,
     ObservationAnswer,
     PlaceAnswer,
     ToldAnswer,
-    WeatherAlertBody,
     WeatherAnswer,
 )
 from evcharge.sidecar.weather.settings import Place, WeatherSettings
@@ -141,7 +141,7 @@ class Weather:
 
     async def take_alert(self, call: Call) -> Answer:
         """POST /api/weather_alert: what a weather office says goes to Central as it is."""
-        body: WeatherAlertBody = call.body
+        body: AlertReport = call.body
         kind, active = body.meaning()
         alert = Alert(
             kind=kind,
@@ -162,7 +162,7 @@ class Weather:
         log.info("weather.alert_from_outside", client=call.client, kind=kind, active=active, covers=covers)
         return Answer(body=ToldAnswer(status="told", kind=kind, active=active, covers=covers))
 
-    def _about(self, alert: Alert, body: WeatherAlertBody) -> list[Alert]:
+    def _about(self, alert: Alert, body: AlertReport) -> list[Alert]:
         """One alert for each part of the site that it is about."""
         if body.cp_id is not None:
             return [msgspec.structs.replace(alert, cp_id=body.cp_id)]

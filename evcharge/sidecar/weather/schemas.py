@@ -72,7 +72,7 @@ class WeatherAnswer(msgspec.Struct, frozen=True, kw_only=True):
     places: list[PlaceAnswer]
 
 
-class WeatherAlertBody(msgspec.Struct, frozen=True, kw_only=True):
+class AlertReport(msgspec.Struct, frozen=True, kw_only=True):
     """An alert of a weather office, in today's words (kind, active) or in those of older offices (alert).
 
     One of kind and alert has to be there. It is about a charge point, a substation, what the settings have in a city,

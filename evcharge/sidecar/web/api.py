@@ -191,6 +191,9 @@ async def answer_problems(
         return _problem(not_found("There is nothing at this path; /openapi.json lists what there is."))
     except web.HTTPException as error:
         return _problem(Problem(HTTPStatus(error.status), "http", f"{error.reason}."))
+    except ConnectionError:
+        # Who asked has hung up; nobody reads an answer.
+        raise
     except (SQLAlchemyError, OSError) as error:
         # The text of a database error may quote what was being stored: its class is enough here.
         log.error("http.database_failed", kind=type(error).__name__)  # noqa: TRY400

@@ -12,7 +12,7 @@ from msgspec.structs import fields as fields_of
 
 from evcharge.sidecar.web import problem
 from evcharge.sidecar.web.route import Route
-from evcharge.sidecar.web.scopes import Scope
+from evcharge.sidecar.web.scopes import ABOUT, Scope
 
 VERSION = "3.1.0"
 _REF = "#/components/schemas/{name}"
@@ -71,7 +71,7 @@ def document(routes: Iterable[Route], *, title: str, version: str, token_path: s
                     "flows": {
                         "clientCredentials": {
                             "tokenUrl": token_path,
-                            "scopes": {scope.value: scope.value for scope in Scope},
+                            "scopes": {scope.value: ABOUT[scope] for scope in Scope},
                         }
                     },
                 },
@@ -85,6 +85,12 @@ def _operation(route: Route, path: str, name: str, named: Mapping[int, Any]) -> 
     parameters = [_path_parameter(route, word) for word in re.findall(r"{(\w+)}", path)]
     if route.query is not None:
         parameters += _query_parameters(route.query)
+    # Printable ASCII, so that a key means the same to everybody between.
+    header = {"type": "string", "pattern": "^[!-~]{1,128}$"}
+    parameters += [
+        {"name": name, "in": "header", "required": False, "schema": header, "description": about}
+        for name, about in route.headers.items()
+    ]
     said: dict[str, Any] = {
         "operationId": name,
         "summary": route.summary,

@@ -111,6 +111,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Clients that were made for another server may expect 400."""
     form: bool = False
     """Whether the body is a form (RFC 6749), not JSON."""
+    headers: Mapping[str, str] = {}
+    """Headers that it reads, beside those of all routes, with what they do."""
     rules: Mapping[str, Any] = {}
     """What JSON Schema says of the body beside its fields: which go together."""
     recast: Callable[[Problem], Problem] | None = None

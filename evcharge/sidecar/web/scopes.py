@@ -25,6 +25,24 @@ class Scope(Enum):
     AUTHORITY_WRITE = "authority:write"
 
 
+# What each is for, for people.
+ABOUT: dict[Scope, str] = {
+    Scope.REGISTRY_READ: "see who is registered",
+    Scope.REGISTRY_WRITE: "register, rotate and revoke credentials",
+    Scope.REGISTRY_SERVICE: "Central's own: look records up and follow their changes",
+    Scope.RECOMMEND: "ask where to charge",
+    Scope.ENERGY_READ: "see sun, battery, grid and what the rules allow",
+    Scope.SITE_READ: "see charge points, substations, sessions, tickets, weather and sensors",
+    Scope.SITE_CONTROL: "stop and resume charge points, and see drivers' ids in full",
+    Scope.CHARGE: "charge on the account of the client's driver",
+    Scope.ASSIGN: "ask where somebody would be sent",
+    Scope.AUDIT_READ: "read the audit log and get proofs",
+    Scope.WEATHER_WRITE: "report weather alerts",
+    Scope.AUTHORITY_REQUEST: "ask for charge authorizations",
+    Scope.AUTHORITY_READ: "check authorizations and read their log",
+    Scope.AUTHORITY_WRITE: "change the access list and send dead letters again",
+}
+
 _DRIVER = frozenset({Scope.RECOMMEND, Scope.ENERGY_READ, Scope.CHARGE})
 _VIEWER = frozenset({Scope.RECOMMEND, Scope.ENERGY_READ, Scope.SITE_READ, Scope.REGISTRY_READ})
 # The log names every driver in full, the tables that a viewer sees do not.

@@ -8,7 +8,7 @@ from evcharge.sidecar.database import Database
 from evcharge.sidecar.gateway.gateway import Gateway
 from evcharge.sidecar.gateway.settings import GatewaySettings
 from evcharge.sidecar.routes import gateway, site
-from evcharge.sidecar.routes.limits import GATEWAY
+from evcharge.sidecar.routes.limits import GATEWAY, SITE
 from evcharge.sidecar.web.openapi import document
 from evcharge.sidecar.web.scopes import ROLES, Scope
 from tests.sidecar.conftest import HandClock
@@ -30,7 +30,7 @@ def test_established_paths_are_there_with_the_limit_of_a_gateway() -> None:
     ):
         assert limits["GET", path] is GATEWAY
     assert limits["POST", "/charge"] is GATEWAY
-    assert limits["DELETE", "/sessions/{id}"] is GATEWAY
+    assert limits["DELETE", "/sessions/{id}"] is SITE, "who asked ten times must be able to end his charge"
     assert (GATEWAY.requests, GATEWAY.seconds) == (10, 60)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from evcharge.domain.refusals import RefusalReason, sentence
 from evcharge.net.answers import BadAnswer, CentralAway, RequestRefused, TooManyRequests, Unanswered
-from evcharge.sidecar.gateway.problems import STATUS, of_refusal
+from evcharge.sidecar.gateway.problems import HERE, STATUS, of_refusal
 from tests.sidecar.gateway.support import FakeLink, Http, served
 
 # A charge point's own business: no client of the gateway can be told so.
@@ -25,7 +25,8 @@ def test_centrals_sentence_is_shown_and_later_says_when(reason: RefusalReason) -
     if reason in (RefusalReason.UNKNOWN_SESSION, RefusalReason.NOT_YOUR_SESSION):
         assert (problem.status, problem.code, "X" in problem.detail) == (404, "unknown_session", False)
     else:
-        assert (problem.status, problem.code, problem.detail) == (STATUS[reason.value], reason.value, said)
+        shown = HERE.get(reason.value, said)
+        assert (problem.status, problem.code, problem.detail) == (STATUS[reason.value], reason.value, shown)
 
 
 def test_a_wait_that_central_does_not_know_or_that_is_over_is_still_one() -> None:

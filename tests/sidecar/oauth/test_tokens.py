@@ -188,6 +188,9 @@ def test_another_issuer_gives_scopes_by_name_or_by_role_but_never_centrals() -> 
     assert Scope.REGISTRY_SERVICE not in principal.scopes
     admin = verifier().verify(signed(header, asked | {"role": ["admin"]}, THEIRS.key), NOW)
     assert admin.scopes == frozenset(Scope) - {Scope.REGISTRY_SERVICE}
+    few = Issuer(name=OTHER.name, audience=OTHER.audience, key=OTHER.key, most=frozenset({Scope.RECOMMEND}))
+    bounded = Verifier([few], Here()).verify(signed(header, asked | {"role": ["admin"]}, THEIRS.key), NOW)
+    assert bounded.scopes == frozenset({Scope.RECOMMEND})
     nothing = verifier().verify(signed(header, asked | {"role": "root"}, THEIRS.key), NOW)
     assert nothing.scopes == frozenset()
     with pytest.raises(BadToken):
