@@ -26,7 +26,7 @@ from evcharge.sidecar.database import Database, StoreError, first_line
 from evcharge.sidecar.layout import LAYOUT, STEPS
 from evcharge.sidecar.oauth.clients import OVERLAP_S, ClientExists, Clients, OAuthClient
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S, TOKEN_PATH
-from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S, KeyFolder, published, signs
+from evcharge.sidecar.oauth.keys import ANNOUNCE_S, TOKEN_LIFE_MAX_S, KeyFolder, published, signs
 from evcharge.sidecar.oauth.tokens import issue
 from evcharge.sidecar.registry.names import ENTITY
 from evcharge.sidecar.services import BadServices, Services, load_services
@@ -249,8 +249,13 @@ def list_keys(data_dir: Path) -> None:
 @data_dir_option
 def rotate_keys(data_dir: Path) -> None:
     """Make a new signing key; it signs ten minutes from now, and the old one verifies until its tokens are gone."""
+    folder, now_ms = _keys(data_dir), make_clock(None).steady_ms()
+    waiting = [key.created_ms for key in folder.keys.values() if key.created_ms + ANNOUNCE_S * 1000 > now_ms]
+    if waiting and len(folder.keys) > 1:
+        signs_s = max(waiting) // 1000 + ANNOUNCE_S - now_ms // 1000
+        raise Failed(f"A new key is announced already; it signs in {signs_s} s. Wait for it before the next one.")
     try:
-        key = _keys(data_dir).add(make_clock(None).steady_ms())
+        key = folder.add(now_ms)
     except (BootstrapError, OSError) as error:
         raise Failed(str(error)) from error
     print_json({"kid": key.kid, "created_ms": key.created_ms})

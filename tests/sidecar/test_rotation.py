@@ -117,3 +117,16 @@ async def test_the_background_task_retires_what_falls_due(site: Site, clock: Han
             _, records = await site.changes()
     finally:
         working.cancel()
+
+
+async def test_a_rotation_needs_no_body(site: Site) -> None:
+    await site.register("CP-1")
+    async with site.client.post("/rotate/CP-1", headers={"Authorization": f"Bearer {site.operator}"}) as answer:
+        assert (answer.status, (await answer.json())["epoch"]) == (200, 2)
+
+
+async def test_the_sidecar_keeps_its_own(site: Site) -> None:
+    status, said = await rotate(site, "sidecar")
+    assert (status, said["code"]) == (409, "pinned")
+    status, said, _ = await site.ask("DELETE", "/register/sidecar", token=site.operator)
+    assert (status, said["code"]) == (409, "pinned")

@@ -47,7 +47,7 @@ def after(
 ) -> Delivered | Dead | Later:
     """What to do after try number ``tries`` (from 1); ``random`` in [0, 1).
 
-    Full jitter: callbacks that failed together do not come back together.
+    Half jitter: callbacks that failed together do not come back together, and none is given up within seconds.
     """
     if outcome.status is not None and 200 <= outcome.status < 300:
         return Delivered()
@@ -56,7 +56,7 @@ def after(
         return Dead()
     most_s = settings.retry_base_s * settings.retry_factor ** (tries - 1)
     asked_s = min(_asked_s(outcome.retry_after, now_ms), settings.retry_after_s)
-    return Later(now_ms + int(max(random * most_s, asked_s) * 1000))
+    return Later(now_ms + int(max((1 + random) / 2 * most_s, asked_s) * 1000))
 
 
 def _asked_s(header: str | None, now_ms: int) -> float:

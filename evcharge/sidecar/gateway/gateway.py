@@ -179,7 +179,8 @@ class Gateway:
     async def _charge(self, driver_id: str, client: str, asked: s.ChargeBody) -> bytes:
         wish = m.ChargeRequest(
             id=0,
-            cp_id=ANYWHERE,
+            cp_id=asked.cp_id or ANYWHERE,
+            substation_id=asked.substation_id if asked.cp_id is None else None,
             energy_wh=_energy_wh(asked.requested_kw, asked.duration_s),
             power_w=_watts(asked.requested_kw),
         )

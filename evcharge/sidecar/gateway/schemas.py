@@ -232,6 +232,10 @@ class ChargeBody(msgspec.Struct, frozen=True, kw_only=True):
     vehicle_id: VehicleId
     requested_kw: Kw
     duration_s: Seconds
+    cp_id: Name | None = None
+    """This charge point, where the vehicle may stand already; null: wherever there is most room."""
+    substation_id: Name | None = None
+    """Without cp_id: there or below it."""
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ class SiteTables:
             "resume_all": self.resume_all,
             "list_sessions": self.sessions,
             "get_session": self.session,
+            "own_session": self.own_session,
             "why_session": self.why,
             "list_tickets": self.tickets,
         }
@@ -90,25 +91,30 @@ class SiteTables:
         return Answer(body=s.Tickets(tickets=[_ticket(row, name) for row in rows], next=following))
 
     async def session(self, call: Call) -> Answer:
+        """A session, whoever's it is."""
+        session, ticket = await self._look(call.path["id"])
+        if session is None and ticket is None:
+            raise problems.no_such("session")
+        return _found(call.path["id"], session, ticket, naming(call))
+
+    async def own_session(self, call: Call) -> Answer:
+        """A session of the client's own driver; another one's is as good as none."""
+        driver_id = None if call.principal is None else call.principal.driver_id
+        if driver_id is None:
+            raise problems.no_driver()
+        session, ticket = await self._look(call.path["id"])
+        if driver_id != getattr(session or ticket, "driver_id", None):
+            raise problems.no_session()
+        return _found(call.path["id"], session, ticket, str)
+
+    async def _look(self, session_id: str) -> tuple[m.SessionView | None, m.TicketView | None]:
         """Open, or over with its ticket; both are asked for at once, so that none slips through between the two."""
-        session_id = call.path["id"]
         session, ticket = await _both(
             self._central.row("sessions", session_id),
             # A ticket's id is its session's, with a "t-" before it.
             self._central.row("tickets", f"t-{session_id}"),
         )
-        state = session.state if session is not None else None if ticket is None else ticket.status
-        if state is None:
-            raise problems.no_such("session")
-        name = naming(call)
-        return Answer(
-            body=s.SessionFound(
-                session_id=session_id,
-                state=state,
-                session=None if session is None else _session(session, name),
-                ticket=None if ticket is None else _ticket(ticket, name),
-            )
-        )
+        return session, ticket
 
     async def why(self, call: Call) -> Answer:
         """Why a session gets what it gets, whoever's it is."""
@@ -194,6 +200,21 @@ def masked(driver_id: str) -> str:
     """The end of a driver's id: at most half of it, and no more than four characters."""
     shown = min(SHOWN, len(driver_id) // 2)
     return "*" + driver_id[len(driver_id) - shown :]
+
+
+def _found(
+    session_id: str, session: m.SessionView | None, ticket: m.TicketView | None, name: Callable[[str], str]
+) -> Answer:
+    """One of the two is there."""
+    state = session.state if session is not None else "" if ticket is None else ticket.status
+    return Answer(
+        body=s.SessionFound(
+            session_id=session_id,
+            state=state,
+            session=None if session is None else _session(session, name),
+            ticket=None if ticket is None else _ticket(ticket, name),
+        )
+    )
 
 
 def _note(order: str, call: Call) -> None:

@@ -15,7 +15,7 @@ from evcharge.net.clock import Clock
 from evcharge.sidecar.auth import Scope as Static
 from evcharge.sidecar.auth import Tokens
 from evcharge.sidecar.oauth.known import KnownClients
-from evcharge.sidecar.oauth.tokens import TOKEN_CHARS, BadToken, ClientGone, Verifier
+from evcharge.sidecar.oauth.tokens import TOKEN_CHARS, BadToken, ClientGone, Expired, Verifier
 from evcharge.sidecar.web.problem import Problem, unauthorized
 from evcharge.sidecar.web.route import Limit, Principal
 from evcharge.sidecar.web.scopes import ROLES, Scope
@@ -69,8 +69,10 @@ class Door:
             raise unauthorized("Send a token as 'Authorization: Bearer TOKEN'.", "invalid_request")
         try:
             return await self._verify(token)
+        except Expired as error:
+            raise unauthorized(str(error), "invalid_token") from None
         except BadToken as error:
-            self.failed(source, "access token")
+            self.failed(source, "access token", str(error))
             raise unauthorized(str(error), "invalid_token") from None
 
     async def _verify(self, token: str) -> Principal:
@@ -81,9 +83,9 @@ class Door:
             await self._known.look_again()
             return self._verifier.verify(token, now_s)
 
-    def failed(self, source: str, what: str) -> None:
+    def failed(self, source: str, what: str, why: str = "") -> None:
         """Count a failed authentication; past the allowed number it is an incident and a 429."""
-        log.warning("http.authentication_failed", source=source, what=what)
+        log.warning("http.authentication_failed", source=source, what=what, why=why)
         verdict = self._failed.take(source, self._failures, self._clock.monotonic())
         if verdict.allowed:
             return

@@ -41,6 +41,10 @@ class BadToken(Exception):
     """It is no access token of ours; the text is one sentence and never a part of the token."""
 
 
+class Expired(BadToken):
+    """It was a good one: its client gets a new one, and guesses nothing."""
+
+
 class ClientGone(BadToken):
     """Its client is none of ours, or none any more."""
 
@@ -131,7 +135,7 @@ class Verifier:
         principal, since = found.principal, found.since
         if found.exp + LEEWAY_S <= now_s:
             self._good.pop(digest, None)
-            raise BadToken("The token has expired; get a new one.")
+            raise Expired("The token has expired; get a new one.")
         if found.issuer.key(found.kid) is None:
             # A key that was taken away takes its tokens with it.
             self._good.pop(digest, None)
@@ -205,7 +209,7 @@ def _check(claims: Claims, issuer: Issuer, now_s: float) -> None:
     if claims.iss != issuer.name or issuer.audience not in audiences:
         raise BadToken("The token is for somebody else.")
     if claims.exp + LEEWAY_S <= now_s:
-        raise BadToken("The token has expired; get a new one.")
+        raise Expired("The token has expired; get a new one.")
     if max(claims.nbf, claims.iat) - LEEWAY_S > now_s:
         raise BadToken("The token is not valid yet; compare the clocks.")
     if not claims.sub or len(claims.sub) > SUBJECT_CHARS:
@@ -230,4 +234,4 @@ def _principal(claims: Claims, issuer: Issuer) -> Principal:
     for role in [claims.role] if isinstance(claims.role, str) else claims.role:
         scopes |= ROLES.get(role.lower(), frozenset())
     # Central's door is opened by its own token alone.
-    return Principal(name=external_name(issuer.name, claims.sub), scopes=frozenset(scopes) & issuer.most)
+    return Principal(name=external_name(issuer.name, claims.sub), scopes=frozenset(scopes) & issuer.most, external=True)

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from evcharge.sidecar.gateway import schemas as s
 from evcharge.sidecar.gateway.problems import ASKING
+from evcharge.sidecar.gateway.site_schemas import SessionFound
 from evcharge.sidecar.routes.limits import GATEWAY, SITE
 from evcharge.sidecar.web.route import Route
 from evcharge.sidecar.web.scopes import Scope
@@ -99,6 +100,18 @@ ROUTES: tuple[Route, ...] = (
         headers={"Idempotency-Key": "Makes it safe to ask again: 1 to 128 printable characters, new for each charge."},
         answers={202: s.Charge},
         refusals=ASKING,
+    ),
+    Route(
+        method="GET",
+        path="/sessions/{id}",
+        name="own_session",
+        tag="charging",
+        summary="A session of the client's driver: how it goes while it is open, and its ticket when it is over.",
+        scope=Scope.CHARGE,
+        limit=SITE,
+        words={"id": ID},
+        answers={200: SessionFound},
+        refusals=(HTTPStatus.NOT_FOUND, *ASKING),
     ),
     Route(
         method="DELETE",

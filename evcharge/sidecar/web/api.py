@@ -85,6 +85,7 @@ class Api:
         # Strangers' sources are counted apart: however many there are, no client's window is forgotten for them.
         self._clients = Windows(clients)
         self._sources = Windows(clients)
+        self._others = Windows(clients)
         self._routes = routes
         self._methods: dict[str, set[str]] = {}
         for route in routes:
@@ -99,7 +100,7 @@ class Api:
         for route in self._routes:
             handle = self._handle(route)
             for path in (route.path, *route.also):
-                app.router.add_route(route.method, path, handle)
+                app.router.add_route(route.method, path, handle, expect_handler=_expect)
         app.on_response_prepare.append(_add_headers)
         return app
 
@@ -160,8 +161,11 @@ class Api:
         """
         if principal is not None and principal.unlimited:
             return {}
-        windows = self._sources if principal is None else self._clients
-        name = source if principal is None else principal.name
+        if principal is None:
+            windows, name = self._sources, source
+        else:
+            # Another issuer may have subjects without number: they forget each other, and none of ours.
+            windows, name = self._others if principal.external else self._clients, principal.name
         verdict = windows.take(name, route.limit, self._clock.monotonic())
         said = headers(route.limit, verdict)
         if verdict.allowed:
@@ -170,6 +174,17 @@ class Api:
         allowed = f"{route.limit.requests} requests in {route.limit.seconds} s"
         detail = f"{allowed} are the limit here; wait {verdict.reset_s} s."
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "throttled", detail, headers=said)
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """``Expect: 100-continue``, and nothing else that somebody may expect (RFC 9110 §10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # What was written is no answer yet.
+        request.writer.output_size = 0
+        return None
+    detail = "Only Expect: 100-continue is understood."
+    return _problem(Problem(HTTPStatus.EXPECTATION_FAILED, "expectation_failed", detail))
 
 
 @web.middleware
@@ -251,6 +266,8 @@ def _query(request: web.Request, route: Route) -> Any:
 async def _body(request: web.Request, route: Route) -> Any:
     if route.body is None:
         return None
+    if route.bodyless and not request.body_exists:
+        return read({}, route.body)
     wanted = "application/x-www-form-urlencoded" if route.form else "application/json"
     if request.content_type != wanted:
         raise Problem(

@@ -100,12 +100,15 @@ def _operation(route: Route, path: str, name: str, named: Mapping[int, Any]) -> 
             **{str(int(status)): _refusal(status, route) for status in route.refused},
         },
     }
+    if path != route.path:
+        # Kept for clients that know only this one.
+        said["deprecated"] = True
     if parameters:
         said["parameters"] = parameters
     if route.body is not None:
         media = "application/x-www-form-urlencoded" if route.form else "application/json"
         schema = {"allOf": [named[id(route.body)], route.rules]} if route.rules else named[id(route.body)]
-        said["requestBody"] = {"required": True, "content": {media: {"schema": schema}}}
+        said["requestBody"] = {"required": not route.bodyless, "content": {media: {"schema": schema}}}
     if route.scope is not None:
         said["security"] = [{"oauth2": [route.scope.value]}, {"bearer": []}]
     return said

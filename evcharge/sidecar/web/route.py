@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import fields as fields_of
 
 from evcharge.sidecar.web.problem import Problem
 from evcharge.sidecar.web.scopes import Scope
@@ -28,6 +29,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[Scope]
     driver_id: str | None = None
     """The driver that is charged for what this client asks for."""
+    external: bool = False
+    """By a token of another issuer."""
     unlimited: bool = False
     """Central, whose questions are no load that anybody chose."""
 
@@ -117,6 +120,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What JSON Schema says of the body beside its fields: which go together."""
     recast: Callable[[Problem], Problem] | None = None
     """Says a problem in the words of a standard that has its own."""
+
+    @property
+    def bodyless(self) -> bool:
+        """Whether it takes a request without a body too: nothing in it is required."""
+        if self.body is None or self.form or self.rules:
+            return False
+        return not any(field.required for field in fields_of(self.body))
 
     @property
     def refused(self) -> tuple[HTTPStatus, ...]:

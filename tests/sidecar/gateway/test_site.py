@@ -221,3 +221,14 @@ async def test_an_unknown_one_and_one_who_may_not(link: FakeLink, http: Http) ->
 async def test_a_list_that_never_ends_is_given_up(link: FakeLink, http: Http) -> None:
     link.say(charge_points=points("CP-1"), next="CP-1")
     assert await http.refusal("POST", "/api/cps/stop") == (502, "central_answer")
+
+
+async def test_a_client_sees_its_own_drivers_sessions_alone(link: FakeLink, http: Http) -> None:
+    session = m.SessionView(session_id="s-1", state="SUPPLYING", cp_id="CP-1", connector=1, driver_id="anna")
+    Tables(link, sessions=[session], tickets=[])
+    found = await http.get("/sessions/s-1", "ev/anna")
+    assert (found["state"], found["session"]["driver_id"]) == ("SUPPLYING", "anna")
+    assert await http.refusal("GET", "/sessions/s-1", "ev/ben") == (404, "unknown_session")
+    assert await http.refusal("GET", "/sessions/s-2", "ev/anna") == (404, "unknown_session")
+    assert await http.refusal("GET", "/sessions/s-1", "ev") == (403, "no_driver")
+    assert await http.refusal("GET", "/sessions/s-1", "viewer") == (403, "forbidden")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 from evcharge.sidecar.web import server as module
 from evcharge.sidecar.web.api import Api
 from evcharge.sidecar.web.problem import MEDIA_TYPE
-from evcharge.sidecar.web.route import Answer, Call, Limit, Principal, Route
+from evcharge.sidecar.web.route import Answer, Call, Handler, Limit, Principal, Route
 from evcharge.sidecar.web.server import FIELD_BYTES, FIELDS, Runner
 from tests.sidecar.conftest import HandClock
 
@@ -115,9 +116,8 @@ async def test_who_only_holds_a_place_loses_it_to_the_next(port: int, monkeypatc
         writer.close()
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, gzip", "nonsense"])
-async def test_a_compressed_body_is_never_unpacked(encoding: str) -> None:
-    route = Route(
+def posting() -> Route:
+    return Route(
         method="POST",
         path="/x",
         name="x",
@@ -129,17 +129,45 @@ async def test_a_compressed_body_is_never_unpacked(encoding: str) -> None:
         limit=Limit("wide", 1_000),
     )
 
-    async def handle(_call: Call) -> Answer:
-        raise AssertionError("it was read")
 
-    api = Api([route], {"x": handle}, door=Nobody(), clock=HandClock())
+@asynccontextmanager
+async def serving(handle: Handler) -> AsyncIterator[int]:
+    """One route that takes a body; its port."""
+    api = Api([posting()], {"x": handle}, door=Nobody(), clock=HandClock())
     runner = Runner(api.application(), drain_s=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+POST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, gzip", "nonsense"])
+async def test_a_compressed_body_is_never_unpacked(encoding: str) -> None:
+    async def handle(_call: Call) -> Answer:
+        raise AssertionError("it was read")
+
     bomb = zlib.compress(b"0" * 10_000_000)
-    head = f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: {encoding}\r\n"
-    head += f"Connection: close\r\nContent-Length: {len(bomb)}\r\n\r\n"
-    status, headers, _ = await send(runner.addresses[0][1], head.encode() + bomb)
+    head = f"Content-Encoding: {encoding}\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+    async with serving(handle) as port:
+        status, headers, _ = await send(port, POST + head + bomb)
     assert status.split()[1] == b"415"
     assert headers["Content-Type"].startswith(MEDIA_TYPE)
-    await runner.cleanup()
+
+
+async def test_who_expects_to_be_told_to_go_on_is_and_nothing_else_is_expected() -> None:
+    async def handle(call: Call) -> Answer:
+        return Answer(body={"text": call.body.text})
+
+    body = b'{"text": "here"}'
+    length = f"Content-Length: {len(body)}\r\n\r\n".encode()
+    async with serving(handle) as port:
+        status, _, rest = await send(port, POST + b"Expect: 100-continue\r\n" + length + body)
+        assert status.split()[1] == b"100"
+        assert b" 200 OK" in rest and b"here" in rest
+        status, headers, rest = await send(port, POST + b"Expect: secret\r\n" + length + body)
+    assert status.split()[1] == b"417"
+    assert headers["Content-Type"].startswith(MEDIA_TYPE)
+    assert b"secret" not in rest
