@@ -27,6 +27,8 @@ HORIZON_S = 24 * 3_600
 TOP = 3
 # Weight of the sum beside the maximum: enough to rule out dominated stations, too little to trade one for the other.
 AUGMENT = 0.05
+# Digits of a score that mean something: sums of a few floats differ in the sixteenth.
+SCORE_DIGITS = 9
 # Differences below these do not decide: 0.02 money and 0.02 kg per kWh, 3 minutes of charging, 2 minutes of waiting.
 COST_FLOOR_PER_KWH = 0.02
 CARBON_FLOOR_KG_PER_KWH = 0.02
@@ -219,7 +221,10 @@ def recommend(
                 pareto=not any(_dominates(other.raw, choice.raw) for other in choices),
             )
         )
-    options.sort(key=lambda option: (option.score, option.station_id))
+    # Scores that differ by the rounding of sums alone are one: then whoever has to wait less comes first.
+    options.sort(
+        key=lambda option: (round(option.score, SCORE_DIGITS), option.queue_s, option.time_s, option.station_id)
+    )
     front = tuple(sorted(option.station_id for option in options if option.pareto))
     return Recommendation(top=tuple(options[:most]), front=front, excluded=tuple(excluded))
 

@@ -264,6 +264,16 @@ def test_ties_are_ordered_by_id_however_the_stations_come() -> None:
         assert found.front == ("a", "b", "c", "d")
 
 
+def test_the_rounding_of_sums_is_no_reason_to_wait() -> None:
+    """0.1 + 0.2 is a little more than 0.3: that must not send anybody to a place that is taken for a day."""
+    money = Weights(cost=1, time=0, carbon=0, queue=0)
+    taken = station(
+        "a taken one", connector(occupancy=BUSY, remaining_s=70_000.0), periods=(Period(0.3, 0.4, 100_000),)
+    )
+    free = station("free", periods=(Period(0.1 + 0.2, 0.4, 100_000),))
+    assert [one.station_id for one in recommend(vehicle(), [taken, free], money).top] == ["free", "a taken one"]
+
+
 STATIONS = st.lists(
     st.builds(
         lambda name, price, co2, power, drive, state, left: station(
