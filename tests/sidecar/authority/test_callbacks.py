@@ -59,8 +59,8 @@ async def test_three_retries_then_it_is_dead_and_an_operator_sends_it_again(plac
         for attempt, (longest_s, said) in enumerate(((2, "500"), (10, "503"), (50, "302")), 1):
             entry = await place.until_logged(request_id, attempts=attempt)
             assert (entry["callback"], entry["callback_said"], entry["finished_at"]) == ("pending", said, None)
-            assert await next_try_ms(place) == longest_s * 500, "half of the window: the random number is 0.5"
-            await move(place, longest_s / 2 - 0.25)
+            assert await next_try_ms(place) == longest_s * 750, "from half of it on: the random number is 0.5"
+            await move(place, longest_s * 0.75 - 0.25)
             assert (await place.logged(request_id))["attempts"] == attempt, "not yet"
             await move(place, 0.25)
         entry = await place.until_logged(request_id, callback="dead")
@@ -136,7 +136,7 @@ async def test_a_retry_survives_a_restart(make_place: MakePlace) -> None:
     again: Place = await make_place()
     async with again.working():
         assert (await again.logged(request_id))["callback"] == "pending"
-        again.clock.advance(1)
+        again.clock.advance(1.5)
         again.concern.sender.ring()
         entry = await again.until_logged(request_id, callback="delivered")
     assert entry["attempts"] == 2
@@ -215,5 +215,5 @@ async def test_due_callbacks_start_by_themselves_when_their_time_comes(make_plac
     async with place.working():
         request_id = await place.request()
         await place.until_logged(request_id, attempts=1)
-        place.clock.advance(0.0625)
+        place.clock.advance(0.125)
         await place.until_logged(request_id, callback="delivered")
