@@ -18,7 +18,8 @@ from evcharge.domain import events as e
 from evcharge.domain.digest import fingerprint
 from tests.support.generated_logs import Day, Printed, Replayed, bytes_of, lived, log_of, replay_all, write
 
-pytestmark = pytest.mark.tool
+# Its days are made once, in a minute or more where the machine has other work.
+pytestmark = [pytest.mark.tool, pytest.mark.timeout(300)]
 
 LOGS = 200
 # Days that every interpreter lives again, from the first command on: what is decided is compared, not only replayed.
