@@ -172,6 +172,22 @@ async def test_a_slow_receiver_holds_nobody_else(make_place: MakePlace) -> None:
     assert len(place.receiver.got) == 24
 
 
+async def test_a_client_with_many_slow_receivers_holds_nobody_else(make_place: MakePlace) -> None:
+    """However many names they have: what is bounded is the client."""
+    place: Place = await make_place(AuthoritySettings(deliveries=6, deliveries_per_host=6, deliveries_per_client=2))
+    place.receiver.gates["/slow"] = asyncio.Event()
+    async with place.working():
+        for name in ("receiver.example", "other.example") * 4:
+            await place.request(who="anna", callback_url=place.hook("/slow", name))
+        await until(lambda: place.receiver.open == 2)
+        quick = [await place.request(who="ben", callback_url=place.hook("/quick")) for _ in range(6)]
+        for request_id in quick:
+            await place.until_logged(request_id, callback="delivered")
+        assert (len(place.receiver.bodies("/slow")), place.receiver.open) == (2, 2), "two of anna's at once, not more"
+        place.receiver.gates["/slow"].set()
+        await until(lambda: len(place.receiver.got) == 14)
+
+
 async def test_no_more_are_in_flight_than_the_settings_say(make_place: MakePlace) -> None:
     place: Place = await make_place(AuthoritySettings(deliveries=3, deliveries_per_host=3))
     place.receiver.gates["/hook"] = asyncio.Event()
