@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 from aiohttp import web
+from joserfc.jwk import RSAKey
 from yarl import URL
 
 from evcharge.net.clock import Clock
@@ -208,7 +209,7 @@ def _authority(
 
 
 def _issuers(url: str, oauth: OAuthSettings, keys: KeyFolder, external: ExternalKeys | None) -> list[Issuer]:
-    def own(kid: str) -> object:
+    def own(kid: str) -> RSAKey | None:
         key = keys.keys.get(kid)
         if key is None:
             try:
@@ -219,7 +220,7 @@ def _issuers(url: str, oauth: OAuthSettings, keys: KeyFolder, external: External
             key = keys.keys.get(kid)
         return None if key is None else key.key
 
-    issuers = [Issuer(name=oauth.issuer or url, audience=oauth.audience, key=own, own=True)]  # type: ignore[arg-type]
+    issuers = [Issuer(name=oauth.issuer or url, audience=oauth.audience, key=own, own=True)]
     if external is not None and oauth.external is not None:
         if oauth.external.issuer == issuers[0].name:
             raise BadServices("oauth.external.issuer is this sidecar's own name; it needs no other one's keys.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import wraps
 from http import HTTPStatus
+from typing import cast
 
 import structlog
 
 from evcharge.sidecar.oauth.door import Door
 from evcharge.sidecar.registry.refusals import Invalid, RegistryRefused
 from evcharge.sidecar.registry.rules import Registry
-from evcharge.sidecar.registry.schemas import Changes, Check, Checked, Credentials, Page, Registration, Signed
+from evcharge.sidecar.registry.schemas import AnyRole, Changes, Check, Checked, Credentials, Page, Registration, Signed
 from evcharge.sidecar.settings import SidecarSettings
 from evcharge.sidecar.web.problem import Problem, bad_fields, forbidden, unauthorized, unavailable
 from evcharge.sidecar.web.route import Answer, Call, Handler
@@ -102,7 +103,9 @@ class RegistryConcern:
             self._door.failed(call.source, "password")
             raise Problem(HTTPStatus.UNAUTHORIZED, "invalid", "Username or password is wrong.", headers=CHALLENGE)
         return Answer(
-            body=Checked(valid=True, username=record.username, role=record.role.label, entity=record.entity)  # type: ignore[arg-type]
+            body=Checked(
+                valid=True, username=record.username, role=cast(AnyRole, record.role.label), entity=record.entity
+            )
         )
 
     async def _look_up(self, call: Call, username: str, key: str) -> Answer:
