@@ -51,5 +51,14 @@ class Message(msgspec.Struct, tag_field="type", kw_only=True, frozen=True, omit_
     """Base of all messages; unknown fields are ignored (SPEC §7.1)."""
 
 
+class Order(Message, frozen=True, kw_only=True):
+    """Base of what a client of a gateway may have asked for: who, by which request; for the log (SPEC §7.1)."""
+
+    by: Id | None = None
+    """The client's name, as the gateway knows it."""
+    trace: Id | None = None
+    """The request's id, which the gateway's own log has too."""
+
+
 class Part(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, gc=False):
     """Base of the maps inside messages."""

@@ -33,6 +33,7 @@ from protocol.fields import (
     Id,
     Message,
     Millis,
+    Order,
     Part,
     Percent,
     RequestId,
@@ -41,17 +42,21 @@ from protocol.fields import (
     WattHours,
     Watts,
 )
+from protocol.following import MAX_WAIT_MS, Changes, Follow
 from protocol.views import (
+    AlertView,
     AlternativeView,
     AssignmentView,
     AuditStateView,
     AuditView,
+    ChangesView,
     ChargePointView,
     CheckpointView,
     ConnectorView,
     InputView,
     LegacyView,
     OptimizationView,
+    PlanView,
     ProofView,
     RecommendationView,
     RecordView,
@@ -59,7 +64,9 @@ from protocol.views import (
     ReservationView,
     SessionView,
     StationView,
+    StoredView,
     SubstationView,
+    TailView,
     TicketView,
     TotalsView,
     VehicleView,
@@ -209,7 +216,7 @@ class List(Message, tag="list", frozen=True):
     after: Text | None = None
 
 
-class ChargeRequest(Message, tag="charge_request", frozen=True):
+class ChargeRequest(Order, tag="charge_request", frozen=True):
     """May I charge at ``cp_id``, or with "*" anywhere? Answered by ``reply`` with the session or ``refused``."""
 
     id: RequestId
@@ -230,7 +237,7 @@ class ChargeRequest(Message, tag="charge_request", frozen=True):
     """The driver still has to come: connector and power are kept for 15 minutes."""
 
 
-class LeaveQueue(Message, tag="leave_queue", frozen=True):
+class LeaveQueue(Order, tag="leave_queue", frozen=True):
     """I do not wait any longer."""
 
     id: RequestId
@@ -243,7 +250,7 @@ class Queue(Message, tag="queue", frozen=True):
     id: RequestId
 
 
-class Reserve(Message, tag="reserve", frozen=True):
+class Reserve(Order, tag="reserve", frozen=True):
     """Keep a connector and power for me. Answered by ``reply`` with the reservation or ``refused`` (SPEC §7.9)."""
 
     id: RequestId
@@ -255,7 +262,7 @@ class Reserve(Message, tag="reserve", frozen=True):
     energy_wh: Asked | None = None
 
 
-class CancelReservation(Message, tag="cancel_reservation", frozen=True):
+class CancelReservation(Order, tag="cancel_reservation", frozen=True):
     """I do not need it any longer."""
 
     id: RequestId
@@ -268,7 +275,7 @@ class Reservations(Message, tag="reservations", frozen=True):
     id: RequestId
 
 
-class EndCharge(Message, tag="end_charge", frozen=True):
+class EndCharge(Order, tag="end_charge", frozen=True):
     """End my session. The ticket follows when the final meter is known."""
 
     id: RequestId
@@ -328,21 +335,21 @@ class Why(Message, tag="why", frozen=True):
 # --- gateway, operator → Central ----------------------------------------------------------------------------------
 
 
-class Stop(Message, tag="stop", frozen=True):
+class Stop(Order, tag="stop", frozen=True):
     """Take a charge point (None: all) out of service; running sessions end INTERRUPTED."""
 
     id: RequestId
     cp_id: Id | None = None
 
 
-class Resume(Message, tag="resume", frozen=True):
+class Resume(Order, tag="resume", frozen=True):
     """Lift the operator's own hold, and no other."""
 
     id: RequestId
     cp_id: Id | None = None
 
 
-class SetCapacity(Message, tag="set_capacity", frozen=True):
+class SetCapacity(Order, tag="set_capacity", frozen=True):
     """New capacity of a substation, from now on."""
 
     id: RequestId
@@ -350,7 +357,16 @@ class SetCapacity(Message, tag="set_capacity", frozen=True):
     capacity_w: Asked
 
 
-class WeatherAlert(Message, tag="weather_alert", frozen=True):
+class LimitChargePoint(Order, tag="limit_charge_point", frozen=True):
+    """What each connector of a charge point may draw at most. Answered by ``reply`` or ``refused``."""
+
+    id: RequestId
+    cp_id: Id
+    limit_w: Asked | None = None
+    """None: what it is rated for again."""
+
+
+class WeatherAlert(Order, tag="weather_alert", frozen=True):
     """The weather closes a charge point, what is fed from a substation, or (neither) the whole site; or no longer.
 
     An alert is known by its kind and its scope: said again it changes nothing, and one ends no other (SPEC §7.11).
@@ -407,7 +423,7 @@ class SetForecast(Message, tag="set_forecast", frozen=True):
             raise ValueError("values has one that is not a number")
 
 
-class SubstationHealth(Message, tag="substation_health", frozen=True):
+class SubstationHealth(Order, tag="substation_health", frozen=True):
     """How a substation is. Once it has reported, silence counts as lost (SPEC §7.6)."""
 
     id: RequestId
@@ -419,7 +435,7 @@ class SubstationHealth(Message, tag="substation_health", frozen=True):
     """What flows through it, by its own meter."""
 
 
-class Unwatch(Message, tag="unwatch", frozen=True):
+class Unwatch(Order, tag="unwatch", frozen=True):
     """What is not reported any more: it counts no longer (SPEC §7.6)."""
 
     id: RequestId
@@ -432,7 +448,16 @@ class Query(Message, tag="query", frozen=True):
 
     id: RequestId
     what: Literal[
-        "charge_points", "sessions", "tickets", "substations", "totals", "optimization", "waiting", "reservations"
+        "charge_points",
+        "sessions",
+        "tickets",
+        "substations",
+        "totals",
+        "optimization",
+        "waiting",
+        "reservations",
+        "plan",
+        "alerts",
     ]
     after: Text | None = None
     one: Id | None = None
@@ -530,6 +555,10 @@ class Reply(Message, tag="reply", frozen=True):
     proof: ProofView | None = None
     audit_state: AuditStateView | None = None
     assignment: AssignmentView | None = None
+    tail: TailView | None = None
+    changes: ChangesView | None = None
+    plan: list[PlanView] | None = None
+    alerts: list[AlertView] | None = None
     next: str | None = None
     """Pass as ``after`` to get the next page; None: that was all."""
 
@@ -625,6 +654,9 @@ FromOperator = (
     | AuditProof
     | AuditState
     | Assign
+    | Follow
+    | Changes
+    | LimitChargePoint
 )
 FromCentral = (
     Authorize

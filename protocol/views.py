@@ -29,6 +29,12 @@ class ConnectorView(Part, frozen=True):
     power_w: int = 0
     energy_wh: int = 0
     reason: str | None = None
+    why: str | None = None
+    """The sentence of ``why``; in ``changes`` only."""
+    decided_ms: int | None = None
+    """When that was decided, site time."""
+    inputs_ms: int | None = None
+    """When the oldest reading was made that went into it, site time."""
 
 
 class ChargePointView(Part, frozen=True):
@@ -44,6 +50,8 @@ class ChargePointView(Part, frozen=True):
     connectors: list[ConnectorView] = []
     waiting: int = 0
     """How many wait for one of them."""
+    limit_w: int | None = None
+    """What an operator allows each of its connectors; None: what it is rated for."""
 
 
 class WaitingView(Part, frozen=True):
@@ -156,6 +164,38 @@ class SubstationView(Part, frozen=True):
     measured_w: int | None = None
     """What flows through it by its own report."""
     measured_age_ms: int | None = None
+    offered_w: int = 0
+    """What the newest set-points of its sessions allow together."""
+    fallback_w: int = 0
+    """What they fall back to, together, when Central is silent for longer than a set-point holds."""
+
+
+class PlanView(Part, frozen=True):
+    """What the newest plan gives one node over time."""
+
+    substation_id: str
+    made_ms: int
+    """Site time."""
+    until_ms: int
+    """It holds until then at most."""
+    starts_ms: list[int]
+    """``target_w[k]`` holds from ``starts_ms[k]`` on."""
+    target_w: list[int]
+    limit_w: int
+    """What the node carries now."""
+
+
+class AlertView(Part, frozen=True):
+    """A weather alert that is on."""
+
+    alert_id: str
+    kind: str
+    since_ms: int
+    cp_id: str | None = None
+    substation_id: str | None = None
+    temperature_c: float | None = None
+    detail: str = ""
+    simulated: bool = False
 
 
 class OptimizationView(Part, frozen=True):
@@ -397,3 +437,33 @@ class AssignmentView(Part, frozen=True):
     reason: str
     alternatives: list[AlternativeView] = []
     """The best first, at most 8."""
+
+
+class StoredView(Part, frozen=True):
+    """A record as it is stored: its leaf is SHA-256(0x00 ‖ be64 seq ‖ be64 durable ‖ body)."""
+
+    seq: int
+    durable: int
+    body: bytes
+    next_from: int | None = None
+    """Pass as ``body_from`` with the same ``after_seq``: the body goes on there, and this row stands alone."""
+
+
+class TailView(Part, frozen=True):
+    """Records in their order, none left out, but for those before ``first_seq``, which were archived."""
+
+    rows: list[StoredView] = []
+    first_seq: int = 0
+    newest_seq: int = 0
+    """The newest durable one: how far behind this answer is."""
+
+
+class ChangesView(Part, frozen=True):
+    """Each charge point that changed, once, as it is now."""
+
+    run: str
+    """Of this start of Central; ``upto`` counts within it."""
+    upto: int
+    rows: list[ChargePointView] = []
+    more: bool = False
+    """There are more: ask again at once, with ``upto``."""
