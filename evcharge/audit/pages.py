@@ -95,6 +95,15 @@ class Pages:
             with suppress(_Enough):
                 return self._checked(next(self._records(seq, seq + 1, newest_first=False))).record
 
+    def place(self, seq: int) -> int:
+        """Where in its segment a record begins that is durable. Raises Unreadable, OSError."""
+        while True:
+            self._left = WALK_RECORDS
+            # Places on the way are kept, so this ends.
+            with suppress(_Enough), self._opened(seq) as (segment, handle):
+                first, places = self._places(segment, handle, seq, seq + 1)
+                return places[seq - first]
+
     def page(self, after: int, before: int, limit: int, wanted: Filter, *, newest_first: bool) -> Page:
         """At most ``limit`` records between ``after`` and ``before``, both left out and those before durable.
 

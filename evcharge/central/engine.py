@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from evcharge.central.repeats import Repeats
 from evcharge.domain.commands import EndCharge, RequestCharge, Reserve, ServeWaiting
 from evcharge.domain.consequences import effects_of, effects_without_event
 from evcharge.domain.decide import AnyCommand, decide
-from evcharge.domain.digest import RULES, Digest
+from evcharge.domain.digest import RULES, Digest, Part
 from evcharge.domain.effects import Denied, Effect
 from evcharge.domain.evolve import evolve
 from evcharge.domain.refusals import RefusalReason
@@ -98,6 +98,10 @@ class Engine:
         """The disk's reserve is touched: new charge requests are refused with `disk_low`."""
         self.on_relief: Callable[[], None] | None = None
         """Called when a backlog above ``HIGH_MARK`` has drained."""
+        self.on_change: Callable[[Collection[Part]], None] | None = None
+        """Called with the parts of the state that an event may have changed."""
+        self.on_durable: Callable[[], None] | None = None
+        """Called when more of the log has become durable, and what waited for it was said."""
 
     @property
     def backlog(self) -> int:
@@ -137,8 +141,10 @@ class Engine:
                 self._hold(partial(self._release_to, origin, effects_of(event, self.state, stamp)))
                 return
         for event in events:
-            self._digest.touch(event)
+            touched = self._digest.touch(event)
             evolve(self.state, event, stamp)
+            if self.on_change is not None:
+                self.on_change(touched)
             effects += effects_of(event, self.state, stamp)
             self._last_seq = self._log.append(encode(event, stamp))
             self._unsaid += 1
@@ -203,6 +209,8 @@ class Engine:
             raise
         if was_congested and not self.congested and self.on_relief is not None:
             self.on_relief()
+        if self.on_durable is not None:
+            self.on_durable()
 
     def _fail(self, error: BaseException) -> None:
         self.close()

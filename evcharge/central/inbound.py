@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
+from evcharge.central.changes import Changes
 from evcharge.central.engine import Engine
 from evcharge.central.outbound import Outbound
 from evcharge.central.peers import Peer
@@ -14,13 +15,14 @@ from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import incoming
 from evcharge.central.translate.audit import Audit
+from evcharge.central.translate.following import Following
 from evcharge.central.translate.tables import Questions
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.clock import Clock
 from protocol import messages as m
 
 # Answered from memory, released like effects: only what is durable is shown (SPEC §7).
-_QUESTIONS = (m.List, m.Tickets, m.Queue, m.Reservations, m.Query, m.Recommend, m.Why, m.Assign)
+_QUESTIONS = (m.List, m.Tickets, m.Queue, m.Reservations, m.Query, m.Recommend, m.Why, m.Assign, m.Changes)
 # Answered from the log's files.
 _OF_THE_LOG = (m.AuditPage, m.AuditProof, m.AuditState)
 
@@ -40,6 +42,8 @@ class Inbound:
         substations: Substations,
         clock: Clock,
         audit: Audit,
+        following: Following,
+        changes: Changes,
         *,
         entropy: Callable[[int], bytes],
     ) -> None:
@@ -51,6 +55,8 @@ class Inbound:
         self._substations = substations
         self._clock = clock
         self._audit = audit
+        self._following = following
+        self._changes = changes
         self._entropy = entropy
 
     def message(self, peer: Peer, message: m.Message) -> None:
@@ -67,6 +73,8 @@ class Inbound:
             self._questions.answer(peer, message)
         elif isinstance(message, _OF_THE_LOG):
             self._audit.answer(peer, message)
+        elif isinstance(message, m.Follow):
+            self._following.answer(peer, message)
         elif not isinstance(message, m.Health):
             if isinstance(message, m.SubstationHealth) and NodeId(message.substation_id) in self._engine.state.nodes:
                 self._substations.heard(NodeId(message.substation_id), message.load_w)
@@ -101,6 +109,7 @@ class Inbound:
             return
         if worth_a_record:
             self._engine.execute(incoming.meter_of(message, cp_id), peer.origin)
+        self._changes.mark(cp_id)
         self._outbound.tell_progress(state.sessions[session_id])
 
     def _new_session(self) -> SessionId:

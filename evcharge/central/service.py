@@ -19,6 +19,7 @@ from evcharge.audit.threads import Threads
 from evcharge.central import notices
 from evcharge.central.admission import Admission
 from evcharge.central.allocation import Allocation
+from evcharge.central.changes import Changes
 from evcharge.central.deadlines import Deadlines
 from evcharge.central.decisions import Decisions
 from evcharge.central.doubts import Doubts
@@ -46,6 +47,7 @@ from evcharge.central.tasks import Tasks
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.advice import Advice
 from evcharge.central.translate.audit import Audit, Verified
+from evcharge.central.translate.following import Following
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.central.waiting_news import WaitingNews
@@ -70,6 +72,8 @@ log = structlog.get_logger()
 
 # Quiet after which a mark follows the last record, seconds (audit.md): from then on damage to it is seen as damage.
 MARK_AFTER_S = 0.1
+# Random bytes that name one start of Central for those who count its changes.
+RUN_BYTES = 8
 # How often counted rejections are looked at, seconds.
 FLUSH_S = 5.0
 # How long a revoked engine keeps its channel, seconds: enough for the stop to reach it and its final meter to come
@@ -203,10 +207,13 @@ class Central:
         )
         rules = RuleWatch(self._sensors, clock, self._engine.execute, limiting=site.rules)
         heat = HeatWatch(lambda: self.state, self._sensors, clock, self._engine.execute, derating_of(settings))
+        changes = Changes(self._entropy(RUN_BYTES).hex(), lambda: self.state.charge_points)
+        self._engine.on_change = changes.touched
         advice = Advice(self._decisions, places_of(settings), self._sensors.measured_w)
         questions = Questions(
             *(self._engine, self._directory, self._telemetry, rules, substations, clock, advice),
             self._sensors.measured_w,
+            changes,
         )
         energy, execute = energy_of(settings), self._engine.execute
         self._peaks = PeakWatch(
@@ -229,6 +236,8 @@ class Central:
             verified=Verified(recalled.seq + 1, recalled.seq + recalled.records),
             suspect=lambda: bool(self._doubts.open or self._doubts.witnesses.proof),
         )
+        following = Following(self.log_dir, self._files, self._journal, self._tasks)
+        self._engine.on_durable = following.became_durable
         self._inbound = Inbound(
             self._engine,
             self._outbound,
@@ -238,6 +247,8 @@ class Central:
             substations,
             clock,
             audit,
+            following,
+            changes,
             entropy=self._entropy,
         )
         notices.at_start(self.state, site)

@@ -6,7 +6,7 @@ so one event needs only the parts that it touches anew, and ten thousand charge 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -67,16 +67,18 @@ class Digest:
         self._sum = 0
         self._all()
 
-    def touch(self, event: e.Event) -> None:
-        """Remember which parts ``event`` is about to change."""
+    def touch(self, event: e.Event) -> Collection[Part]:
+        """Remember which parts ``event`` is about to change, and say which; none: any may."""
         if len(self._dirty) >= MOST_DIRTY:
             self._settle()
         if isinstance(event, e.CentralStarted):
             self._all()
             nodes = (*event.site.capacities, *event.site.assignments.values())
             self._dirty.update(Part("nodes", node) for node in nodes)
-            return
-        self._dirty.update(touched(event, self._state))
+            return ()
+        parts = list(touched(event, self._state))
+        self._dirty.update(parts)
+        return parts
 
     def value(self) -> bytes:
         """SHA-256 over the parts as they are now."""

@@ -211,6 +211,18 @@ def worst_case_w(state: State, clock_ms: int) -> Mapping[NodeId, int]:
     return found
 
 
+def offers_w(state: State) -> tuple[Mapping[NodeId, int], Mapping[NodeId, int]]:
+    """By node, what the newest set-points of those it feeds allow together, and what they fall back to."""
+    offered, fallback = dict.fromkeys(state.nodes, 0), dict.fromkeys(state.nodes, 0)
+    for node_id, node in state.nodes.items():
+        newest = [grant for each in node.sessions if (grant := state.sessions[each].lease.newest) is not None]
+        offered_w, fallback_w = sum(grant.limit_w for grant in newest), sum(grant.fallback_w for grant in newest)
+        for above_id in above(state, node_id):
+            offered[above_id] += offered_w
+            fallback[above_id] += fallback_w
+    return offered, fallback
+
+
 def sessions_below(state: State) -> Mapping[NodeId, int]:
     """By node, how many sessions draw from it and from what is below it."""
     found = dict.fromkeys(state.nodes, 0)

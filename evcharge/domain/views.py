@@ -17,6 +17,7 @@ from evcharge.domain.headroom import (
     base_w,
     limit_of,
     measured_all_over,
+    offers_w,
     sessions_below,
     worst_case_w,
 )
@@ -71,7 +72,8 @@ class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A node at one moment; ``worst_case_w`` is what could flow if all messages were lost now, ``home_sessions`` counts
     those whose charge points stand at it or below it, wherever they are fed from, ``utilisation`` is what is reserved
     in percent of what can be: smallest currents, so that it says who may still come, and is above 100 after a cut.
-    ``limit_w`` is what the heat leaves of the capacity.
+    ``limit_w`` is what the heat leaves of the capacity; ``offered_w`` and ``fallback_w`` are what the newest set-points
+    allow together, and what they become when Central is silent for longer than they hold.
     """
 
     substation_id: NodeId
@@ -86,6 +88,8 @@ class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     home_sessions: int
     utilisation: int
     limit_w: int
+    offered_w: int
+    fallback_w: int
 
 
 def view_session(state: State, session: Session) -> SessionView:
@@ -214,6 +218,7 @@ def view_substations(
     shown_w = measured_all_over(state, measured_w)
     bases_w = {node_id: base_w(node, shown_w.get(node_id)) for node_id, node in state.nodes.items()}
     worst_w, counts = worst_case_w(state, clock_ms), sessions_below(state)
+    offered_w, fallback_w = offers_w(state)
     homes = counts if not state.away else _home_sessions(state)
     return [
         SubstationView(
@@ -229,6 +234,8 @@ def view_substations(
             home_sessions=homes[node_id],
             utilisation=_percent(node.reserved_w, limit_of(state, Row(node_id)) - bases_w[node_id]),
             limit_w=limit_of(state, Row(node_id)),
+            offered_w=offered_w[node_id],
+            fallback_w=fallback_w[node_id],
         )
         for node_id, node in islice(sorted(item for item in state.nodes.items() if item[0] > after), count)
     ]

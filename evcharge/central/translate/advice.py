@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from evcharge.central.decisions import Decisions
 from evcharge.domain.headroom import NO_METERS, base_w, heat_takes, limit_of, measured_all_over, part_of, shares_of
 from evcharge.domain.reasons import Basis, Bound, Constraint
@@ -89,7 +91,24 @@ class Advice:
             return _refused(asked.id, RefusalReason.NOT_YOUR_SESSION, session.session_id)
         return m.Reply(re=asked.id, why=self._why(session, state))
 
-    def _why(self, session: Session, state: State) -> m.WhyView:
+    def told(self, session_id: str, connector: m.ConnectorView, state: State) -> m.ConnectorView:
+        """A connector with why its session gets what it gets."""
+        session = state.sessions.get(SessionId(session_id))
+        if session is None:
+            return connector
+        decided = self._decisions.of(session_id)
+        basis = self._basis(session, state)
+        at_ms = None if decided is None else decided.decided_ms
+        ages = [one.age_ms for one in basis.inputs] if basis is not None else []
+        return msgspec.structs.replace(
+            connector,
+            why=_sentence(session, basis, _otherwise(session)),
+            decided_ms=at_ms,
+            inputs_ms=at_ms - max(ages) if ages and at_ms is not None else None,
+        )
+
+    def _basis(self, session: Session, state: State) -> Basis | None:
+        """What its newest set-point rests on."""
         decided = self._decisions.of(session.session_id)
         newest = session.lease.newest
         basis = None if decided is None else decided.basis
@@ -97,14 +116,19 @@ class Advice:
             # Who had nothing is told nothing anew when a limit falls or a node is lost after that; who asks is.
             bound_now = self._full(session, state)
             basis = basis if bound_now is None else Basis(bound_now)
-        said = _UNDECIDED.get(session.status) or _before(session.limit_reason)
+        return basis
+
+    def _why(self, session: Session, state: State) -> m.WhyView:
+        decided = self._decisions.of(session.session_id)
+        newest = session.lease.newest
+        basis = self._basis(session, state)
         bound = None if basis is None else basis.bound
         return m.WhyView(
             session_id=session.session_id,
             cp_id=session.cp_id,
             connector=session.connector,
             state=session.status.value,
-            sentence=_sentence(session, basis, said),
+            sentence=_sentence(session, basis, _otherwise(session)),
             at_ms=None if decided is None else decided.decided_ms,
             limit_w=None if newest is None else newest.limit_w,
             reason=None if session.limit_reason is None else session.limit_reason.value,
@@ -131,6 +155,11 @@ class Advice:
             if limit_w - base < part_of(session.min_w, part):
                 return Bound(Constraint.MINIMA, str(row), limit_w, base_w=base, rated_w=heat_takes(state, row))
         return None
+
+
+def _otherwise(session: Session) -> str:
+    """What is said where nothing was decided since the start."""
+    return _UNDECIDED.get(session.status) or _before(session.limit_reason)
 
 
 def _before(reason: LimitReason | None) -> str:

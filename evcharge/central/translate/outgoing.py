@@ -9,13 +9,15 @@ import msgspec
 
 from evcharge.domain import effects as fx
 from evcharge.domain import views
+from evcharge.domain.headroom import Row, limit_of
 from evcharge.domain.reasons import objection_sentence
 from evcharge.domain.reasons import sentence as basis_sentence
 from evcharge.domain.refusals import sentence
-from evcharge.domain.state import Ticket, Totals
+from evcharge.domain.state import Alert, State, Ticket, Totals
 from evcharge.domain.waiting_views import ReservationView, WaitingView
 from evcharge.energy.model import Policy
 from evcharge.energy.rules import Optimization
+from evcharge.ids import NodeId
 from evcharge.units import WattHours, amount_of
 from protocol import messages as m
 
@@ -218,6 +220,42 @@ def substation_view(
         limit_w=view.limit_w if view.limit_w < view.capacity_w else None,
         measured_w=None if measured is None else measured[0],
         measured_age_ms=None if measured is None else measured[1],
+        offered_w=view.offered_w,
+        fallback_w=view.fallback_w,
+    )
+
+
+def plan_views(state: State, after: str, now_ms: int) -> list[m.PlanView]:
+    """What plans that hold give each node, in the order of the nodes' ids, beginning behind ``after``."""
+    rows = []
+    for plan in state.plans.values():
+        if plan.holds(now_ms):
+            rows += [
+                m.PlanView(
+                    substation_id=node_id,
+                    made_ms=plan.made_ms,
+                    until_ms=plan.made_ms + plan.life_ms,
+                    starts_ms=list(plan.starts_ms),
+                    target_w=list(target_w),
+                    limit_w=limit_of(state, Row(NodeId(node_id))),
+                )
+                for node_id, target_w in plan.target_w.items()
+                if node_id > after and node_id in state.nodes
+            ]
+    return sorted(rows, key=lambda row: row.substation_id)
+
+
+def alert_view(alert_id: str, alert: Alert) -> m.AlertView:
+    """A weather alert that is on."""
+    return m.AlertView(
+        alert_id=alert_id,
+        kind=alert.kind.value,
+        since_ms=alert.since_ms,
+        cp_id=alert.cp_id,
+        substation_id=alert.node_id,
+        temperature_c=None if alert.milli_c is None else alert.milli_c / 1000,
+        detail=alert.detail,
+        simulated=alert.simulated,
     )
 
 

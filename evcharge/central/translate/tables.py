@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from evcharge.central.changes import Changes
 from evcharge.central.engine import Engine
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.ruling import RuleWatch
@@ -36,11 +37,13 @@ ASKED = m.MAX_ROWS + 1
 
 Row = TypeVar("Row", bound=m.Part)
 
-Question = m.List | m.Tickets | m.Queue | m.Reservations | m.Query | m.Recommend | m.Why | m.Assign
+Question = m.List | m.Tickets | m.Queue | m.Reservations | m.Query | m.Recommend | m.Why | m.Assign | m.Changes
 
 
 class Questions:
-    """Answers ``list``, ``tickets``, ``queue``, ``reservations``, ``query``, ``recommend``, ``why`` and ``assign``."""
+    """Answers ``list``, ``tickets``, ``queue``, ``reservations``, ``query``, ``recommend``, ``why``, ``assign`` and
+    ``changes``.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Questions:
         clock: Clock,
         advice: Advice,
         measured_w: Callable[[], Mapping[NodeId, int]],
+        changes: Changes,
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -61,6 +65,7 @@ class Questions:
         self._clock = clock
         self._advice = advice
         self._measured_w = measured_w
+        self._changes = changes
 
     def answer(self, peer: Peer, message: Question) -> None:
         """Send the answer once all that it shows is durable."""
@@ -81,6 +86,8 @@ class Questions:
             case m.Assign():
                 self._assign(peer, message)
                 return
+            case m.Changes():
+                question = partial(self._changed, message)
             case m.Tickets():
                 question = partial(self._tickets, message.id, DriverId(peer.entity), after)
             case m.List():
@@ -105,6 +112,10 @@ class Questions:
                         question = partial(_queue, message.id, after)
                     case "reservations":
                         question = partial(_reservations, message.id, None, after)
+                    case "plan":
+                        question = partial(_plans, message.id, after)
+                    case "alerts":
+                        question = partial(_alerts, message.id, after)
                     case "totals":
                         question = partial(_totals, message.id)
         self._engine.ask(question, peer.send)
@@ -119,6 +130,38 @@ class Questions:
     def _charge_point_row(self, view: views.ChargePointView, viewer: str | None, waiting: int) -> m.ChargePointView:
         last_seen_ms = self._last_seen_ms(view.cp_id)
         return outgoing.charge_point_view(view, self._telemetry.live_of, last_seen_ms, viewer=viewer, waiting=waiting)
+
+    def _changed(self, asked: m.Changes, state: State, _stamp: Stamp) -> m.Reply:
+        """Each charge point that changed since, with the reasons; of another run all of them."""
+        since = asked.since if asked.run == self._changes.run else 0
+        if not since:
+            # Those that this start has not heard of yet are behind none of its numbers.
+            self._changes.begin(state.charge_points)
+        changed = self._changes.since(since)
+        waiting = waiting_views.waiting_counts(state)
+        rows: list[m.ChargePointView] = []
+        upto, left, more = since, ROOM, False
+        for cp_id, number in changed:
+            charge_point = state.charge_points.get(ChargePointId(cp_id))
+            if charge_point is not None:
+                view = views.view_charge_point(state, charge_point)
+                row = self._with_reasons(self._charge_point_row(view, None, waiting[view.cp_id]), state)
+                left -= len(msgspec.msgpack.encode(row))
+                if left < 0 or len(rows) >= m.MAX_ROWS:
+                    more = True
+                    break
+                rows.append(row)
+            upto = number
+        return m.Reply(re=asked.id, changes=m.ChangesView(run=self._changes.run, upto=upto, rows=rows, more=more))
+
+    def _with_reasons(self, row: m.ChargePointView, state: State) -> m.ChargePointView:
+        if all(each.session_id is None for each in row.connectors):
+            return row
+        told = [
+            each if each.session_id is None else self._advice.told(each.session_id, each, state)
+            for each in row.connectors
+        ]
+        return msgspec.structs.replace(row, connectors=told)
 
     def _assign(self, peer: Peer, asked: m.Assign) -> None:
         command = assigning.asked_for(asked)
@@ -240,6 +283,18 @@ def _fitting(rows: list[Row], room: int = ROOM) -> list[Row]:
         if left < 0:
             return rows[:place]
     return rows[: m.MAX_ROWS]
+
+
+def _plans(re: m.RequestId, after: str, state: State, stamp: Stamp) -> m.Reply:
+    rows = outgoing.plan_views(state, after, stamp.at_ms)
+    shown = _fitting(rows)
+    return m.Reply(re=re, plan=shown, next=shown[-1].substation_id if len(shown) < len(rows) else None)
+
+
+def _alerts(re: m.RequestId, after: str, state: State, _stamp: Stamp) -> m.Reply:
+    rows = [outgoing.alert_view(key, alert) for key, alert in sorted(state.alerts.items()) if key > after]
+    shown = _fitting(rows)
+    return m.Reply(re=re, alerts=shown, next=shown[-1].alert_id if len(shown) < len(rows) else None)
 
 
 def _totals(re: m.RequestId, state: State, _stamp: Stamp) -> m.Reply:
