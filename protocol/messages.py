@@ -55,6 +55,7 @@ from protocol.views import (
     ConnectorView,
     InputView,
     LegacyView,
+    MeterView,
     OptimizationView,
     PlanView,
     ProofView,

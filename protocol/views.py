@@ -458,12 +458,23 @@ class TailView(Part, frozen=True):
     """The newest durable one: how far behind this answer is."""
 
 
+class MeterView(Part, frozen=True, array_like=True):
+    """The newest reading of a session, as an array: there are thousands a second."""
+
+    cp_id: str
+    connector: int
+    power_w: int
+    energy_wh: int
+
+
 class ChangesView(Part, frozen=True):
-    """Each charge point that changed, once, as it is now."""
+    """Each charge point that changed, once, as it is now; of those where nothing but the meter went on that alone."""
 
     run: str
     """Of this start of Central; ``upto`` counts within it."""
     upto: int
     rows: list[ChargePointView] = []
+    meters: list[MeterView] = []
+    """At most 1,000."""
     more: bool = False
     """There are more: ask again at once, with ``upto``."""

@@ -109,7 +109,7 @@ class Inbound:
             return
         if worth_a_record:
             self._engine.execute(incoming.meter_of(message, cp_id), peer.origin)
-        self._changes.mark(cp_id)
+        self._changes.metered(session_id)
         self._outbound.tell_progress(state.sessions[session_id])
 
     def _new_session(self) -> SessionId:

@@ -207,7 +207,8 @@ class Central:
         )
         rules = RuleWatch(self._sensors, clock, self._engine.execute, limiting=site.rules)
         heat = HeatWatch(lambda: self.state, self._sensors, clock, self._engine.execute, derating_of(settings))
-        changes = Changes(self._entropy(RUN_BYTES).hex(), lambda: self.state.charge_points)
+        run = self._entropy(RUN_BYTES).hex()
+        changes = Changes(run, lambda: self.state.charge_points, lambda: self.state.sessions)
         self._engine.on_change = changes.touched
         advice = Advice(self._decisions, places_of(settings), self._sensors.measured_w)
         questions = Questions(

@@ -11,6 +11,8 @@ from protocol.messages import (
     Assign,
     AuditPage,
     AuditProof,
+    Changes,
+    Follow,
     Message,
     Queue,
     Recommend,
@@ -25,10 +27,13 @@ RESUME_AT = 10.0
 # Questions for which Central looks at everybody who waits or charges, or through its log, count as so many messages:
 # some milliseconds each at the largest sites, where others cost a tenth of one. A person asks one in ten seconds.
 QUESTION_WEIGHT = 20
+# What a follower asks takes Central a millisecond: a frame full of records, or of charge points.
+FRAME_WEIGHT = 4
 # What such a message counts besides being one.
-EXTRA: dict[type, int] = dict.fromkeys(
-    (Assign, AuditPage, AuditProof, Queue, Recommend, Reserve, Why), QUESTION_WEIGHT - 1
-)
+EXTRA: dict[type, int] = {
+    **dict.fromkeys((Assign, AuditPage, AuditProof, Queue, Recommend, Reserve, Why), QUESTION_WEIGHT - 1),
+    **dict.fromkeys((Changes, Follow), FRAME_WEIGHT - 1),
+}
 
 
 class Rate(msgspec.Struct, frozen=True):

@@ -20,15 +20,17 @@ NAMES = ("CP-1", "CP-2", "CP-3")
 async def changes(peer: WirePeer, seen: m.ChangesView | None = None) -> m.ChangesView:
     """All that changed since ``seen``, its pages as one."""
     rows: list[m.ChargePointView] = []
+    meters: list[m.MeterView] = []
     run, since = (None, 0) if seen is None else (seen.run, seen.upto)
     while True:
         reply = await peer.ask(m.Changes(id=0, run=run, since=since))
         assert len(codec.encode(reply)) <= max_body(MAX_FRAME)
         view = reply.changes
-        assert isinstance(view, m.ChangesView) and (view.rows or not view.more)
+        assert isinstance(view, m.ChangesView) and (view.rows or view.meters or not view.more)
         rows += view.rows
+        meters += view.meters
         if not view.more:
-            return m.ChangesView(run=view.run, upto=view.upto, rows=rows)
+            return m.ChangesView(run=view.run, upto=view.upto, rows=rows, meters=meters)
         run, since = view.run, view.upto
 
 
@@ -48,10 +50,15 @@ async def test_who_asks_first_gets_all_and_then_what_changed(site: Site) -> None
 async def test_meter_values_change_a_charge_point_with_the_reason_for_its_limit(site: Site) -> None:
     operator = await site.operator()
     engine, _, session_id = await site.charging()
+    engine.send(m.SupplyUpdate(session_id=session_id, meter_wh=1_200, power_w=7_000))
+    await engine.heard()
     seen = await changes(operator)
     engine.send(m.SupplyUpdate(session_id=session_id, meter_wh=1_500, power_w=7_000))
     await engine.heard()
-    (row,) = (await changes(operator, seen)).rows
+    news = await changes(operator, seen)
+    assert news.rows == [], "nothing else changed"
+    assert news.meters == [m.MeterView(cp_id="CP-1", connector=1, power_w=7_000, energy_wh=500)]
+    (row,) = (await changes(operator)).rows
     (connector,) = row.connectors
     assert (connector.power_w, connector.energy_wh, connector.driver) == (7_000, 500, "anna")
     told = (await operator.ask(m.Why(id=0, session_id=session_id))).why
@@ -79,7 +86,17 @@ async def test_a_charge_point_that_there_is_not_is_not_counted(site: Site) -> No
         driver.send(m.ChargeRequest(id=number, cp_id=f"nowhere-{number}"))
     await until(lambda: len(driver.got(m.Refused)) == 5)
     assert (await changes(operator, seen)).rows == []
-    assert list(site.central._inbound._changes._numbers) == ["CP-1"]
+    assert list(site.central._inbound._changes._charge_points) == ["CP-1"]
+
+
+async def test_the_meter_of_a_session_that_is_over_is_forgotten(site: Site) -> None:
+    engine, driver, session_id = await site.charging()
+    engine.send(m.SupplyUpdate(session_id=session_id, meter_wh=1_200, power_w=7_000))
+    await engine.heard()
+    assert list(site.central._inbound._changes._meters) == [session_id]
+    await engine.end(session_id, meter_wh=2_000)
+    await driver.next(m.Ticket)
+    assert not site.central._inbound._changes._meters
 
 
 async def test_pages_of_many(site: Site) -> None:
@@ -119,20 +136,23 @@ async def test_the_plan_is_shown_while_it_holds(site: Site) -> None:
     assert (await operator.ask(m.Query(id=0, what="plan"))).plan == []
 
 
-steps = st.lists(st.one_of(st.sampled_from(NAMES), st.just("look")), max_size=40)
+steps = st.lists(st.sampled_from((*NAMES, "s-1", "s-2", "look")), max_size=40)
 
 
 @given(steps)
 def test_never_missed_and_never_told_twice(steps: list[str]) -> None:
-    counted = Changes("run", lambda: NAMES)
-    changed: set[str] = set()
+    counted = Changes("run", lambda: NAMES, lambda: ())
+    changed: set[tuple[str, bool]] = set()
     seen = 0
     for step in [*steps, "look"]:
         if step == "look":
             found = counted.since(seen)
-            assert {one.cp_id for one in found} == changed and len(found) == len(changed)
+            assert {(one.key, one.meter) for one in found} == changed and len(found) == len(changed)
             assert [one.number for one in found] == sorted(one.number for one in found)
             seen, changed = counted.upto, set()
-        else:
+        elif step in NAMES:
             counted.mark(step)
-            changed.add(step)
+            changed.add((step, False))
+        else:
+            counted.metered(step)
+            changed.add((step, True))

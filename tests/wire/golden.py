@@ -77,7 +77,16 @@ def data(sealed: bytes) -> str:
 
 
 def pretty(message: m.Message) -> Any:
-    return msgspec.to_builtins(message)
+    return in_hex(msgspec.to_builtins(message, builtin_types=(bytes,)))
+
+
+def in_hex(value: Any) -> Any:
+    """Byte strings in hex, as JSON has none."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: in_hex(each) for key, each in value.items()}
+    return [in_hex(each) for each in value] if isinstance(value, list) else value
 
 
 def directions(kind: type[m.Message]) -> tuple[list[str], list[str]]:

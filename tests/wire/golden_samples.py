@@ -72,6 +72,22 @@ COMMAND: dict[str, Any] = {"command_id": 7, "fence": 3, "session_id": "s-1", "co
 POINT: dict[str, Any] = {"limit_w": 7400, "expires_ms": T0_MS + 30_000, "fallback_w": 1400, "reason": "share"}
 STARTED = m.SupplyStarted(session_id="s-1", meter_wh=10_000, connector=1, at_ms=T0_MS)
 
+SUPPLYING = m.ConnectorView(
+    connector=1,
+    state="SUPPLYING",
+    occupied=True,
+    session_id="s-1",
+    driver="anna",
+    min_w=1380,
+    max_w=11_000,
+    limit_w=7400,
+    power_w=7000,
+    energy_wh=1234,
+    reason="shared",
+    why="Three share sub-1.",
+    decided_ms=T0_MS,
+    inputs_ms=T0_MS - 900,
+)
 RECOMMENDATION = m.RecommendationView(
     mode="pareto",
     vehicle=m.VehicleView(
@@ -235,7 +251,7 @@ SAMPLES: tuple[m.Message, ...] = (
         max_results=2,
     ),
     m.Why(id=11, session_id="s-1"),
-    m.Stop(id=6, cp_id="CP-1"),
+    m.Stop(id=6, cp_id="CP-1", by="office", trace="4b1d0c2e9f6a7788"),
     m.Resume(id=7, cp_id="CP-1"),
     m.SetCapacity(id=8, substation_id="sub-1", capacity_w=150_000),
     m.WeatherAlert(
@@ -258,6 +274,8 @@ SAMPLES: tuple[m.Message, ...] = (
     m.AuditProof(id=16, seq=12, body_from=40_000),
     m.AuditState(id=17),
     m.Assign(id=18, power_w=22_000, energy_wh=9000, substation_id="sub-1"),
+    m.Follow(id=19, after_seq=11, body_from=48_000, wait_ms=10_000),
+    m.Changes(id=20, run="0011223344556677", since=42),
     m.Authorize(**COMMAND, energy_wh=9000, depart_by_ms=T0_MS, expires_ms=T0_MS + 60_000),
     m.StartSupply(**COMMAND, **POINT, valid_until_ms=T0_MS + 10_000),
     m.StopSupply(**COMMAND, reason="driver_ended"),
@@ -277,7 +295,15 @@ SAMPLES: tuple[m.Message, ...] = (
         ],
         tickets=[m.TicketView(**TICKET)],
         substations=[
-            m.SubstationView(substation_id="sub-1", capacity_w=150_000, worst_case_w=7400, load_w=7000, sessions=1)
+            m.SubstationView(
+                substation_id="sub-1",
+                capacity_w=150_000,
+                worst_case_w=7400,
+                load_w=7000,
+                sessions=1,
+                offered_w=7400,
+                fallback_w=1400,
+            )
         ],
         totals=m.TotalsView(sessions=1),
         optimization=m.OptimizationView(
@@ -295,6 +321,37 @@ SAMPLES: tuple[m.Message, ...] = (
         proof=PROOF,
         audit_state=AUDIT_STATE,
         assignment=ASSIGNMENT,
+        tail=m.TailView(
+            rows=[m.StoredView(seq=12, durable=11, body=bytes.fromhex("93a46d61726b0180"))], first_seq=1, newest_seq=12
+        ),
+        changes=m.ChangesView(
+            run="0011223344556677",
+            upto=44,
+            rows=[m.ChargePointView(cp_id="CP-2", state="SUPPLYING", connectors=[SUPPLYING], limit_w=7400)],
+            meters=[m.MeterView(cp_id="CP-1", connector=1, power_w=7000, energy_wh=1234)],
+            more=True,
+        ),
+        plan=[
+            m.PlanView(
+                substation_id="sub-1",
+                made_ms=T0_MS,
+                until_ms=T0_MS + 3_600_000,
+                starts_ms=[T0_MS, T0_MS + 900_000],
+                target_w=[9000, 11_000],
+                limit_w=150_000,
+            )
+        ],
+        alerts=[
+            m.AlertView(
+                alert_id="cold below sub-1",
+                kind="cold",
+                since_ms=T0_MS,
+                substation_id="sub-1",
+                temperature_c=-3.25,
+                detail="Munich",
+                simulated=True,
+            )
+        ],
         next="CP-1",
     ),
     m.Refused(reason="CP_BUSY", sentence="Another vehicle charges there.", re=3),

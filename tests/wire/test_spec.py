@@ -112,11 +112,32 @@ VIEWS: dict[str, Any] = {
     "checkpoint": m.CheckpointView,
     "assignment": m.AssignmentView,
     "alternative": m.AlternativeView,
+    "tail": m.TailView,
+    "stored": m.StoredView,
+    "changes": m.ChangesView,
+    "meter": m.MeterView,
+    "plan": m.PlanView,
+    "alert": m.AlertView,
 }
 
 
 def fields_of(kind: Any) -> set[str]:
     return set(kind.__struct_encode_fields__)
+
+
+def shared(kind: type[m.Message]) -> set[str]:
+    """Fields that are stated once for all commands."""
+    return fields_of(m.Order) if issubclass(kind, m.Order) else set()
+
+
+def test_what_commands_share() -> None:
+    (said,) = re.findall(
+        r"^A command of the gateway or of a driver \(([^)]*)\) may also\nhave (.*)$", section("7.3"), re.MULTILINE
+    )
+    assert set(re.findall(r"`([a-z_]+)`", said[0])) == {
+        tag for tag, kind in codec.KNOWN.items() if issubclass(kind, m.Order)
+    }
+    assert set(re.findall(r"`([a-z_]+)`: id\?", said[1])) == fields_of(m.Order)
 
 
 def test_every_message_and_field() -> None:
@@ -128,7 +149,7 @@ def test_every_message_and_field() -> None:
             continue
         named = set(re.findall(r"`([a-z0-9_]+)`:", stated[tag]))
         inner = fields_of(m.ConnectorInfo) if kind is m.Boot else set()
-        assert named == fields_of(kind) | inner, tag
+        assert named == fields_of(kind) - shared(kind) | inner, tag
     views = {row[0]: row[1] for row in rows(text.split("**Views**")[1])}
     for name, kind in VIEWS.items():
         assert set(re.findall(r"`([a-z0-9_]+)`[:,]", views[name])) == fields_of(kind), name
@@ -141,6 +162,8 @@ def test_required_and_optional_fields() -> None:
         if kind in (m.Ticket, m.Update, m.Waiting, m.Reservation):
             continue
         for field in msgspec.structs.fields(kind):
+            if field.encode_name in shared(kind):
+                continue
             said = re.search(rf"`{field.encode_name}`: ([^;|]*)", stated[tag])
             assert said is not None
             optional = "?" in said[1] or " = " in said[1]

@@ -32,6 +32,9 @@ from protocol.frames import MAX_FRAME
 ROOM = max_body(MAX_FRAME) - 512
 # The same for a recommendation, which also has a sentence, a vehicle and more names of 64 characters.
 ADVICE_ROOM = ROOM - 3_072
+# Meters in one answer, and what one takes there beside its charge point's id, in bytes: an array of four.
+MOST_METERS = 1_000
+_METER_BYTES = 24
 # One row more than is shown: whether there is another page.
 ASKED = m.MAX_ROWS + 1
 
@@ -140,19 +143,40 @@ class Questions:
         changed = self._changes.since(since)
         waiting = waiting_views.waiting_counts(state)
         rows: list[m.ChargePointView] = []
+        meters: list[m.MeterView] = []
         upto, left, more = since, ROOM, False
-        for cp_id, number in changed:
-            charge_point = state.charge_points.get(ChargePointId(cp_id))
-            if charge_point is not None:
+        for number, key, meter in changed:
+            if meter:
+                reading = self._meter(key, state)
+                left -= 0 if reading is None else len(reading.cp_id) + _METER_BYTES
+                more = left < 0 or len(meters) >= MOST_METERS
+                if reading is not None and not more:
+                    meters.append(reading)
+            elif (charge_point := state.charge_points.get(ChargePointId(key))) is not None:
                 view = views.view_charge_point(state, charge_point)
                 row = self._with_reasons(self._charge_point_row(view, None, waiting[view.cp_id]), state)
                 left -= len(msgspec.msgpack.encode(row))
-                if left < 0 or len(rows) >= m.MAX_ROWS:
-                    more = True
-                    break
-                rows.append(row)
+                more = left < 0 or len(rows) >= m.MAX_ROWS
+                if not more:
+                    rows.append(row)
+            if more:
+                break
             upto = number
-        return m.Reply(re=asked.id, changes=m.ChangesView(run=self._changes.run, upto=upto, rows=rows, more=more))
+        return m.Reply(
+            re=asked.id,
+            changes=m.ChangesView(run=self._changes.run, upto=upto, rows=rows, meters=meters, more=more),
+        )
+
+    def _meter(self, session_id: str, state: State) -> m.MeterView | None:
+        session, live = state.sessions.get(SessionId(session_id)), self._telemetry.live_of(session_id)
+        if session is None or live is None:
+            return None
+        return m.MeterView(
+            cp_id=session.cp_id,
+            connector=session.connector,
+            power_w=live.power_w,
+            energy_wh=max(live.energy_wh, session.energy_wh),
+        )
 
     def _with_reasons(self, row: m.ChargePointView, state: State) -> m.ChargePointView:
         if all(each.session_id is None for each in row.connectors):
