@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 import structlog
 
@@ -14,19 +15,19 @@ from evcharge.central.substations import Substations
 from evcharge.central.surroundings import Surroundings
 from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate import incoming
-from evcharge.central.translate.audit import Audit
-from evcharge.central.translate.following import Following
-from evcharge.central.translate.tables import Questions
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.clock import Clock
 from protocol import messages as m
 
-# Answered from memory, released like effects: only what is durable is shown (SPEC §7).
-_QUESTIONS = (m.List, m.Tickets, m.Queue, m.Reservations, m.Query, m.Recommend, m.Why, m.Assign, m.Changes)
-# Answered from the log's files.
-_OF_THE_LOG = (m.AuditPage, m.AuditProof, m.AuditState)
-
 log = structlog.get_logger()
+
+
+class Answers(Protocol):
+    """Who answers questions of some kinds; nothing of that waits."""
+
+    KINDS: ClassVar[tuple[type[m.Message], ...]]
+
+    def answer(self, peer: Peer, message: Any) -> None: ...
 
 
 class Inbound:
@@ -36,27 +37,22 @@ class Inbound:
         self,
         engine: Engine,
         outbound: Outbound,
-        questions: Questions,
         telemetry: Telemetry,
         surroundings: Surroundings,
         substations: Substations,
         clock: Clock,
-        audit: Audit,
-        following: Following,
         changes: Changes,
-        *,
+        *answering: Answers,
         entropy: Callable[[int], bytes],
     ) -> None:
         self._engine = engine
         self._outbound = outbound
-        self._questions = questions
         self._telemetry = telemetry
         self._surroundings = surroundings
         self._substations = substations
         self._clock = clock
-        self._audit = audit
-        self._following = following
         self._changes = changes
+        self._answering = {kind: each for each in answering for kind in each.KINDS}
         self._entropy = entropy
 
     def message(self, peer: Peer, message: m.Message) -> None:
@@ -69,12 +65,8 @@ class Inbound:
             self._surroundings.reading(peer, message)
         elif isinstance(message, m.SetForecast):
             self._surroundings.forecast(peer, message)
-        elif isinstance(message, _QUESTIONS):
-            self._questions.answer(peer, message)
-        elif isinstance(message, _OF_THE_LOG):
-            self._audit.answer(peer, message)
-        elif isinstance(message, m.Follow):
-            self._following.answer(peer, message)
+        elif (asked := self._answering.get(type(message))) is not None:
+            asked.answer(peer, message)
         elif not isinstance(message, m.Health):
             if isinstance(message, m.SubstationHealth) and NodeId(message.substation_id) in self._engine.state.nodes:
                 self._substations.heard(NodeId(message.substation_id), message.load_w)

@@ -242,14 +242,14 @@ class Central:
         self._inbound = Inbound(
             self._engine,
             self._outbound,
-            questions,
             self._telemetry,
             surroundings,
             substations,
             clock,
+            changes,
+            questions,
             audit,
             following,
-            changes,
             entropy=self._entropy,
         )
         notices.at_start(self.state, site)

@@ -429,12 +429,12 @@ async def test_whoever_asked_may_be_gone(site: Site) -> None:
         def first(self) -> int:
             return 1
 
-    site.central._inbound._audit._pages = Held()  # type: ignore[assignment]
+    site.central._inbound._answering[m.AuditPage]._pages = Held()  # type: ignore[assignment]
     operator.send(m.AuditPage(id=1))
     await until(reading.is_set)
     operator.cut()
     await site.line(e.PeerDisconnected)
     go_on.set()
-    await until(lambda: not site.central._inbound._audit._waiting)
+    await until(lambda: not site.central._inbound._answering[m.AuditPage]._waiting)
     await asyncio.sleep(0)
     assert not site.central.failure.done()

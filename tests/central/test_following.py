@@ -68,7 +68,7 @@ async def test_a_question_waits_for_the_next_record(site: Site) -> None:
     await site.settled()
     newest = site.central._journal.durable
     waiting = asyncio.create_task(tail(operator, after_seq=newest, wait_ms=30_000))
-    await until(lambda: site.central._inbound._following._asked == 1)
+    await until(lambda: site.central._inbound._answering[m.Follow]._asked == 1)
     # A mark may follow what was there; then the question is asked anew, as a follower does.
     session_id = await site.charge(driver)
     kinds: list[bytes] = []
@@ -124,7 +124,7 @@ async def test_whoever_waits_may_be_gone_and_a_drain_waits_for_nobody(site: Site
     operator = await site.operator()
     await site.settled()
     operator.send(m.Follow(id=1, after_seq=1_000_000, wait_ms=30_000))
-    await until(lambda: site.central._inbound._following._asked == 1)
+    await until(lambda: site.central._inbound._answering[m.Follow]._asked == 1)
     await operator.leave()
     await site.stop()
     assert not site.central.failure.done()

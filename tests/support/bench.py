@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+from evcharge.central.changes import Changes
 from evcharge.central.deadlines import Deadlines
 from evcharge.central.decisions import Decisions
 from evcharge.central.engine import CENTRAL, Engine
@@ -52,6 +53,8 @@ class MemoryLog:
 
 class NoFiles:
     """Stands for those who read the log's files: here it has none."""
+
+    KINDS: ClassVar = (m.AuditPage, m.AuditProof, m.AuditState, m.Follow)
 
     def answer(self, peer: Peer, message: Any) -> None:
         reason = RefusalReason.LOG_UNREADABLE
@@ -118,20 +121,23 @@ class Bench:
         substations = Substations(
             TimerWheel(self.clock), self.clock, 10.0, lambda command: self.engine.execute(command)
         )
+        changes = Changes("run", lambda: self.state.charge_points, lambda: self.state.sessions)
+        self.engine.on_change = changes.touched
         questions = Questions(
             *(self.engine, self.directory, self.telemetry, rules, substations, self.clock, advice),
             self.sensors.measured_w,
+            changes,
         )
-        no_files: Any = NoFiles()
         self.inbound = Inbound(
             self.engine,
             self.outbound,
-            questions,
             self.telemetry,
             surroundings,
             substations,
             self.clock,
-            no_files,
+            changes,
+            questions,
+            NoFiles(),
             entropy=seeded(1),
         )
         self.fence = 0

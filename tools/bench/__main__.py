@@ -24,6 +24,7 @@ from tools.bench.energy_command import command as energy_command
 from tools.bench.failover import command as failover_command
 from tools.bench.http import command as http_command
 from tools.bench.log import measure as measure_log
+from tools.bench.page import command as page_command
 from tools.bench.report import Report, goal_table, report_of, row_table
 from tools.bench.servers import BenchFailed, place
 from tools.bench.wire import FULL, PROFILER, QUICK, ROWS, measure
@@ -162,6 +163,7 @@ def machine() -> dict[str, str | int]:
 cli.add_command(energy_command(machine))
 cli.add_command(failover_command, "failover")
 cli.add_command(http_command)
+cli.add_command(page_command)
 
 if __name__ == "__main__":
     cli(prog_name="python -m tools.bench")

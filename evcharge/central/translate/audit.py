@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, get_args
 
 import msgspec
 import structlog
@@ -57,6 +57,8 @@ class Verified(NamedTuple):
 
 class Audit:
     """Answers ``audit_page``, ``audit_proof`` and ``audit_state``."""
+
+    KINDS: ClassVar = get_args(Question)
 
     def __init__(
         self,

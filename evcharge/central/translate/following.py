@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import ClassVar
 
 import structlog
 
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 
 class Following:
     """Answers ``follow``."""
+
+    KINDS: ClassVar = (m.Follow,)
 
     def __init__(self, directory: Path, files: Files, journal: Journal, tasks: Tasks) -> None:
         self._journal = journal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import ClassVar, TypeVar, get_args
 
 import msgspec
 
@@ -47,6 +47,8 @@ class Questions:
     """Answers ``list``, ``tickets``, ``queue``, ``reservations``, ``query``, ``recommend``, ``why``, ``assign`` and
     ``changes``.
     """
+
+    KINDS: ClassVar = get_args(Question)
 
     def __init__(
         self,
