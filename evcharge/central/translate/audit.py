@@ -58,7 +58,7 @@ class Verified(NamedTuple):
 class Audit:
     """Answers ``audit_page``, ``audit_proof`` and ``audit_state``."""
 
-    KINDS: ClassVar = get_args(Question)
+    KINDS: ClassVar[tuple[type[m.Message], ...]] = get_args(Question)
 
     def __init__(
         self,

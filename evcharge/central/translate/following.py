@@ -35,7 +35,7 @@ log = structlog.get_logger()
 class Following:
     """Answers ``follow``."""
 
-    KINDS: ClassVar = (m.Follow,)
+    KINDS: ClassVar[tuple[type[m.Message], ...]] = (m.Follow,)
 
     def __init__(self, directory: Path, files: Files, journal: Journal, tasks: Tasks) -> None:
         self._journal = journal

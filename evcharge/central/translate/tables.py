@@ -48,7 +48,7 @@ class Questions:
     ``changes``.
     """
 
-    KINDS: ClassVar = get_args(Question)
+    KINDS: ClassVar[tuple[type[m.Message], ...]] = get_args(Question)
 
     def __init__(
         self,
