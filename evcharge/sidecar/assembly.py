@@ -21,6 +21,10 @@ from evcharge.sidecar.drivers import DriverCredentials
 from evcharge.sidecar.gateway.channels import DriverChannels
 from evcharge.sidecar.gateway.gateway import Gateway
 from evcharge.sidecar.link import CentralLink
+from evcharge.sidecar.login.concern import LoginConcern
+from evcharge.sidecar.login.door import AUDIENCE as PAGE_AUDIENCE
+from evcharge.sidecar.login.door import PageDoor
+from evcharge.sidecar.login.ended import EndedSessions
 from evcharge.sidecar.news import News
 from evcharge.sidecar.oauth.clients import Clients
 from evcharge.sidecar.oauth.concern import OAuthConcern
@@ -44,12 +48,15 @@ from evcharge.sidecar.settings import SidecarSettings
 from evcharge.sidecar.weather.concern import Weather
 from evcharge.sidecar.weather.providers import make_provider
 from evcharge.sidecar.web.api import Api
+from evcharge.sidecar.web.files import add_page
 from evcharge.sidecar.web.openapi import document
 from evcharge.sidecar.web.route import Concern
 from evcharge.sidecar.web.scopes import Scope
 
 # Folder of the keys that sign access tokens, in the data directory.
 KEYS = "jwt"
+# Folder of the page that browsers get.
+PAGE = Path(__file__).parent / "page"
 # Folder of the secrets of charge authorizations.
 AUTHORITY = "authority"
 # Folder of the credentials with which it speaks for drivers.
@@ -86,8 +93,11 @@ def assemble(
     address: tuple[str, int] | None = None,
     listening: Callable[[], str | None] = lambda: None,
     outside: Outside | None = None,
+    page: Path = PAGE,
 ) -> Assembled:
     """Every part over one database. ``link`` and ``address`` are Central's; ``listening``: the URL once it is known.
+
+    ``page`` is the folder of the page that is served.
 
     Raises:
         BootstrapError: a signing key is damaged or open to others.
@@ -106,9 +116,9 @@ def assemble(
     if keys.due(clock.steady_ms()):
         keys.add(clock.steady_ms())
     external = None if services.oauth.external is None else ExternalKeys(services.oauth.external.jwks_url)
-    verifier = Verifier(_issuers(opened.url, services.oauth, keys, external), known)
+    issuers = _issuers(opened.url, services.oauth, keys, external)
     failures = msgspec.structs.replace(FAILURES, requests=services.failed_authentications)
-    door = Door(opened.tokens, verifier, known, clock, failures)
+    door = Door(opened.tokens, Verifier(issuers, known), known, clock, failures)
     oauth = OAuth(
         clients,
         keys,
@@ -120,6 +130,16 @@ def assemble(
         failures=door,
         known=known,
         life_s=services.oauth.token_life_s,
+    )
+    page_door = PageDoor(
+        Verifier([msgspec.structs.replace(issuers[0], audience=PAGE_AUDIENCE)], known),
+        known,
+        EndedSessions(database),
+        issue=oauth.issue,
+        clock=clock,
+        entropy=entropy,
+        life_s=services.page.session_life_s,
+        url=services.page.url or (opened.url if opened.url.startswith("https:") else None),
     )
     paper = document(routes, title="evcharge", version=version("evcharge"), token_path=TOKEN_PATH)
     drivers = None
@@ -136,14 +156,16 @@ def assemble(
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
+        LoginConcern(clients, page_door, door, clock),
         Gateway(link, drivers, version=version("evcharge"), settings=services.gateway, clock=clock, database=database),
         *_surroundings(services, link, http, outside, clock),
         _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy),
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
     ]
     handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
-    api = Api(routes, handlers, door=door, clock=clock)
+    api = Api(routes, handlers, door=door, browser=page_door, clock=clock)
     application = api.application()
+    add_page(application, page)
 
     async def wake(_application: web.Application) -> None:
         opened.registry.close()

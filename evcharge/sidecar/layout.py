@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from evcharge.sidecar.authority import tables as _authority
 from evcharge.sidecar.database import Step, metadata
 from evcharge.sidecar.gateway import repeats as _repeats
+from evcharge.sidecar.login import ended as _ended
 from evcharge.sidecar.oauth import clients as _clients
 from evcharge.sidecar.registry import store as _store
 
-LAYOUT = b"2"
+LAYOUT = b"3"
 
 # Named here so that whoever has the layout has their declarations.
 TABLES = (
@@ -31,6 +32,7 @@ TABLES = (
     _authority.callbacks_table,
     _authority.acl_table,
     _repeats.keys_table,
+    _ended.ended_table,
 )
 
 
@@ -40,4 +42,12 @@ async def _rotation_and_services(connection: AsyncConnection) -> None:
     await connection.run_sync(metadata.create_all)
 
 
-STEPS: Mapping[bytes, tuple[bytes, Step]] = {b"1": (b"2", _rotation_and_services)}
+async def _new_tables(connection: AsyncConnection) -> None:
+    """From 2: sessions of the page that were ended by their owners."""
+    await connection.run_sync(metadata.create_all)
+
+
+STEPS: Mapping[bytes, tuple[bytes, Step]] = {
+    b"1": (b"2", _rotation_and_services),
+    b"2": (b"3", _new_tables),
+}

@@ -11,6 +11,8 @@ from msgspec import Meta
 
 from evcharge.sidecar.authority.settings import AuthoritySettings
 from evcharge.sidecar.gateway.settings import GatewaySettings
+from evcharge.sidecar.login.door import AUDIENCE as PAGE_AUDIENCE
+from evcharge.sidecar.login.settings import PageSettings
 from evcharge.sidecar.oauth.door import FAILURES
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S
 from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S
@@ -61,6 +63,11 @@ class OAuthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     token_life_s: Annotated[int, Meta(ge=60, le=TOKEN_LIFE_MAX_S)] = TOKEN_LIFE_S
     external: ExternalIssuer | None = None
 
+    def __post_init__(self) -> None:
+        """A token of a client app must never be a session of the page."""
+        if self.audience == PAGE_AUDIENCE:
+            raise ValueError(f"audience {PAGE_AUDIENCE} is that of the page's sessions; choose another one")
+
 
 class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
@@ -75,6 +82,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sensors: list[AnySensor] = []
     authority: AuthoritySettings = AuthoritySettings()
     outgoing: OutgoingSettings = OutgoingSettings()
+    page: PageSettings = PageSettings()
     simulated_site: dict[str, Any] = {}
     """What simulated sensors measure; the command that runs the sidecar reads it."""
 

@@ -65,8 +65,9 @@ docker import "$base" python:3.11-slim >/dev/null
 # The build may have to trust the certificates that this machine trusts; they go into the base of this test only.
 mkdir "$work/base"
 cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$work/base/ca.crt"
-printf 'FROM python:3.11-slim\nCOPY ca.crt /etc/ssl/certs/ca-certificates.crt\nENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt%s\n' \
-    "${PIP_INDEX_URL:+ PIP_INDEX_URL=$PIP_INDEX_URL}" >"$work/base/Dockerfile"
+printf 'FROM python:3.11-slim\nCOPY ca.crt /etc/ssl/certs/ca-certificates.crt\nENV PIP_CERT=%s NODE_EXTRA_CA_CERTS=%s%s%s\n' \
+    /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt "${PIP_INDEX_URL:+ PIP_INDEX_URL=$PIP_INDEX_URL}" \
+    "${npm_config_registry:+ npm_config_registry=$npm_config_registry}" >"$work/base/Dockerfile"
 docker build --quiet --network=host --tag python:3.11-slim "$work/base" >/dev/null 2>"$work/base.log" \
     || { cat "$work/base.log" >&2; fail "the base image failed."; }
 docker image inspect python:3.11-slim >/dev/null
@@ -75,6 +76,11 @@ say "building the image"
 docker build --network=host --tag evcharge . >"$work/build.log" 2>&1 || { tail -20 "$work/build.log" >&2; fail "the build failed."; }
 user=$(docker run --rm --network=none evcharge id -u)
 [ "$user" != 0 ] || fail "the image runs as root."
+
+docker run --rm --network=none evcharge python -c 'from importlib.resources import files
+page = files("evcharge") / "sidecar" / "page"
+assert (page / "index.html").is_file() and (page / "vendor" / "uplot" / "uPlot.esm.js").is_file()
+assert not (page / "node_modules").is_dir()' || fail "the page is not in the image as it should be."
 
 say "a short day inside"
 answer=$(docker run --rm --network=none evcharge evcharge-demo \

@@ -23,6 +23,7 @@ failed_authentications = 1000000
 [throttle]
 authority = 1000000
 gateway = 1000000
+login = 1000000
 open = 1000000
 registry = 1000000
 site = 1000000

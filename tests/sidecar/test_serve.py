@@ -27,8 +27,10 @@ from cryptography.x509.oid import NameOID
 
 from evcharge.cli.sidecar import cli, is_loopback
 from evcharge.net.clock import SystemClock
-from evcharge.sidecar.bootstrap import BootstrapError, initialise
+from evcharge.sidecar.bootstrap import BootstrapError, initialise, open_database
+from evcharge.sidecar.oauth.clients import Clients, OAuthClient
 from evcharge.sidecar.serve import CannotListen, Listen, serve
+from evcharge.sidecar.web.scopes import ROLES
 from protocol.credentials import Credential, Role
 from tests.support.fake_central import FakeCentral
 
@@ -197,6 +199,30 @@ async def test_https_with_the_certificate_s_files(made: Path, certificate: tuple
             plain = sidecar.url.replace("https", "http")
             with pytest.raises(aiohttp.ClientError):
                 await session.get(f"{plain}/health")
+
+
+async def test_over_tls_a_session_s_cookie_is_bound_to_this_host(made: Path, certificate: tuple[Path, Path]) -> None:
+    database = open_database(made, None)
+    secret = await Clients(database, os.urandom).add(
+        OAuthClient(client_id="anna", scopes=ROLES["viewer"], created_ms=SystemClock().steady_ms())
+    )
+    await database.close()
+    trusted = ssl.create_default_context(cafile=str(certificate[0]))
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with (
+        Running(made, certificate=certificate[0], key=certificate[1]) as sidecar,
+        aiohttp.ClientSession(cookie_jar=jar) as session,
+    ):
+        body = {"client_id": "anna", "client_secret": secret}
+        own = {"Origin": sidecar.url}
+        async with session.post(f"{sidecar.url}/ui/login", json=body, headers=own, ssl=trusted) as answer:
+            assert answer.status == 200
+            cookie = answer.headers["Set-Cookie"]
+        assert cookie.startswith("__Host-evcharge_session=")
+        assert cookie.endswith("; Path=/; HttpOnly; SameSite=Strict; Secure")
+        # A jar that nobody here wrote keeps it and sends it back.
+        async with session.get(f"{sidecar.url}/ui/me", ssl=trusted) as answer:
+            assert (await answer.json())["name"] == "anna"
 
 
 async def test_a_certificate_that_cannot_be_used(made: Path, certificate: tuple[Path, Path], tmp_path: Path) -> None:

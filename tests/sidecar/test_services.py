@@ -56,6 +56,9 @@ def test_the_manual_names_every_limit() -> None:
         ('[[sensors]]\nname = "solar_w"\nsource = "simulator"\n' * 2, "sensors has two for solar_w"),
         ('[outgoing]\nallow_networks = ["10.0.0.0/33"]', "10.0.0.0/33"),
         ("[authority]\nretries = true", "authority.retries"),
+        ("[page]\nsession_life_s = 10", "page.session_life_s"),
+        ('[page]\nurl = "https://user@site.example"', "page.url"),
+        ('[oauth]\naudience = "evcharge-page"', "that of the page's sessions"),
     ],
 )
 def test_a_mistake_is_a_sentence_with_its_place(tmp_path: Path, text: str, says: str) -> None:

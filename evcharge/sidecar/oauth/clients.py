@@ -36,6 +36,8 @@ CLIENT_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Under these names the two tokens of ``init`` stand in logs and throttles.
 RESERVED = ("operator", "central")
 SECRET_BYTES = 32
+# Bytes of a secret's mark: no two secrets of a site share one.
+MARK_BYTES = 12
 # What tells a person, and a scanner of secrets, what it is.
 SECRET_PREFIX = "evc1_"  # noqa: S105  # no secret
 # Most client apps of a site, and rows of one page: a site has a handful.
@@ -135,6 +137,15 @@ class Clients:
             rows = await connection.execute(select(clients_table).order_by(clients_table.c.client_id))
             return [_client(row) for row in rows.mappings()]
 
+    async def good_secrets(self) -> dict[str, dict[str, int | None]]:
+        """For each client the marks of its secrets, with when they end, UTC ms (None: not by themselves)."""
+        found: dict[str, dict[str, int | None]] = {}
+        async with self._database.reading() as connection:
+            rows = await connection.execute(select(secrets_table))
+            for row in rows.mappings():
+                found.setdefault(row["client_id"], {})[_mark(row["sha256"])] = row["until_ms"]
+        return found
+
     async def rotate(self, client_id: str, now_ms: int, overlap_s: int = OVERLAP_S) -> str | None:
         """A new secret; those of before end after ``overlap_s`` at the latest. None: there is no such client."""
         secret, until_ms = self._secret(), now_ms + overlap_s * 1000
@@ -175,6 +186,15 @@ class Clients:
 
     def _secret(self) -> str:
         return SECRET_PREFIX + b64url(self._entropy(SECRET_BYTES))
+
+
+def secret_mark(secret: str) -> str:
+    """By which a session tells the secret that opened it: nothing can be done with it, and nothing learnt from it."""
+    return _mark(_sha256(secret))
+
+
+def _mark(sha256: bytes) -> str:
+    return b64url(hashlib.sha256(b"evcharge session\0" + sha256).digest()[:MARK_BYTES])
 
 
 def _row(client_id: str, secret: str, now_ms: int) -> dict[str, object]:

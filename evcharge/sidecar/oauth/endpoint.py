@@ -155,25 +155,38 @@ class OAuth:
             self._failures.failed(call.source, "oauth client")
             raise _unknown_client("The client or its secret is not known.")
         scopes = _wanted(form.scope, client)
-        self._known.add(client)
-        self._refresh()
-        now_ms = self._clock.steady_ms()
-        token = issue(
-            signs(self._keys.keys.values(), now_ms),
-            issuer=self._issuer,
-            audience=self._audience,
-            client=client.client_id,
-            scopes=scopes,
-            now_s=now_ms // 1000,
-            life_s=self._life_s,
-            entropy=self._entropy,
-            since=client.created_ms,
-            more={} if client.driver_id is None else {"driver": client.driver_id},
-        )
+        token = self.issue(client, scopes, audience=self._audience, life_s=self._life_s)
         log.info("oauth.token", client=client.client_id, scope=scope_text(scopes), source=call.source)
         kind = "Bearer"
         body = TokenAnswer(access_token=token, token_type=kind, expires_in=self._life_s, scope=scope_text(scopes))
         return Answer(body=body, headers=NO_STORE)
+
+    def issue(
+        self,
+        client: OAuthClient,
+        scopes: frozenset[Scope],
+        *,
+        audience: str,
+        life_s: int,
+        more: Mapping[str, str] | None = None,
+    ) -> str:
+        """A token for a client that showed its secret; ``more`` are further claims."""
+        self._known.add(client)
+        self._refresh()
+        now_ms = self._clock.steady_ms()
+        driver = {} if client.driver_id is None else {"driver": client.driver_id}
+        return issue(
+            signs(self._keys.keys.values(), now_ms),
+            issuer=self._issuer,
+            audience=audience,
+            client=client.client_id,
+            scopes=scopes,
+            now_s=now_ms // 1000,
+            life_s=life_s,
+            entropy=self._entropy,
+            since=client.created_ms,
+            more={**driver, **(more or {})},
+        )
 
     def _refresh(self) -> None:
         """See what another process added; a file that is damaged ends nothing that works."""

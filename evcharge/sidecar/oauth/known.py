@@ -1,4 +1,8 @@
-"""Which client apps there are, in memory: a token of one that was removed ends within seconds, without a query each."""
+"""Which client apps and secrets there are, in memory.
+
+A token of a client that was removed, and a session that was opened with a secret that is good no more, end within
+seconds, without a query each.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +28,26 @@ class KnownClients:
         self._clock = clock
         self._looked_s = -LEAST_S
         self._since: dict[str, int] = {}
+        self._secrets: dict[str, dict[str, int | None]] = {}
 
     def since(self, name: str) -> int | None:
         """Part of ``Known``."""
         return self._since.get(name)
 
-    def add(self, client: OAuthClient) -> None:
-        """One that got a token just now."""
+    def add(self, client: OAuthClient, mark: str | None = None) -> None:
+        """One that got a token just now; with ``mark`` a session, by the secret with this mark."""
         self._since[client.client_id] = client.created_ms
+        if mark is not None:
+            # Until the next look, which knows when the secret ends.
+            self._secrets.setdefault(client.client_id, {}).setdefault(mark, None)
+
+    def has_secret(self, name: str, mark: str, now_ms: int) -> bool:
+        """Whether the secret with this mark is a good one of the client at ``now_ms``, UTC."""
+        marks = self._secrets.get(name, {})
+        if mark not in marks:
+            return False
+        until_ms = marks[mark]
+        return until_ms is None or until_ms > now_ms
 
     async def look_again(self) -> None:
         """For one that is not known: it may have been added a moment ago."""
@@ -42,6 +58,9 @@ class KnownClients:
         """Look; while the database does not answer, the last look counts."""
         self._looked_s = self._clock.monotonic()
         try:
-            self._since = {client.client_id: client.created_ms for client in await self._clients.listed()}
+            listed, secrets = await self._clients.listed(), await self._clients.good_secrets()
         except (SQLAlchemyError, OSError) as error:
             log.error("oauth.clients_not_read", kind=type(error).__name__)  # noqa: TRY400
+            return
+        self._since = {client.client_id: client.created_ms for client in listed}
+        self._secrets = secrets

@@ -87,6 +87,10 @@ class Claims(msgspec.Struct, frozen=True):
     driver: str | None = None
     since: int = 0
     """Ours: when the client was made, UTC ms: another one under its name does not inherit its tokens."""
+    # Of a session; another issuer may mean anything by these names.
+    jti: Any = None
+    csrf: Any = None
+    secret: Any = None
 
 
 class Known(Protocol):
@@ -97,15 +101,17 @@ class Known(Protocol):
         ...
 
 
-class _Good(NamedTuple):
+class Verified(NamedTuple):
     """A token whose signature was found good."""
 
     principal: Principal
     exp: float
+    """UTC seconds."""
     since: int | None
     """Ours: since when its client has been one."""
     issuer: Issuer
     kid: str
+    claims: Claims
 
 
 class Verifier:
@@ -115,10 +121,18 @@ class Verifier:
         """``known``: the clients of ours."""
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._known = known
-        self._good: OrderedDict[bytes, _Good] = OrderedDict()
+        self._good: OrderedDict[bytes, Verified] = OrderedDict()
 
     def verify(self, token: str, now_s: float) -> Principal:
         """Who this token stands for at ``now_s``, UTC seconds.
+
+        Raises:
+            BadToken
+        """
+        return self.verified(token, now_s).principal
+
+    def verified(self, token: str, now_s: float) -> Verified:
+        """What this token says at ``now_s``, UTC seconds.
 
         Raises:
             BadToken
@@ -132,7 +146,6 @@ class Verifier:
             self._good[digest] = found
             while len(self._good) > REMEMBERED:
                 self._good.popitem(last=False)
-        principal, since = found.principal, found.since
         if found.exp + LEEWAY_S <= now_s:
             self._good.pop(digest, None)
             raise Expired("The token has expired; get a new one.")
@@ -140,12 +153,12 @@ class Verifier:
             # A key that was taken away takes its tokens with it.
             self._good.pop(digest, None)
             raise BadToken("The token's issuer or key is not known here.")
-        if since is not None and self._known.since(principal.name) != since:
+        if found.since is not None and self._known.since(found.principal.name) != found.since:
             self._good.pop(digest, None)
             raise ClientGone("The token's client is no longer one; ask the operator.")
-        return principal
+        return found
 
-    def _judge(self, token: str, now_s: float) -> _Good:
+    def _judge(self, token: str, now_s: float) -> Verified:
         parts = token.split(".")
         if len(parts) != 3:
             raise BadToken("The token is no JWT.")
@@ -164,7 +177,7 @@ class Verifier:
             raise BadToken("The token's signature does not fit.") from None
         _check(claims, issuer, now_s)
         since = claims.since if issuer.own else None
-        return _Good(_principal(claims, issuer), claims.exp, since, issuer, header.kid)
+        return Verified(_principal(claims, issuer), claims.exp, since, issuer, header.kid, claims)
 
 
 def issue(

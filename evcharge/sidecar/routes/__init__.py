@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evcharge.sidecar.routes import audit, authority, gateway, oauth, operation, registry, sensors, site, weather
+from evcharge.sidecar.routes import audit, authority, gateway, oauth, operation, page, registry, sensors, site, weather
 
 ROUTES = (
     *gateway.ROUTES,
@@ -13,5 +13,6 @@ ROUTES = (
     *authority.ROUTES,
     *registry.ROUTES,
     *oauth.ROUTES,
+    *page.ROUTES,
     *operation.ROUTES,
 )

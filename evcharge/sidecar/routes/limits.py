@@ -18,3 +18,5 @@ AUTHORITY = Limit("authority", 600)
 OPEN = Limit("open", 300)
 # Checks of a person's password, for each source: each costs two X25519 products.
 VERIFY = Limit("verify", 30)
+# People who log in, for each source: a shift that comes to work behind one address.
+LOGIN = Limit("login", 30)

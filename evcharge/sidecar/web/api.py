@@ -1,6 +1,6 @@
 """From declared routes to an aiohttp application: for each request the same steps in the same order.
 
-    token → scope → throttle → words of the path → query → body (bounded in bytes and time) → handler → answer
+    token or cookie → scope → throttle → words of the path → query → body (bounded in bytes and time) → handler → answer
 
 Whatever goes wrong on the way is a problem (RFC 9457); what nobody foresaw is a 500 whose trace is in the log alone.
 """
@@ -22,9 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.clock import Clock
 from evcharge.sidecar.auth import source_of
-from evcharge.sidecar.web.problem import Problem, bad_request, forbidden, not_found, unavailable
+from evcharge.sidecar.web.problem import Problem, bad_request, forbidden, not_found, unauthorized, unavailable
 from evcharge.sidecar.web.reading import decode_object, read
-from evcharge.sidecar.web.route import Answer, Call, Handler, Principal, Route
+from evcharge.sidecar.web.route import Answer, Call, Handler, Principal, Route, Session
 from evcharge.sidecar.web.throttle import Windows, headers
 
 log = structlog.get_logger()
@@ -61,6 +61,18 @@ class Door(Protocol):
         ...
 
 
+class Browser(Protocol):
+    """Who decides whose session is good."""
+
+    async def session(self, request: web.BaseRequest) -> Session | None:
+        """Who logged in; None without a cookie.
+
+        Raises:
+            Problem: 401 for a session that is none or over, 403 for a request that another site may have made.
+        """
+        ...
+
+
 class Api:
     """The routes with their handlers, as an application."""
 
@@ -71,9 +83,10 @@ class Api:
         *,
         door: Door,
         clock: Clock,
+        browser: Browser | None = None,
         clients: int = CLIENTS,
     ) -> None:
-        """``handlers`` by the routes' names.
+        """``handlers`` by the routes' names; without ``browser`` no cookie is looked at.
 
         Raises:
             ValueError: a route without a handler, or a handler without a route.
@@ -81,6 +94,7 @@ class Api:
         if {route.name for route in routes} != set(handlers):
             raise ValueError(f"routes and handlers differ: {sorted({r.name for r in routes} ^ set(handlers))}")
         self._door = door
+        self._browser = browser
         self._clock = clock
         # Strangers' sources are counted apart: however many there are, no client's window is forgotten for them.
         self._clients = Windows(clients)
@@ -123,7 +137,13 @@ class Api:
             source = source_of(request.remote)
             # A form comes from who has no token yet: its header is the client's own secret, not for this door.
             header = None if route.form else request.headers.get("Authorization")
-            principal = await self._door.principal(header, source)
+            principal = None if route.session else await self._door.principal(header, source)
+            session = None
+            if header is None and self._browser is not None and (route.scope is not None or route.session):
+                session = await self._browser.session(request)
+                principal = None if session is None else session.principal
+            if route.session and session is None:
+                raise unauthorized("Log in first: POST /ui/login.")
             if route.scope is not None:
                 if principal is None:
                     raise _who(route)
@@ -138,6 +158,7 @@ class Api:
                 answer = await handler(
                     Call(
                         principal=principal,
+                        session=session,
                         source=source,
                         path=path,
                         query=_query(request, route),

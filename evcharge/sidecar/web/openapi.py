@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import fields as fields_of
 
 from evcharge.sidecar.web import problem
-from evcharge.sidecar.web.route import Route
+from evcharge.sidecar.web.route import COOKIE, CSRF_HEADER, HOST_COOKIE, Route
 from evcharge.sidecar.web.scopes import ABOUT, Scope
 
 VERSION = "3.1.0"
@@ -76,6 +76,13 @@ def document(routes: Iterable[Route], *, title: str, version: str, token_path: s
                     },
                 },
                 "bearer": {"type": "http", "scheme": "bearer"},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": f"The cookie of POST /ui/login; over https its name is {HOST_COOKIE}. Methods other "
+                    f"than GET and HEAD need the header {CSRF_HEADER} too, with the csrf that the login answered.",
+                },
             },
         },
     }
@@ -110,7 +117,9 @@ def _operation(route: Route, path: str, name: str, named: Mapping[int, Any]) -> 
         schema = {"allOf": [named[id(route.body)], route.rules]} if route.rules else named[id(route.body)]
         said["requestBody"] = {"required": not route.bodyless, "content": {media: {"schema": schema}}}
     if route.scope is not None:
-        said["security"] = [{"oauth2": [route.scope.value]}, {"bearer": []}]
+        said["security"] = [{"oauth2": [route.scope.value]}, {"bearer": []}, {"session": []}]
+    elif route.session:
+        said["security"] = [{"session": []}]
     return said
 
 

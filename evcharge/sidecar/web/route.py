@@ -19,6 +19,11 @@ from evcharge.sidecar.web.scopes import Scope
 
 # Largest request body in bytes. The largest legal one, a registration, is under 300. SPEC §2
 BODY_BYTES = 16 * 1024
+# The cookie of a session. Over https the prefix binds it to this very host: no other one can set or read it.
+COOKIE = "evcharge_session"
+HOST_COOKIE = f"__Host-{COOKIE}"
+# Shows that a request was made by the page that the session belongs to: no other site can read what stands in it.
+CSRF_HEADER = "X-CSRF-Token"
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,11 +40,24 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Central, whose questions are no load that anybody chose."""
 
 
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who logged in by the page, as the cookie of a request shows it."""
+
+    principal: Principal
+    id: str
+    csrf: str
+    """What an unsafe request of the page has to say in a header."""
+    ends_s: int
+    """UTC seconds."""
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A request that may be answered: who, from where, and what, all of it judged."""
 
     principal: Principal | None
     """None: nobody, on an open route."""
+    session: Session | None = None
+    """Whose cookie it is; None where a token spoke, or nobody."""
     source: str
     """The address that TCP shows, as a throttle counts it."""
     path: Mapping[str, str]
@@ -112,6 +130,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: int = BODY_BYTES
     bad_fields: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY
     """Clients that were made for another server may expect 400."""
+    session: bool = False
+    """Open to whoever logged in by the page, whatever the scopes; a token is of no use there."""
     form: bool = False
     """Whether the body is a form (RFC 6749), not JSON."""
     headers: Mapping[str, str] = {}
@@ -132,7 +152,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     def refused(self) -> tuple[HTTPStatus, ...]:
         """Every status of a problem that this route may answer with."""
         every = {HTTPStatus.BAD_REQUEST, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, *self.refusals}
-        if self.scope is not None:
+        if self.scope is not None or self.session:
             every |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
         if self.query is not None or self.body is not None:
             every.add(self.bad_fields)

@@ -246,7 +246,7 @@ def test_the_document_says_what_the_routes_ask() -> None:
     }
     assert [(one["name"], one["required"]) for one in make["parameters"][1:]] == [("size", True), ("name", False)]
     assert set(make["responses"]) == {"201", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"}
-    assert make["security"] == [{"oauth2": ["charge"]}, {"bearer": []}]
+    assert make["security"] == [{"oauth2": ["charge"]}, {"bearer": []}, {"session": []}]
     assert "security" not in said["paths"]["/open"]["get"]
     assert said["components"]["schemas"]["Wanted"]["required"] == ["size"]
     assert "type" in said["components"]["schemas"]["ProblemBody"]["properties"]
