@@ -14,7 +14,7 @@ from joserfc import jwt as jose
 from joserfc.jwk import KeySet
 
 from evcharge.sidecar.services import AUDIENCE
-from tests.http.conftest import HttpSite
+from tests.support.http_site import HttpSite
 from tests.support.site import CP
 
 pytestmark = pytest.mark.process

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.conftest import KINDS, HttpSite
+from tests.support.http_site import KINDS, HttpSite
 
 # Requests that it makes up for each operation: as the operator, who may do nearly everything, in all of its phases; as
 # the others, who are mostly turned away, a few.
