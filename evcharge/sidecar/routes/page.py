@@ -40,10 +40,11 @@ ROUTES = (
         path="/ui/me",
         name="me",
         tag=TAG,
-        summary="Who is logged in.",
+        summary="Who is logged in; 204: nobody.",
         scope=None,
         session=True,
-        answers={200: Me},
+        nobody=True,
+        answers={200: Me, 204: None},
         limit=SITE,
     ),
 )

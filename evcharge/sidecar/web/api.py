@@ -142,7 +142,7 @@ class Api:
             if header is None and self._browser is not None and (route.scope is not None or route.session):
                 session = await self._browser.session(request)
                 principal = None if session is None else session.principal
-            if route.session and session is None:
+            if route.session and session is None and not route.nobody:
                 raise unauthorized("Log in first: POST /ui/login.")
             if route.scope is not None:
                 if principal is None:

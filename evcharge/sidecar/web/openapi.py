@@ -119,7 +119,7 @@ def _operation(route: Route, path: str, name: str, named: Mapping[int, Any]) -> 
     if route.scope is not None:
         said["security"] = [{"oauth2": [route.scope.value]}, {"bearer": []}, {"session": []}]
     elif route.session:
-        said["security"] = [{"session": []}]
+        said["security"] = [{"session": []}, *([{}] if route.nobody else [])]
     return said
 
 

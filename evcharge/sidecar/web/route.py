@@ -132,6 +132,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Clients that were made for another server may expect 400."""
     session: bool = False
     """Open to whoever logged in by the page, whatever the scopes; a token is of no use there."""
+    nobody: bool = False
+    """With ``session``: open to who did not log in, too."""
     form: bool = False
     """Whether the body is a form (RFC 6749), not JSON."""
     headers: Mapping[str, str] = {}
