@@ -238,6 +238,10 @@ class Inquiry:
                 return f"{event.node_id} was lost ({event.cause}), {until}"
             case e.CapacityChanged():
                 return f"{event.substation_id} was given {kw(event.capacity_w)}"
+            case e.ChargePointLimited():
+                if event.limit_w is None:
+                    return f"the operator's limit of {event.cp_id} was lifted"
+                return f"an operator limited {event.cp_id} to {kw(event.limit_w)}"
             case e.NodeWatched():
                 return f"{event.node_id} reports its health: silence is a loss from now on"
             case e.NodeUnwatched():

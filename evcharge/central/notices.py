@@ -21,11 +21,16 @@ from evcharge.ids import NodeId
 
 log = structlog.get_logger()
 
+# Charge points that one line names: a screenful is read by nobody.
+MOST_NAMED = 10
+
 
 def at_start(state: State, site: SiteConfig) -> None:
     """Say what is not as the configuration reads. ``state`` is that of before it takes effect."""
     for sentence in kept_limits(state, site):
         log.warning("capacity.kept", sentence=sentence)
+    for sentence in limited_charge_points(state):
+        log.warning("limits.kept", sentence=sentence)
     if site.rules and site.policy is not Policy.RULES:
         log.info(
             "rules.limit",
@@ -44,6 +49,17 @@ def kept_limits(state: State, site: SiteConfig) -> Iterator[str]:
                 f"{node_id} has {kw(node.capacity_w)}, as set_capacity said, and not the {kw(configured_w)} that are "
                 "configured; another set_capacity changes it, or another configured capacity."
             )
+
+
+def limited_charge_points(state: State) -> Iterator[str]:
+    """What an operator limited holds until another limit is set: one sentence for all of them."""
+    limited = [f"{one.cp_id} ({kw(one.limit_w)})" for one in state.charge_points.values() if one.limit_w is not None]
+    if limited:
+        more = f" and {len(limited) - MOST_NAMED} more" if len(limited) > MOST_NAMED else ""
+        yield (
+            f"An operator limits the connectors of {', '.join(limited[:MOST_NAMED])}{more}; limit_charge_point without "
+            "a limit lifts it."
+        )
 
 
 def limit_cut(state: State, measured_w: Mapping[NodeId, int], node_id: NodeId, capacity_w: int) -> None:

@@ -121,7 +121,8 @@ class Planning:
         nodes = tuple((node.capacity_w, node.since_ms) for node in state.nodes.values())
         # Targets of before say nothing any more when a node failed or a charge point moved (``Placing.knew``).
         share = None if state.derated is None else state.derated.share
-        return state.totals.started, state.totals.tickets, nodes, share, tuple(state.away), self._foretold
+        limits = tuple((one.cp_id, one.limit_w) for one in state.charge_points.values() if one.limit_w is not None)
+        return state.totals.started, state.totals.tickets, nodes, share, limits, tuple(state.away), self._foretold
 
     async def _plan(self, root: NodeId) -> None:
         question = self._question(root)

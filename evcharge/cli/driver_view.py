@@ -46,6 +46,7 @@ REASONS = {
     "steady": "limited: there is more, and it comes within a minute",
     "ramp": "on its way up",
     "equal_share": "limited: the substation's capacity is shared equally",
+    "operator": "limited by the operator of the charge point",
     "substation_lost": "held down: the substation has failed, it goes on when another one takes over or it is back",
 }
 STATES = {

@@ -19,6 +19,7 @@ from evcharge.domain.failover import PROBE_MS, Placing, linked
 from evcharge.domain.feeds import above, feeds_of
 from evcharge.domain.headroom import Headroom, Row, base_w, heat_takes, limit_of, tight_nodes
 from evcharge.domain.health import tried_again
+from evcharge.domain.limits import most_w
 from evcharge.domain.meters import Meters
 from evcharge.domain.reasons import Basis, Bound, Constraint, Rejected
 from evcharge.domain.state import Session, State
@@ -107,9 +108,10 @@ class _Round:
         issued = self._shared() if self._members else []
         for session in free:
             if _steerable(self._state, session) and (limit_w := self._unlimited(session)) is not None:
-                # What is not raised to its rating was lowered a moment ago, and is raised when that is over.
-                steady = en.SetPoint(limit_w, en.Limit.STEADY, wanted_w=session.max_w)
-                point = steady if limit_w < session.max_w else en.SetPoint(limit_w, en.Limit.RATING)
+                # What is not raised to all that it may have was lowered a moment ago, and is raised when that is over.
+                own_w = most_w(self._state, session)
+                steady = en.SetPoint(limit_w, en.Limit.STEADY, wanted_w=own_w)
+                point = steady if limit_w < own_w else en.SetPoint(limit_w, en.Limit.RATING)
                 reason, basis = self._basis(session, limit_w, point)
                 command_id = CommandId(self._state.last_command + 1 + len(issued))
                 issued.append(self._issue(session, limit_w, command_id, reason, basis))
@@ -123,16 +125,19 @@ class _Round:
         return [*issued, *self._placing.moves(self._headroom, self._homeward, changing)]
 
     def _unlimited(self, session: Session) -> int | None:
-        """All that it takes, unless it had less until a moment ago; None when nothing has to be sent."""
+        """All that it takes and may have, unless it had less until a moment ago; None when nothing has to be sent."""
+        own_w = most_w(self._state, session)
         newest, at_ms = session.lease.newest, self._stamp.at_ms
         current_w = 0 if newest is None else min(newest.limit_w, session.lease.worst_w(self._stamp.clock_ms))
-        if current_w < session.max_w and session.max_w >= session.min_w:
+        if own_w < current_w:
+            return own_w
+        if current_w < own_w and own_w >= session.min_w:
             # Who has nothing, from a plan that is no more perhaps, is not kept waiting for calm.
             at_once = not current_w or waits(session, current_w) or session.limit_ms is None
             since_ms = None if at_once or session.limit_ms is None else at_ms - session.limit_ms
             if since_ms is None or not 0 <= since_ms < CALM_MS:
-                return session.max_w
-        return current_w if self._needs_renewal(session) else None
+                return own_w
+        return current_w if self._needs_renewal(session) or self._begins_paused(session) else None
 
     def _shared(self) -> list[e.SetPointIssued]:
         """For those who share: decreases as they are, raises as far as there is room; what has little life left is
@@ -209,8 +214,8 @@ class _Round:
             if lost is not None:
                 share_w = points[session.session_id].watts if session.session_id in points else 0
                 # Never up: more comes when it is fed from elsewhere. The smallest current makes the least to move.
-                most_w = min(session.min_w if share_w >= session.min_w else 0, self._current_w(session))
-                points[session.session_id] = en.SetPoint(most_w, en.Limit.NODE, lost)
+                down_w = min(session.min_w if share_w >= session.min_w else 0, self._current_w(session))
+                points[session.session_id] = en.SetPoint(down_w, en.Limit.NODE, lost)
                 self._held[session.session_id] = lost
         for node_id in (each for tree in self._trees for each in tree):
             if self._state.nodes[node_id].health is Health.PROBING:
@@ -233,9 +238,9 @@ class _Round:
         self, sessions: Sequence[en.Session], nodes: Sequence[en.Node]
     ) -> tuple[list[en.Session], list[en.Node]]:
         """Nobody above the rules' ceiling, and the site below the load at which charging itself would bring a pause."""
-        most_w = ceilings_w(self._stamp.at_ms, sessions, self._state.ruling)
-        self._ceiling_w |= {each.id: int(most_w[each.id]) for each in sessions if most_w[each.id] < each.max_w}
-        under = [msgspec.structs.replace(each, max_w=int(most_w[each.id])) for each in sessions]
+        tops_w = ceilings_w(self._stamp.at_ms, sessions, self._state.ruling)
+        self._ceiling_w |= {each.id: int(tops_w[each.id]) for each in sessions if tops_w[each.id] < each.max_w}
+        under = [msgspec.structs.replace(each, max_w=int(tops_w[each.id])) for each in sessions]
         soft = [
             each if each.parent else msgspec.structs.replace(each, cap_w=int(each.cap_w * SOFT_CAP)) for each in nodes
         ]
@@ -276,9 +281,9 @@ class _Round:
         """The allocator's watts, to the connector's own smallest and largest power where these are no whole amperes."""
         if 0 < point.watts < session.min_w + en.MIN_A:
             return session.min_w
-        most_w = self._ceiling_w.get(session.session_id, session.max_w)
-        if point.limit is en.Limit.RATING and 0 < most_w - point.watts < step_w(session):
-            return min(most_w, self._worst_w[session.session_id] + self._headroom.of(session))
+        top_w = self._ceiling_w.get(session.session_id, most_w(self._state, session))
+        if point.limit is en.Limit.RATING and 0 < top_w - point.watts < step_w(session):
+            return min(top_w, self._worst_w[session.session_id] + self._headroom.of(session))
         return point.watts
 
     def _needs_renewal(self, session: Session) -> bool:
@@ -319,15 +324,17 @@ class _Round:
         limit = point.limit
         if limit is en.Limit.RATING and session.session_id in self._ceiling_w:
             limit = en.Limit.RULE
-        reason, constraint = _REASONS[limit]
+        own_w = most_w(self._state, session)
+        own = _REASONS[en.Limit.RATING] if own_w >= session.max_w else (LimitReason.OPERATOR, Constraint.OPERATOR)
+        reason, constraint = own if limit is en.Limit.RATING else _REASONS[limit]
         rejected = []
-        if limit_w < point.watts and limit_w < session.max_w:
+        if limit_w < point.watts and limit_w < own_w:
             reason, constraint = LimitReason.WAITING, Constraint.WORST_CASE
             rejected.append(Rejected(point.watts, Constraint.WORST_CASE))
-        elif limit_w >= session.max_w:
-            reason, constraint = LimitReason.RATING, Constraint.RATING
-        if point.watts < session.max_w and limit is not en.Limit.RATING:
-            rejected.append(Rejected(session.max_w, _REASONS[limit][1]))
+        elif limit_w >= own_w:
+            reason, constraint = own
+        if point.watts < own_w and limit is not en.Limit.RATING:
+            rejected.append(Rejected(own_w, _REASONS[limit][1]))
         inputs = [] if session.start_ms is None else [Input("meter", self._age_ms(session.meter_ms))]
         if constraint is Constraint.PLAN and (plan := plan_of(self._state, session.node_id)) is not None:
             inputs.append(Input("plan", self._age_ms(plan.made_ms)))
@@ -350,6 +357,8 @@ class _Round:
     def _bound(self, session: Session, constraint: Constraint, point: en.SetPoint) -> Bound:
         if constraint is Constraint.RULE and self._state.ruling is not None:
             return Bound(constraint, self._state.ruling.rule.value, self._state.ruling.ceiling_w)
+        if constraint is Constraint.OPERATOR:
+            return Bound(constraint, session.cp_id, self._state.charge_points[session.cp_id].limit_w or 0)
         if constraint in (Constraint.RATING, Constraint.NEED, Constraint.STEADY, Constraint.RAMP):
             at = f"{session.cp_id}/{session.connector}"
             return Bound(constraint, at, session.max_w if constraint is Constraint.RATING else point.wanted_w)

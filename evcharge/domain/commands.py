@@ -353,6 +353,14 @@ class SetCapacity(Command, frozen=True):
     capacity_w: int
 
 
+class LimitChargePoint(Command, frozen=True):
+    """An operator says what each connector of a charge point may draw at most."""
+
+    cp_id: ChargePointId
+    limit_w: int | None
+    """None: what it is rated for."""
+
+
 class ReportNode(Command, frozen=True):
     """How a node is: its own report, or Central's that it fell silent."""
 

@@ -34,7 +34,7 @@ from evcharge.ids import ChargePointId, ConnectorNo, DriverId, SessionId
 
 _AGAIN = frozenset({RefusalReason.NO_CAPACITY, RefusalReason.BUSY, RefusalReason.SUBSTATION_LOST})
 # What the sentence of a reason does not say by itself, and a driver can do something about.
-_TOLD = frozenset({Obstacle.ABSENT, Obstacle.LEFT_BEHIND, Obstacle.WEATHER})
+_TOLD = frozenset({Obstacle.ABSENT, Obstacle.LEFT_BEHIND, Obstacle.LIMIT, Obstacle.WEATHER})
 
 
 @singledispatch
@@ -171,6 +171,11 @@ def _outbox_applied(event: e.OutboxApplied, state: State, _stamp: Stamp) -> list
 @effects_of.register
 def _capacity_changed(event: e.CapacityChanged, _state: State, _stamp: Stamp) -> list[fx.Effect]:
     return [fx.Dirty(node_id=event.substation_id)]
+
+
+@effects_of.register
+def _charge_point_limited(event: e.ChargePointLimited, state: State, _stamp: Stamp) -> list[fx.Effect]:
+    return [fx.Dirty(node_id=state.charge_points[event.cp_id].node_id)]
 
 
 @effects_of.register

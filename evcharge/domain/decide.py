@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from evcharge.domain import charge_points, grid, health, meters, peaks, reservations, sessions, waiting, weather
+from evcharge.domain import charge_points, grid, health, limits, meters, peaks, reservations, sessions, waiting, weather
 from evcharge.domain import commands as c
 from evcharge.domain import events as e
 from evcharge.domain.allocation import reallocate
@@ -56,6 +56,7 @@ AnyCommand = (
     | c.ResumeChargePoints
     | c.ReportWeather
     | c.SetCapacity
+    | c.LimitChargePoint
     | c.ReportNode
     | c.UnwatchNode
     | c.NoteBaseLoad
@@ -168,6 +169,8 @@ def _decide(state: State, command: AnyCommand, stamp: Stamp) -> list[e.Event]:
             known = state.nodes.get(command.node_id)
             same = known is not None and known.capacity_w == command.capacity_w
             return [] if same else grid.set_capacity(state, command)
+        case c.LimitChargePoint():
+            return limits.limit_charge_point(state, command)
         case c.ReportNode():
             return health.report_node(state, command, stamp)
         case c.UnwatchNode():

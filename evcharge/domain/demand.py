@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from evcharge.domain.feeds import above
 from evcharge.domain.headroom import PHASES, Row, base_w, limit_of, measured_all_over
+from evcharge.domain.limits import most_w
 from evcharge.domain.openings import declared_end_ms
 from evcharge.domain.state import Session, State
 from evcharge.domain.words import LimitReason
@@ -27,10 +28,9 @@ def demand_of(
     """
     needed_wh, begun_ms = session.requested_wh, session.start_ms
     ampere_w = step_w(session)
-    # Six whole amperes may be a few watts more than the smallest current, and than a rating that is no more than that;
-    # what is sent is cut to both.
-    six_w = en.MIN_A * ampere_w
-    most_w = max(session.max_w, six_w) if session.max_w >= session.min_w else session.max_w
+    # Six whole amperes may be a few watts more than the smallest current, and than a rating or a limit that is no more
+    # than that; what is sent is cut to both.
+    six_w, own_w = en.MIN_A * ampere_w, most_w(state, session)
     # Who has nothing, from a plan that is no more perhaps, is not kept waiting for calm.
     unplanned = not current_w and (plan is None or not plan.holds(now_ms))
     return en.Session(
@@ -41,7 +41,7 @@ def demand_of(
         delivered_wh=session.energy_wh,
         arrival_ms=session.authorized_ms,
         departure_ms=declared_end_ms(session, now_ms),
-        max_w=most_w,
+        max_w=max(own_w, six_w) if own_w >= session.min_w else own_w,
         volts=ampere_w,
         on=state.site.phases.get(session.cp_id, ()),
         last_w=six_w if session.min_w <= current_w < six_w else current_w,
@@ -101,7 +101,9 @@ def roots(state: State) -> Iterator[NodeId]:
 
 
 def waits(session: Session, current_w: int) -> bool:
-    """Whether a raise is not to be put off: it waited for others, or was told nothing that still holds."""
+    """Whether a raise is not to be put off: it waited for others or for an operator, or was told nothing that still
+    holds.
+    """
     newest = session.lease.newest
-    held = session.limit_reason in (LimitReason.WAITING, LimitReason.NODE_LOST)
+    held = session.limit_reason in (LimitReason.WAITING, LimitReason.NODE_LOST, LimitReason.OPERATOR)
     return held or newest is None or current_w < newest.limit_w

@@ -151,6 +151,14 @@ class HoldLifted(Event, frozen=True):
     hold: Hold
 
 
+class ChargePointLimited(Event, frozen=True):
+    """An operator says what each connector of a charge point may draw at most."""
+
+    cp_id: ChargePointId
+    limit_w: Watts | None = None
+    """None: what it is rated for, again."""
+
+
 class WeatherAlerted(Event, frozen=True):
     """Weather closes a charge point, those at a node and below it, or (neither) all of the site: they are held."""
 
@@ -590,6 +598,7 @@ EVENTS: tuple[type[Event], ...] = (
     ConnectorChanged,
     HoldPlaced,
     HoldLifted,
+    ChargePointLimited,
     WeatherAlerted,
     WeatherCleared,
     OutboxApplied,

@@ -276,5 +276,10 @@ def _hold_lifted(event: e.HoldLifted, state: State, _stamp: Stamp) -> None:
 
 
 @apply.register
+def _charge_point_limited(event: e.ChargePointLimited, state: State, _stamp: Stamp) -> None:
+    state.charge_points[event.cp_id].limit_w = event.limit_w
+
+
+@apply.register
 def _outbox_applied(event: e.OutboxApplied, state: State, _stamp: Stamp) -> None:
     state.charge_points[event.cp_id].next_n = event.n + 1

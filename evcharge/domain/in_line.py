@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from evcharge.domain.feeds import above
 from evcharge.domain.headroom import Row, part_of, shares_of
+from evcharge.domain.limits import too_low
 from evcharge.domain.openings import Place, declared_end_ms, session_at, unable
 from evcharge.domain.state import ChargePoint, State, Waiting
 from evcharge.ids import ANYWHERE, ChargePointId, ConnectorNo, NodeId
@@ -80,7 +81,8 @@ def _open(state: State, but: Place, from_ms: int, now_ms: int) -> Iterator[_Open
             session = session_at(state, (cp_id, no))
             end_ms = None if session is None else declared_end_ms(session, now_ms)
             gone = session is None or (end_ms is not None and end_ms <= from_ms)
-            if gone and connector.error is None and (cp_id, no) != but:
+            able = connector.error is None and not too_low(charge_point, connector)
+            if gone and able and (cp_id, no) != but:
                 yield _Open(connector.min_w, cp_id, no)
 
 

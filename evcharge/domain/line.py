@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from evcharge.domain.feeds import above
 from evcharge.domain.headroom import part_of, shares_of
+from evcharge.domain.limits import most_w, too_low
 from evcharge.domain.openings import (
     TYPICAL_STAY_MS,
     Bookings,
@@ -111,6 +112,8 @@ class Line:
                 reason = RefusalReason.BUSY
             elif connector.error is not None:
                 reason = RefusalReason.OUT_OF_ORDER
+            elif too_low(charge_point, connector):
+                reason = RefusalReason.LIMITED
             if connector.session_id is None:
                 self.claims.taken.add(place)
         if reason is not None:
@@ -248,11 +251,12 @@ class Forecast:
             charge_point = self._state.charge_points[one.cp_id]
             found, sessions = [], []
             for no, connector in sorted(charge_point.connectors.items()):
-                if one.connector not in (0, no) or connector.error is not None:
+                able = connector.error is None and not too_low(charge_point, connector)
+                if one.connector not in (0, no) or not able:
                     continue
                 if connector.session_id is not None:
                     sessions.append(self._state.sessions[connector.session_id])
-                    found.append(remaining_s(sessions[-1], self._now_ms))
+                    found.append(remaining_s(self._state, sessions[-1], self._now_ms))
                 else:
                     found.append(0.0 if connector.left_by is None else LINGERING_MS / 1000)
             self._turns[place] = Turns(found, TYPICAL_STAY_MS / 1000), self._age_ms(sessions)
@@ -267,7 +271,7 @@ class Forecast:
                 if node_id is None or node_id in above(self._state, each)
                 for session_id in node.sessions
             ]
-            found = [remaining_s(session, self._now_ms) for session in sessions]
+            found = [remaining_s(self._state, session, self._now_ms) for session in sessions]
             self._turns[node_id] = Turns(found, TYPICAL_STAY_MS / 1000), self._age_ms(sessions)
         return self._turns[node_id]
 
@@ -276,7 +280,7 @@ class Forecast:
         return max(ages, default=None)
 
 
-def remaining_s(session: Session, now_ms: int) -> float:
+def remaining_s(state: State, session: Session, now_ms: int) -> float:
     """For how long a session goes on, as far as anybody can tell: until the departure that was declared, or until the
     energy that was asked for is there at the present limit; else what is left of a typical stay, and never less than a
     quarter of one.
@@ -286,7 +290,7 @@ def remaining_s(session: Session, now_ms: int) -> float:
         ends.append((session.depart_by_ms - now_ms) / 1000)
     if session.requested_wh is not None:
         newest = session.lease.newest
-        power_w = session.max_w if newest is None else newest.limit_w
+        power_w = most_w(state, session) if newest is None else newest.limit_w
         if power_w > 0:
             missing_wh = max(0, session.requested_wh - session.energy_wh)
             ends.append(missing_wh * MS_PER_HOUR / power_w / 1000)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from evcharge.domain.alerts import covering, told
 from evcharge.domain.commands import RequestCharge
 from evcharge.domain.feeds import feeds_of
+from evcharge.domain.limits import against_limit, too_low
 from evcharge.domain.no_shows import against_on_the_way
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
@@ -117,6 +118,8 @@ def _connectors(
             found.append(Objection(Obstacle.ERROR, at, connector.error, age_ms=_age(connector.since_ms, stamp)))
         elif connector.left_by not in (None, driver_id):
             found.append(Objection(Obstacle.LEFT_BEHIND, at))
+        elif too_low(charge_point, connector):
+            found.append(against_limit(charge_point, at, connector))
         found += _booked(state, charge_point, no, driver_id)
     return found
 

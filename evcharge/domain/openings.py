@@ -8,6 +8,7 @@ from typing import NamedTuple
 from evcharge.domain.feeds import above, feeds_of
 from evcharge.domain.headroom import Row, part_of, reserved_w, room_w, shares_of
 from evcharge.domain.health import closed_on
+from evcharge.domain.limits import too_low
 from evcharge.domain.reasons import Objection, Obstacle
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import ChargePoint, Reservation, Session, State, shown_state
@@ -233,7 +234,10 @@ def choose_connector(
     well = [no for no in free if connectors[no].error is None]
     if not well:
         return RefusalReason.OUT_OF_ORDER
-    unreserved = [no for no in well if bookings.against((cp_id, no), wish) is None]
+    able = [no for no in well if not too_low(charge_point, connectors[no])]
+    if not able:
+        return RefusalReason.LIMITED if len(free) == len(candidates) else RefusalReason.BUSY
+    unreserved = [no for no in able if bookings.against((cp_id, no), wish) is None]
     if not unreserved:
         return RefusalReason.RESERVED if len(free) == len(candidates) else RefusalReason.BUSY
     # A connector with a vehicle at it is preferred: it is the one the driver stands at.

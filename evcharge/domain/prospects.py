@@ -14,6 +14,7 @@ from itertools import accumulate
 
 from evcharge.domain.feeds import above
 from evcharge.domain.headroom import PHASES, Row, base_w, limit_of, overfull, shares_of
+from evcharge.domain.limits import most_at, most_w
 from evcharge.domain.state import ChargePoint, Connector, Session, State
 from evcharge.domain.words import LinkState, SessionStatus, Stamp
 from evcharge.energy.ceilings import SOFT_CAP
@@ -64,7 +65,7 @@ class Prospects:
             if session.node_id not in state.nodes or session.session_id not in state.nodes[session.node_id].sessions:
                 continue
             if _steered(state, session):
-                tops[session.session_id] = float(min(session.max_w, self._most_w))
+                tops[session.session_id] = float(min(most_w(state, session), self._most_w))
             else:
                 worst_w = session.lease.worst_w(stamp.clock_ms)
                 for node_id in above(state, session.node_id):
@@ -79,10 +80,13 @@ class Prospects:
                 below.setdefault(parent, []).extend(here)
 
     def watts(self, charge_point: ChargePoint, connector: Connector) -> int:
-        """What one more vehicle would get there: its rating, or whole amperes; 0 when no smallest current is left."""
+        """What one more vehicle would get there: its rating, an operator's limit or whole amperes; 0 when no smallest
+        current is left.
+        """
         state = self._state
         # Where a node is not in the configuration any more, nothing new fits.
-        if charge_point.node_id not in state.nodes or self._most_w < connector.min_w:
+        top_w = float(min(most_at(charge_point, connector), self._most_w))
+        if charge_point.node_id not in state.nodes or top_w < connector.min_w:
             return 0
         # Where a connector is taken, its next vehicle has the smallest current of the one that goes.
         goes = None if connector.session_id is None else state.sessions.get(connector.session_id)
@@ -90,16 +94,15 @@ class Prospects:
         if overfull(state, shares_of(state, charge_point.cp_id), more_w) is not None:
             return 0
         on = state.site.phases.get(charge_point.cp_id, ())
-        most_w = float(min(connector.max_w, self._most_w))
-        share_w = phase_w = most_w
+        share_w = phase_w = top_w
         for node_id in above(state, charge_point.node_id):
             share_w = min(share_w, self._levels[Row(node_id)].of(1))
             if state.nodes[node_id].phase_w is not None:
                 part = len(on) or 1
                 phase_w = min([phase_w, *(self._levels[Row(node_id, phase)].of(part) for phase in on or PHASES)])
-        if min(share_w, phase_w) >= most_w:
-            # Whom nothing holds back gets its rating, whole amperes or not.
-            return int(most_w)
+        if min(share_w, phase_w) >= top_w:
+            # Whom nothing else holds back gets its rating or limit, whole amperes or not.
+            return int(top_w)
         step_w = max(1, -(-connector.min_w // MIN_A))
         # The smallest currents of all fit: it gets its own whatever the others have now.
         return max(connector.min_w, int(min(share_w, phase_w) + 1e-6) // step_w * step_w)

@@ -35,6 +35,8 @@ class Constraint(StrEnum):
     """The capacity does not hold all smallest currents; this one waits."""
     RATING = "rating"
     """The connector takes no more."""
+    OPERATOR = "operator"
+    """An operator allows each connector of the charge point no more."""
     NODE_LOST = "node_lost"
     """The node is lost, or on trial: it waits for its backup, or for the node."""
 
@@ -44,7 +46,7 @@ class Bound(msgspec.Struct, frozen=True, omit_defaults=True):
 
     constraint: Constraint
     node: str
-    """Node, or charge point and connector as ``CP-1/1``."""
+    """Node, charge point and connector as ``CP-1/1``, or a charge point."""
     limit_w: int
     others_w: int = 0
     """What other sessions have of it, at worst. In logs from before there was a ``base_w``: the base load as well."""
@@ -104,6 +106,8 @@ class Obstacle(StrEnum):
     """``value`` others wait for it already."""
     POWER = "power"
     """The smallest currents would be ``value`` watts there, and ``limit`` is what it can carry."""
+    LIMIT = "limit"
+    """An operator limits it to ``value`` watts, and its smallest current is ``limit``."""
     ABSENT = "absent"
     """Nobody came ``value`` times in a row; nothing is kept free until ``limit``, site time."""
 
@@ -160,6 +164,11 @@ def objection_sentence(against: Objection) -> str:
                 f"{at} would have to carry {kw(against.value or 0)} by smallest currents alone, "
                 f"and has {kw(against.limit or 0)} for that"
             )
+        case Obstacle.LIMIT:
+            said = (
+                f"{at} is limited by the operator to {kw(against.value or 0)}, "
+                f"and the least it charges with is {kw(against.limit or 0)}"
+            )
         case Obstacle.ABSENT:
             said = f"nobody came {against.value} times in a row: nothing is kept for {at} until {_clock(against.limit)}"
     return said if against.age_ms is None else f"{said}, for {age_text(against.age_ms)}"
@@ -172,6 +181,10 @@ def sentence(basis: Basis, least_w: int = 0) -> str:
     match bound.constraint:
         case Constraint.RATING:
             said = f"connector {node} takes {limit} at most, and there is that much"
+        case Constraint.OPERATOR:
+            said = f"an operator limits {node} to {limit}"
+            if bound.limit_w < least_w:
+                said += f", and the smallest current is {kw(least_w)}"
         case Constraint.CAPACITY:
             left = kw(max(0, bound.limit_w - bound.base_w - bound.others_w))
             share = f"{left} of it shared by {bound.sharing}" if bound.sharing > 1 else f"{left} of it for this session"
@@ -247,6 +260,7 @@ _WORDS = {
     Constraint.WORST_CASE: "worst case of others",
     Constraint.MINIMA: "turn of others",
     Constraint.RATING: "connector's rating",
+    Constraint.OPERATOR: "operator's limit",
     Constraint.NODE_LOST: "loss of the node",
 }
 

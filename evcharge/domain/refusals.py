@@ -14,6 +14,7 @@ class RefusalReason(StrEnum):
     ALREADY_CHARGING = "already_charging"
     OUT_OF_ORDER = "out_of_order"
     STOPPED = "stopped"
+    LIMITED = "limited"
     WEATHER = "weather"
     DISCONNECTED = "disconnected"
     DUPLICATE_ID = "duplicate_id"
@@ -33,6 +34,7 @@ class RefusalReason(StrEnum):
     UNKNOWN_SUBSTATION = "unknown_substation"
     READING_OUT_OF_RANGE = "reading_out_of_range"
     CAPACITY_OUT_OF_RANGE = "capacity_out_of_range"
+    LIMIT_OUT_OF_RANGE = "limit_out_of_range"
     WEIGHTS_OUT_OF_RANGE = "weights_out_of_range"
     OUTBOX_GAP = "outbox_gap"
     OVERLOADED = "overloaded"
@@ -53,6 +55,7 @@ _SENTENCES = {
     RefusalReason.ALREADY_CHARGING: "Your own session has {subject} already; plug in there if it has not begun.",
     RefusalReason.OUT_OF_ORDER: "{subject} is out of order; try another one.",
     RefusalReason.STOPPED: "{subject} was taken out of service by the operator; try another one.",
+    RefusalReason.LIMITED: "An operator limits {subject} to less than it charges with; try another one.",
     RefusalReason.WEATHER: "{subject} is closed for the weather; try another one, or again when that is over.",
     RefusalReason.DISCONNECTED: "{subject} is not connected at the moment; try another one, or again soon.",
     RefusalReason.DUPLICATE_ID: "Two programs use the credential of {subject}; its operator has to stop one.",
@@ -76,6 +79,7 @@ _SENTENCES = {
     RefusalReason.UNKNOWN_SUBSTATION: "There is no substation {subject}.",
     RefusalReason.READING_OUT_OF_RANGE: "The reading {subject} cannot be true; it was not used.",
     RefusalReason.CAPACITY_OUT_OF_RANGE: "A capacity is between 0 and 1,000,000 kW.",
+    RefusalReason.LIMIT_OUT_OF_RANGE: "A limit is between 0 and 10,000 kW; null lifts it.",
     RefusalReason.WEIGHTS_OUT_OF_RANGE: "The four weights are shares of 1: their sum has to be 1.",
     RefusalReason.OUTBOX_GAP: "Outbox item {subject} came out of order; send from the number that Central expects.",
     RefusalReason.OVERLOADED: "Central has too much to do right now; try again in a second.",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from evcharge.domain import events as e
 from evcharge.domain.commands import CancelReservation, Reserve
 from evcharge.domain.in_line import needed_w, waits_there
+from evcharge.domain.limits import against_limit, too_low
 from evcharge.domain.no_shows import against_absence
 from evcharge.domain.objections import against_charge_point
 from evcharge.domain.openings import TYPICAL_STAY_MS, Bookings, declared_end_ms, session_at, unable
@@ -115,7 +116,13 @@ def _choose(
             against = RefusalReason.NO_CAPACITY, short
         found.append(against)
     reasons = {reason for reason, _ in found}
-    order = (RefusalReason.NO_CAPACITY, RefusalReason.RESERVED, RefusalReason.BUSY, RefusalReason.OUT_OF_ORDER)
+    order = (
+        RefusalReason.NO_CAPACITY,
+        RefusalReason.RESERVED,
+        RefusalReason.BUSY,
+        RefusalReason.LIMITED,
+        RefusalReason.OUT_OF_ORDER,
+    )
     return next(reason for reason in order if reason in reasons), tuple(objection for _, objection in found)
 
 
@@ -126,6 +133,8 @@ def _connector_taken(
     at, place, connector = f"{command.cp_id}/{no}", (command.cp_id, no), charge_point.connectors[no]
     if connector.error is not None:
         return RefusalReason.OUT_OF_ORDER, Objection(Obstacle.ERROR, at, connector.error)
+    if too_low(charge_point, connector):
+        return RefusalReason.LIMITED, against_limit(charge_point, at, connector)
     for one in _all_at(state, command, no):
         if one.from_ms < command.until_ms and command.from_ms < one.until_ms:
             return RefusalReason.RESERVED, Objection(Obstacle.BOOKED, at, value=one.from_ms, limit=one.until_ms)

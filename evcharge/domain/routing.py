@@ -15,11 +15,13 @@ from evcharge.domain import events as e
 from evcharge.domain.feeds import above, feeds_of
 from evcharge.domain.headroom import Row, limit_of
 from evcharge.domain.health import closed_on
+from evcharge.domain.limits import most_at, too_low
 from evcharge.domain.openings import Claims, Seeker
 from evcharge.domain.refusals import RefusalReason
 from evcharge.domain.state import ChargePoint, Spot, Spots, State, shown_state
 from evcharge.domain.words import Role, Shown
 from evcharge.ids import ChargePointId, ConnectorNo, NodeId
+from evcharge.units import Watts
 
 _OPEN = frozenset({Shown.ACTIVATED, Shown.SUPPLYING})
 # What anybody may cause as often as he likes without a change for those who wait: no look at the line is lost by it.
@@ -193,9 +195,10 @@ def _free_at(state: State, charge_point: ChargePoint) -> tuple[Spot, ...]:
     if charge_point.holds or shown_state(state, charge_point) not in _OPEN:
         return ()
     return tuple(
-        Spot(connector.max_w, charge_point.cp_id, no, connector.min_w)
+        Spot(Watts(most_at(charge_point, connector)), charge_point.cp_id, no, connector.min_w)
         for no, connector in charge_point.connectors.items()
         if connector.session_id is None and connector.error is None and not connector.occupied
+        if not too_low(charge_point, connector)
     )
 
 

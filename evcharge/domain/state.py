@@ -79,6 +79,8 @@ class ChargePoint(msgspec.Struct):
     """The same moment, channel clock."""
     moved_command: CommandId = CommandId(0)
     """The newest command number of then."""
+    limit_w: Watts | None = None
+    """What an operator allows each connector, see ``limits``; None: its rating."""
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -284,7 +286,7 @@ class Node(msgspec.Struct):
     reserved_phase_w: tuple[Watts, Watts, Watts] = (Watts(0), Watts(0), Watts(0))
     """The same for each phase, where ``phase_w`` limits them."""
     wanted_w: Watts = Watts(0)
-    """Sum of their maxima: where it fits, this node holds nobody back."""
+    """Sum of their ratings: where it fits, this node holds nobody back."""
     health: Health = Health.UP
     since_ms: Millis | None = None
     """Site time of the last change of ``health``; None: before any."""

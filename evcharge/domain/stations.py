@@ -13,9 +13,10 @@ import msgspec
 from evcharge.domain.demand import UNKNOWN_NEED_WH
 from evcharge.domain.feeds import feeds_of
 from evcharge.domain.health import closed_on
+from evcharge.domain.limits import most_at, too_low
 from evcharge.domain.openings import TYPICAL_STAY_MS
 from evcharge.domain.prospects import Prospects
-from evcharge.domain.state import ChargePoint, Connector, Session, State, shown_state
+from evcharge.domain.state import ChargePoint, Session, State, shown_state
 from evcharge.domain.waiting_views import waiting_counts
 from evcharge.domain.words import Shown, Stamp
 from evcharge.energy import recommend as en
@@ -80,9 +81,9 @@ def find_stations(
     for charge_point in near:
         place = places.get(charge_point.cp_id, Place())
         in_service = _in_service(state, charge_point)
-        outlets = charge_point.connectors.items()
-        connectors = [_connector(state, stamp, no, one, place, in_service=in_service) for no, one in outlets]
-        power_w = max([prospects.watts(charge_point, one) for _, one in outlets], default=0)
+        outlets = charge_point.connectors
+        connectors = [_connector(state, stamp, charge_point, no, place, in_service=in_service) for no in outlets]
+        power_w = max([prospects.watts(charge_point, one) for one in outlets.values()], default=0)
         distance_km = far_km.get(charge_point.cp_id, 0.0)
         stations.append(
             en.Station(
@@ -143,11 +144,12 @@ def remaining_s(session: Session, now_ms: int) -> float:
 
 
 def _connector(
-    state: State, stamp: Stamp, no: ConnectorNo, connector: Connector, place: Place, *, in_service: bool
+    state: State, stamp: Stamp, charge_point: ChargePoint, no: ConnectorNo, place: Place, *, in_service: bool
 ) -> en.Connector:
+    connector = charge_point.connectors[no]
     session = None if connector.session_id is None else state.sessions.get(connector.session_id)
     left_s = None
-    if not in_service or connector.error is not None:
+    if not in_service or connector.error is not None or too_low(charge_point, connector):
         occupancy = en.Occupancy.OUT
     elif session is not None:
         occupancy, left_s = en.Occupancy.BUSY, remaining_s(session, stamp.at_ms)
@@ -157,7 +159,7 @@ def _connector(
     return en.Connector(
         connector_id=f"{no:02}",
         plug=place.plug,
-        max_w=connector.max_w,
+        max_w=most_at(charge_point, connector),
         min_w=connector.min_w,
         occupancy=occupancy,
         remaining_s=left_s,
@@ -187,7 +189,8 @@ def _free_first(state: State) -> list[ChargePoint]:
 
 def _has_free(state: State, charge_point: ChargePoint) -> bool:
     free = any(
-        one.session_id is None and one.error is None and not one.occupied for one in charge_point.connectors.values()
+        one.session_id is None and one.error is None and not one.occupied and not too_low(charge_point, one)
+        for one in charge_point.connectors.values()
     )
     return free and _in_service(state, charge_point)
 

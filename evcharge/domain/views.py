@@ -66,6 +66,7 @@ class ChargePointView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     engine: str
     monitor: str
     connectors: tuple[ConnectorView, ...]
+    limit_w: int | None
 
 
 class SubstationView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -153,6 +154,7 @@ def view_charge_point(state: State, charge_point: ChargePoint) -> ChargePointVie
             _view_connector(state, shown, no, connector, held=bool(charge_point.holds))
             for no, connector in sorted(charge_point.connectors.items())
         ),
+        limit_w=charge_point.limit_w,
     )
 
 

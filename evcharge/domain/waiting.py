@@ -29,7 +29,7 @@ MAX_MISSED = 2
 # Longest that anybody waits, ms: who has waited for a day has found another place, and said so to nobody.
 MAX_WAIT_MS = 86_400_000
 
-_WAITABLE = (RefusalReason.BUSY, RefusalReason.NO_CAPACITY)
+_WAITABLE = (RefusalReason.BUSY, RefusalReason.NO_CAPACITY, RefusalReason.LIMITED)
 # Holds that a person placed; the charge point itself will not come back from them.
 _FOR_GOOD = frozenset({Hold.ADMIN, Hold.REVOKED})
 # Ends of an offer that are the fault of whoever got it.

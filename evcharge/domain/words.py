@@ -146,6 +146,8 @@ class LimitReason(StrEnum):
     """There is more, and it gets it soon: raises are not given too often."""
     RAMP = "ramp"
     """It is on its way up."""
+    OPERATOR = "operator"
+    """An operator allows the charge point no more."""
     NODE_LOST = "substation_lost"
     """A node above it is lost: it waits for its backup, or for the node itself."""
     EQUAL_SHARE = "equal_share"

@@ -26,6 +26,7 @@ WAITS_FOR = {
     "substation_lost": "its substation to come back",
     "duplicate_id": "its charge point to be one again",
     "stopped": "the operator to open it",
+    "limited": "the operator to allow it more power",
     "weather": "better weather",
 }
 

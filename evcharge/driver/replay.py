@@ -38,6 +38,7 @@ PASSING = frozenset(
         "unknown_connector",
         "out_of_order",
         "stopped",
+        "limited",
         "weather",
         "too_many_sessions",
         "overloaded",

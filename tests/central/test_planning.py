@@ -22,7 +22,7 @@ from evcharge.units import MS_PER_HOUR, Watts
 from protocol import messages as m
 from tests.support.central import Site
 from tests.support.clock import ManualClock
-from tests.support.scenario import OTHER, Scenario, charging, connected, plug, reallocate, request, site, started
+from tests.support.scenario import CP, OTHER, Scenario, charging, connected, plug, reallocate, request, site, started
 from tests.support.wire_peers import until
 
 MAIN = NodeId("main")
@@ -76,6 +76,15 @@ def test_a_node_that_fails_is_a_reason_to_plan() -> None:
     before = rig.planning._signature()
     rig.scenario.given(e.NodeLost(node_id=MAIN, cause="reported"))
     assert rig.planning._signature() != before
+
+
+def test_a_limit_of_a_charge_point_is_planned_with() -> None:
+    rig = Rig(one())
+    before = rig.planning._signature()
+    rig.scenario.given(c.LimitChargePoint(cp_id=CP, limit_w=5_000))
+    assert rig.planning._signature() != before
+    (session,) = rig.question().sessions
+    assert session.max_w == 5_000
 
 
 def test_a_forecast_that_is_over_is_not_used_any_more() -> None:

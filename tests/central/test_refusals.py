@@ -218,6 +218,22 @@ async def _capacity(site: Site, _: pytest.MonkeyPatch) -> None:
     await operator.ask(m.SetCapacity(id=0, substation_id="site", capacity_w=1_000_000_001))
 
 
+@case(RefusalReason.LIMIT_OUT_OF_RANGE)
+async def _limit(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    operator = await site.operator()
+    with pytest.raises(RequestRefused, match="between 0"):
+        await operator.ask(m.LimitChargePoint(id=0, cp_id="CP-1", limit_w=-1))
+    await operator.ask(m.LimitChargePoint(id=0, cp_id="CP-1", limit_w=10_000_001))
+
+
+@case(RefusalReason.LIMITED)
+async def _limited(site: Site, _: pytest.MonkeyPatch) -> None:
+    await site.engine()
+    await (await site.operator()).ask(m.LimitChargePoint(id=0, cp_id="CP-1", limit_w=1_000))
+    await site.charge(await site.driver())
+
+
 @case(RefusalReason.OUTBOX_GAP)
 async def _outbox_gap(site: Site, _: pytest.MonkeyPatch) -> None:
     """An outbox item is no request, so its refusal comes without ``re``."""

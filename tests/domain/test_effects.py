@@ -105,6 +105,7 @@ TABLE: dict[type[e.Event], tuple[list, list[type[fx.Effect]]]] = {
     e.TicketAdjusted: ([*RUNNING, TICKET], [fx.TicketNews, fx.Dirty]),
     e.TicketDelivered: ([*RUNNING, TICKET], []),
     e.CapacityChanged: ([site()], [fx.Dirty]),
+    e.ChargePointLimited: (RUNNING, [fx.Dirty]),
     e.NodeWatched: ([site()], []),
     e.NodeUnwatched: ([site()], [fx.NodeNews]),
     e.NodeLost: ([site()], [fx.Dirty, fx.NodeNews]),

@@ -202,8 +202,10 @@ def found_from_nothing(state: State) -> dict[NodeId, list[Spot]]:
     for cp in state.charge_points.values():
         well = cp.engine.state is LinkState.UP and cp.monitor.state in (LinkState.UP, LinkState.NEVER) and not cp.holds
         for no, connector in cp.connectors.items():
-            if well and not connector.occupied and connector.error is None and connector.session_id is None:
-                found.setdefault(cp.node_id, []).append(Spot(connector.max_w, cp.cp_id, no, connector.min_w))
+            most_w = connector.max_w if cp.limit_w is None else min(connector.max_w, cp.limit_w)
+            free = not connector.occupied and connector.error is None and connector.session_id is None
+            if well and free and most_w >= connector.min_w:
+                found.setdefault(cp.node_id, []).append(Spot(most_w, cp.cp_id, no, connector.min_w))
                 assert shown_state(state, cp) in (Shown.ACTIVATED, Shown.SUPPLYING)
     return {node_id: sorted(free) for node_id, free in found.items()}
 

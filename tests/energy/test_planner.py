@@ -371,3 +371,11 @@ def test_no_price_in_any_currency_is_a_reason_to_leave_a_car_empty(price: float,
         NOON_MS, [car("a", 8_000, 5)], tree, Signals(price=prices, demand_charge=peak), periods(NOON_MS, NOON_MS)
     )
     assert solve(problem).short.sum() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_vehicle_that_may_take_nothing_takes_nothing_from_others() -> None:
+    """An operator limits its charge point to less than the smallest current: the plan says so, and goes on."""
+    alone = planned([car("a", 20_000, 4)], 11_000, Signals(price=FLAT))
+    beside = planned([car("a", 20_000, 4), car("b", 20_000, 4, max_w=0)], 11_000, Signals(price=FLAT))
+    assert beside.target_w == alone.target_w
+    assert beside.short_wh == {"b": 20_000}

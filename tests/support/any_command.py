@@ -176,6 +176,11 @@ def _by_operator() -> st.SearchStrategy[AnyCommand]:
             active=st.booleans(),
             node_id=st.one_of(st.none(), SUBSTATION_IDS),
         ),
+        st.builds(
+            c.LimitChargePoint,
+            cp_id=CP_IDS,
+            limit_w=st.sampled_from([None, -HUGE, 0, 1_379, 1_380, 7_000, 7_000, HUGE]),
+        ),
         st.builds(c.SetCapacity, node_id=SUBSTATION_IDS, capacity_w=st.one_of(CAPACITIES, st.just(-HUGE))),
     )
 

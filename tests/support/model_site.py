@@ -86,6 +86,16 @@ class Site(Shell):
                 cp_id = self.state.sessions[event.session_id].cp_id
                 assert not self.state.charge_points[cp_id].holds, f"{event} starts a supply at a held charge point"
 
+    def _check_limits(self, events: list[e.Event]) -> None:
+        """Nobody is told more than an operator allows his charge point; nothing begins where that is too little."""
+        for event in events:
+            if isinstance(event, e.SetPointIssued):
+                limit_w = self.state.charge_points[self.state.sessions[event.session_id].cp_id].limit_w
+                assert limit_w is None or event.grant.limit_w <= limit_w, f"{event} above {limit_w} W"
+            elif isinstance(event, e.ChargeAuthorized):
+                limit_w = self.state.charge_points[event.cp_id].limit_w
+                assert limit_w is None or event.min_w <= limit_w, f"{event} where {limit_w} W are allowed"
+
     def _check_places(self) -> None:
         """What a switch may not have moved yet counts at both feeds; so does what charges since before a file was
         changed, where it flows and where it is to stand.
@@ -192,6 +202,7 @@ class Site(Shell):
         self.cut_back |= isinstance(command, c.SetCapacity | c.Derate) or moved
         check_kept(self.state, events)
         self._check_weather(events)
+        self._check_limits(events)
         if self.waits:
             check_one_each(self.state)
             check_reserved(self.state, self.at_ms, events)
@@ -226,6 +237,8 @@ class Site(Shell):
                 self.monitor_up(cp_id)
             self.command(c.ReportRecovery(cp_id=cp_id))
         self.command(c.ResumeChargePoints(cp_id=None))
+        for cp_id in self.state.charge_points:
+            self.command(c.LimitChargePoint(cp_id=cp_id, limit_w=None))
         for alert in list(self.state.alerts.values()):
             over = c.ReportWeather(kind=alert.kind, active=False, cp_id=alert.cp_id, node_id=alert.node_id)
             self.command(over)

@@ -249,6 +249,10 @@ def _operator(site: Site, cp_id: ChargePointId, how: int) -> None:
     site.command(c.StopChargePoints(cp_id=whom) if how % 2 else c.ResumeChargePoints(cp_id=whom))
 
 
+def _limit(site: Site, cp_id: ChargePointId, how: int) -> None:
+    site.command(c.LimitChargePoint(cp_id=cp_id, limit_w=(None, 0, 1_400, 3_000, 8_000, None)[how % 6]))
+
+
 def _capacity(site: Site, _cp_id: ChargePointId, how: int) -> None:
     watts = (0, 2_000, 6_000, 16_000, 40_000)[how % 5]
     site.command(c.SetCapacity(node_id=_node(site, how), capacity_w=watts))
@@ -456,6 +460,7 @@ STEPS: tuple[Callable[[Site, ChargePointId, int], None], ...] = (
     *([_lose_answer] * 3),
     *([_monitor] * 3),
     *([_capacity] * 3),
+    *([_limit] * 2),
     *([_meter] * 2),
     _peak,
     *([_plan] * 2),

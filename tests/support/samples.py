@@ -107,6 +107,7 @@ SAMPLES: tuple[e.Event, ...] = (
     e.ConnectorChanged(cp_id=CP, connector=ConnectorNo(1), occupied=True, error="hot"),
     e.HoldPlaced(cp_id=CP, hold=Hold.FAULT, detail="ko"),
     e.HoldLifted(cp_id=CP, hold=Hold.FAULT),
+    e.ChargePointLimited(cp_id=CP, limit_w=Watts(7_000)),
     e.WeatherAlerted(kind=WeatherKind.STORM, cp_id=CP, node_id=MAIN, milli_c=-3_200, detail="Munich", simulated=True),
     e.WeatherCleared(kind=WeatherKind.COLD, cp_id=CP, node_id=MAIN),
     e.OutboxApplied(cp_id=CP, n=3),

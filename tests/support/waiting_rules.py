@@ -81,9 +81,14 @@ def _feeds(state: State, charge_point: ChargePoint) -> set[NodeId]:
 
 def _fitting(charge_point: ChargePoint, one: Waiting) -> Iterator[tuple[ConnectorNo, Connector]]:
     for no, connector in charge_point.connectors.items():
-        free = connector.session_id is None and connector.error is None
+        free = connector.session_id is None and connector.error is None and not _limited(charge_point, connector)
         if free and one.connector in (0, no) and _may_have(charge_point, one, no):
             yield no, connector
+
+
+def _limited(charge_point: ChargePoint, connector: Connector) -> bool:
+    """Whether an operator allows it less than its smallest current."""
+    return charge_point.limit_w is not None and charge_point.limit_w < connector.min_w
 
 
 def _may_have(charge_point: ChargePoint, one: Waiting, no: ConnectorNo) -> bool:
@@ -259,6 +264,7 @@ def _waiting_w(state: State, node_id: NodeId, event: e.ReservationMade) -> Itera
                 for no, connector in charge_point.connectors.items()
                 if connector.session_id is None
                 and connector.error is None
+                and not _limited(charge_point, connector)
                 and one.connector in (0, no)
                 and (charge_point.cp_id, no) != (event.cp_id, event.connector)
             ]
@@ -286,6 +292,8 @@ def _excused(state: State, late: Reservation, reason: RefusalReason, now_ms: int
     charge_point = state.charge_points[late.cp_id]
     if reason is RefusalReason.NO_CAPACITY:
         return cut or any(_overstays(session, late, now_ms) for session in state.sessions.values())
+    if reason is RefusalReason.LIMITED:
+        return _limited(charge_point, charge_point.connectors[late.connector])
     if reason is not RefusalReason.BUSY:
         return not _well(state, charge_point) or any(k.error for k in charge_point.connectors.values())
     connector = charge_point.connectors[late.connector]

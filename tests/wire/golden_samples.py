@@ -254,6 +254,7 @@ SAMPLES: tuple[m.Message, ...] = (
     m.Stop(id=6, cp_id="CP-1", by="office", trace="4b1d0c2e9f6a7788"),
     m.Resume(id=7, cp_id="CP-1"),
     m.SetCapacity(id=8, substation_id="sub-1", capacity_w=150_000),
+    m.LimitChargePoint(id=19, cp_id="CP-1", limit_w=7_000),
     m.WeatherAlert(
         id=13,
         kind="cold",

@@ -127,6 +127,7 @@ class Day:
                 "time",
                 "clock",
                 "plan",
+                "operator",
                 "none",
             )
         )
@@ -153,6 +154,11 @@ class Day:
             self.now_ms += self.random.choice((1, 60_000, HOUR_MS))
         elif kind == "clock":
             self.now_ms += self.random.choice((-2 * HOUR_MS, -60_000, -1, 24 * HOUR_MS))
+        elif kind == "operator" and self.sessions:
+            # What an operator allows a charge point is all that its car may take (``domain.limits.most_w``).
+            which = self.random.randrange(len(self.sessions))
+            most_w = self.random.choice((0, self.random.randint(0, 9_000), self.random.randint(0, 23_000)))
+            self.sessions[which] = replace(self.sessions[which], max_w=most_w)
         elif kind == "plan" and self.policy is Policy.PLAN:
             self.made = self._plan()
         else:

@@ -44,6 +44,7 @@ _BEFORE = {
     LimitReason.NEED: "the vehicle needed no more",
     LimitReason.STEADY: "raises are not given too often",
     LimitReason.RAMP: "it was on its way up",
+    LimitReason.OPERATOR: "an operator limits its charge point",
     LimitReason.NODE_LOST: "what feeds it was lost",
 }
 _UNDECIDED = {
@@ -145,7 +146,12 @@ class Advice:
         )
 
     def _full(self, session: Session, state: State) -> Bound | None:
-        """The first node that feeds it and is lost, or has too little for its smallest current without anybody else."""
+        """What leaves it less than its smallest current without anybody else: its charge point's operator, or the first
+        node that feeds it and is lost, or has too little.
+        """
+        charge_point = state.charge_points[session.cp_id]
+        if charge_point.limit_w is not None and charge_point.limit_w < session.min_w:
+            return Bound(Constraint.OPERATOR, session.cp_id, charge_point.limit_w)
         measured_w = measured_all_over(state, self._measured_w())
         for row, part in shares_of(state, session.cp_id):
             node = state.nodes[row.node_id]

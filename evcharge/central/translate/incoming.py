@@ -179,6 +179,8 @@ def command_from_operator(message: m.FromOperator) -> AnyCommand | None:
             return c.ResumeChargePoints(cp_id=None if message.cp_id is None else ChargePointId(message.cp_id))
         case m.SetCapacity():
             return c.SetCapacity(node_id=NodeId(message.substation_id), capacity_w=message.capacity_w)
+        case m.LimitChargePoint():
+            return c.LimitChargePoint(cp_id=ChargePointId(message.cp_id), limit_w=message.limit_w)
         case m.WeatherAlert():
             return c.ReportWeather(
                 kind=WeatherKind(message.kind),

@@ -170,6 +170,7 @@ def charge_point_view(
         last_seen_ms=last_seen_ms,
         connectors=[_connector_view(connector, live_of, viewer=viewer) for connector in view.connectors],
         waiting=waiting,
+        limit_w=view.limit_w,
     )
 
 

@@ -1,4 +1,4 @@
-"""The site's tables: charge points, substations, sessions, tickets; and the operator's stop and resume."""
+"""The site's tables: charge points, substations, sessions, tickets; and the operator's stop, resume and limit."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class SiteTables:
             "get_charge_point": self.charge_point,
             "stop_charge_point": self.stop,
             "resume_charge_point": self.resume,
+            "limit_charge_point": self.limit,
             "stop_all": self.stop_all,
             "resume_all": self.resume_all,
             "list_sessions": self.sessions,
@@ -133,7 +134,20 @@ class SiteTables:
         _note("resume", call)
         return await self._order(m.Resume(id=0, cp_id=call.path["id"]), call.path["id"])
 
+    async def limit(self, call: Call) -> Answer:
+        """What each connector of a charge point may draw at most."""
+        _note("limit", call)
+        cp_id, body = call.path["id"], call.body
+        old, new = await self._between(m.LimitChargePoint(id=0, cp_id=cp_id, limit_w=body.limit_w), cp_id)
+        changed = old.limit_w != new.limit_w
+        return Answer(body=s.Limited(cp_id=cp_id, limit_w=new.limit_w, changed=changed, state=new.state))
+
     async def _order(self, order: m.Message, cp_id: str) -> Answer:
+        old, new = await self._between(order, cp_id)
+        changed = (ADMIN in old.holds) != (ADMIN in new.holds)
+        return Answer(body=s.Held(cp_id=cp_id, changed=changed, state=new.state, holds=new.holds))
+
+    async def _between(self, order: m.Message, cp_id: str) -> tuple[m.ChargePointView, m.ChargePointView]:
         """One order between two looks; the three are sent together, and Central takes them in their order."""
         old, _, new = await _both(
             self._central.row("charge_points", cp_id),
@@ -142,8 +156,7 @@ class SiteTables:
         )
         if old is None or new is None:
             raise problems.unexpected()
-        changed = (ADMIN in old.holds) != (ADMIN in new.holds)
-        return Answer(body=s.Held(cp_id=cp_id, changed=changed, state=new.state, holds=new.holds))
+        return old, new
 
     async def stop_all(self, call: Call) -> Answer:
         _note("stop", call)

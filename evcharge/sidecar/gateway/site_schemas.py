@@ -9,6 +9,8 @@ from msgspec import Meta
 
 # Rows of one page: as many as one reply of Central has.
 MOST_ROWS = 100
+# Largest limit of a charge point, W: as Central has it.
+MOST_LIMIT_W = 10_000_000
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,8 @@ class SubstationRow(msgspec.Struct, frozen=True, kw_only=True):
     measured_w: int | None
     """By its own meter; null: it has none, or it is not heard."""
     measured_age_ms: int | None
+    offered_w: int = 0
+    fallback_w: int = 0
 
 
 class Substations(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +91,9 @@ class ConnectorRow(msgspec.Struct, frozen=True, kw_only=True):
     power_w: int
     energy_wh: int
     reason: str | None
+    why: str | None = None
+    decided_ms: int | None = None
+    inputs_ms: int | None = None
 
 
 class ChargePointRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +109,8 @@ class ChargePointRow(msgspec.Struct, frozen=True, kw_only=True):
     last_seen_ms: int | None
     waiting: int
     connectors: list[ConnectorRow]
+    limit_w: int | None
+    """What an operator allows each connector; null: its max_w."""
 
 
 class ChargePoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +128,23 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     """false: it was so already."""
     state: str
     holds: list[str]
+
+
+class LimitBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What each connector of a charge point may draw at most."""
+
+    limit_w: Annotated[int, Meta(ge=0, le=MOST_LIMIT_W)] | None
+    """Below a connector's min_w its session pauses; null: its max_w again."""
+
+
+class Limited(msgspec.Struct, frozen=True, kw_only=True):
+    """A charge point after its limit was set."""
+
+    cp_id: str
+    limit_w: int | None
+    changed: bool
+    """false: it was so already."""
+    state: str
 
 
 class HeldAll(msgspec.Struct, frozen=True, kw_only=True):

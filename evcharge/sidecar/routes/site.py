@@ -1,4 +1,4 @@
-"""The site's tables, and the operator's stop and resume."""
+"""The site's tables, and the operator's stop, resume and limit."""
 
 from __future__ import annotations
 
@@ -105,6 +105,19 @@ ROUTES: tuple[Route, ...] = (
         limit=SITE,
         words={"id": ID},
         answers={200: s.Held},
+        refusals=_ONE,
+    ),
+    Route(
+        method="PUT",
+        path="/api/cps/{id}/limit",
+        name="limit_charge_point",
+        tag="site",
+        summary="What each connector of a charge point may draw at most, until another limit is set; null: its rating.",
+        scope=Scope.SITE_CONTROL,
+        limit=SITE,
+        words={"id": ID},
+        body=s.LimitBody,
+        answers={200: s.Limited},
         refusals=_ONE,
     ),
     Route(

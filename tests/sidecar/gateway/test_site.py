@@ -1,4 +1,4 @@
-"""The site's tables over HTTP, who sees which names, and stop and resume."""
+"""The site's tables over HTTP, who sees which names, and stop, resume and limit."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class Tables:
     def answer(self, message: m.Message) -> m.Reply | Exception:
         if isinstance(message, m.Stop | m.Resume):
             return self.hold(message)
+        if isinstance(message, m.LimitChargePoint):
+            return self.limit(message)
         assert isinstance(message, m.Query)
         rows = self.tables.get(message.what, [])
         if message.one is not None:
@@ -47,6 +49,14 @@ class Tables:
                 holds = [*others, "ADMIN"] if isinstance(order, m.Stop) else others
                 rows[place] = msgspec.structs.replace(row, holds=holds, state="STOPPED" if holds else "ACTIVATED")
         return m.Reply(re=0)
+
+    def limit(self, order: m.LimitChargePoint) -> m.Reply | Exception:
+        rows = self.tables["charge_points"]
+        for place, row in enumerate(rows):
+            if order.cp_id == row.cp_id:
+                rows[place] = msgspec.structs.replace(row, limit_w=order.limit_w)
+                return m.Reply(re=0)
+        return RequestRefused("unknown_charge_point", "There is none.")
 
 
 def key(row: Any) -> str:
@@ -112,6 +122,8 @@ async def test_substations(link: FakeLink, http: Http) -> None:
             "utilisation_percent": 5,
             "measured_w": None,
             "measured_age_ms": None,
+            "offered_w": 0,
+            "fallback_w": 0,
         }
     ]
 
@@ -216,6 +228,32 @@ async def test_an_unknown_one_and_one_who_may_not(link: FakeLink, http: Http) ->
     for path in ("/api/cps/CP-1/stop", "/api/cps/CP-1/resume", "/api/cps/stop", "/api/cps/resume"):
         assert await http.refusal("POST", path, "viewer") == (403, "forbidden")
     assert [type(message) for message in link.asked].count(m.Stop) == 1
+
+
+async def test_one_is_limited_and_the_answer_says_what_changed(link: FakeLink, http: Http) -> None:
+    Tables(link, charge_points=points("CP-1", "CP-2"))
+    for limit_w, changed in ((7_000, True), (7_000, False), (0, True), (None, True), (None, False)):
+        status, body, _ = await http.ask("PUT", "/api/cps/CP-2/limit", "operator", json={"limit_w": limit_w})
+        expected = {"cp_id": "CP-2", "limit_w": limit_w, "changed": changed, "state": "ACTIVATED"}
+        assert (status, body) == (200, expected)
+        assert (await http.ask("GET", "/api/cps/CP-2", "viewer"))[1]["limit_w"] == limit_w
+        assert (await http.ask("GET", "/api/cps/CP-1", "viewer"))[1]["limit_w"] is None
+    assert all(order.cp_id == "CP-2" for order in link.asked if isinstance(order, m.LimitChargePoint))
+
+
+@pytest.mark.parametrize("body", [{}, {"limit_w": -1}, {"limit_w": 10_000_001}, {"limit_w": 7.5}, {"limit_w": "7000"}])
+async def test_a_limit_that_is_none_is_not_asked_for(link: FakeLink, http: Http, body: dict[str, Any]) -> None:
+    Tables(link, charge_points=points("CP-1"))
+    assert (await http.refusal("PUT", "/api/cps/CP-1/limit", json=body))[0] == 422
+    assert not link.asked
+
+
+async def test_a_limit_for_an_unknown_one_or_by_one_who_may_not(link: FakeLink, http: Http) -> None:
+    Tables(link, charge_points=points("CP-1"))
+    body = {"limit_w": 7_000}
+    assert await http.refusal("PUT", "/api/cps/CP-9/limit", json=body) == (404, "unknown_charge_point")
+    assert await http.refusal("PUT", "/api/cps/CP-1/limit", "viewer", json=body) == (403, "forbidden")
+    assert [order.cp_id for order in link.asked if isinstance(order, m.LimitChargePoint)] == ["CP-9"]
 
 
 async def test_a_list_that_never_ends_is_given_up(link: FakeLink, http: Http) -> None:
