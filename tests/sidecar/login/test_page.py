@@ -171,7 +171,7 @@ async def test_other_methods_are_not_allowed(site: LoginSite, path: str) -> None
 async def test_the_routes_below_it_are_no_pages(site: LoginSite) -> None:
     assert (await get(site, "/ui/login"))[2]["Allow"] == "POST"
     assert (await get(site, "/ui/logout"))[0] == 405
-    assert (await get(site, "/ui/me"))[0] == 401
+    assert (await get(site, "/ui/me"))[0] == 204
     assert (await get(site, "/ui/me/x"))[0] == (await get(site, "/ui/assets"))[0] == 404
 
 
