@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from protocol.fields import MAX_ROWS, Asked, Count, Id, Message, RequestId
+from protocol.fields import MAX_ROWS, Asked, Count, Id, Message, RequestId, Word
 
 
 class AuditPage(Message, tag="audit_page", frozen=True):
@@ -23,6 +23,10 @@ class AuditPage(Message, tag="audit_page", frozen=True):
     session_id: Id | None = None
     kind: Id | None = None
     """The name of an event, as ``charge_authorized``."""
+    by: Word | None = None
+    """Whom the actor said it acted for (SPEC §6.2)."""
+    trace: Word | None = None
+    """By which request."""
 
 
 class AuditProof(Message, tag="audit_proof", frozen=True):

@@ -32,6 +32,8 @@ MIN_C, MAX_C = -100, 100
 MAX_RESULTS = 3
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+Word = Annotated[str, Meta(min_length=1, max_length=MAX_ID, pattern=r"^[A-Za-z0-9._:@+-]+\Z")]
+"""An id of somebody outside that goes into the log as it is: nothing in it is obeyed anywhere."""
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Watts = Annotated[int, Meta(ge=0, le=MAX_W)]
 WattHours = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
@@ -52,11 +54,11 @@ class Message(msgspec.Struct, tag_field="type", kw_only=True, frozen=True, omit_
 
 
 class Order(Message, frozen=True, kw_only=True):
-    """Base of what a client of a gateway may have asked for: who, by which request; for the log (SPEC §7.1)."""
+    """Base of what a client of a gateway may have asked for: who, by which request; for the log (SPEC §6.2)."""
 
-    by: Id | None = None
+    by: Word | None = None
     """The client's name, as the gateway knows it."""
-    trace: Id | None = None
+    trace: Word | None = None
     """The request's id, which the gateway's own log has too."""
 
 

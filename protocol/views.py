@@ -354,6 +354,10 @@ class RecordView(Part, frozen=True):
     actor: str = ""
     source: str = ""
     """The address that it came from."""
+    by: str | None = None
+    """Whom the actor says it acted for: the client of a gateway."""
+    trace: str | None = None
+    """The request's id, by the actor's word: the gateway's own log has it too."""
     details: str | None = None
     """The event as JSON; None: too long, its proof has it."""
 

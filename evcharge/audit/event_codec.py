@@ -1,8 +1,8 @@
 """Domain events ↔ bodies of log records (FORMAT.md, "Bodies").
 
-A body is msgpack ``[kind, version, {at_ms, clock_ms, actor, source, data}]``: the kind is the event's name in snake
-case, ``data`` the event's own fields. Integers, strings, bytes and booleans only; a field that has its default is left
-out, so an old record means the same to a newer program.
+A body is msgpack ``[kind, version, {at_ms, clock_ms, actor, source, by, trace, data}]``: the kind is the event's name
+in snake case, ``data`` the event's own fields. Integers, strings, bytes and booleans only; a field that has its default
+is left out, and so are ``by`` and ``trace`` where nobody said them: an old record means the same to a newer program.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ class LoggedEvent(NamedTuple):
     event: Event
 
 
-class _Written(Stamp, frozen=True, kw_only=True):
+class _Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fields of a stamp: these four are always there, ``by`` and ``trace`` only where somebody said them."""
+
+    at_ms: int
+    clock_ms: int
+    actor: str
+    source: str
+    by: str | None = None
+    trace: str | None = None
     data: Event
 
 
@@ -56,7 +64,15 @@ _BODY = msgspec.msgpack.Decoder(_Read)
 
 def encode(event: Event, stamp: Stamp) -> bytes:
     """The body of the record of ``event``."""
-    written = _Written(at_ms=stamp.at_ms, clock_ms=stamp.clock_ms, actor=stamp.actor, source=stamp.source, data=event)
+    written = _Written(
+        at_ms=stamp.at_ms,
+        clock_ms=stamp.clock_ms,
+        actor=stamp.actor,
+        source=stamp.source,
+        by=stamp.by,
+        trace=stamp.trace,
+        data=event,
+    )
     return _ENCODER.encode((_KINDS[type(event)], event.VERSION, written))
 
 
@@ -75,7 +91,14 @@ def decode(body: bytes) -> LoggedEvent | None:
         if decoder is None:
             raise UnknownKind(f"record kind {kind!r} version {version}: start a newer evcharge on this log")
         read = _BODY.decode(rest)
-        stamp = Stamp(at_ms=read.at_ms, clock_ms=read.clock_ms, actor=read.actor, source=read.source)
+        stamp = Stamp(
+            at_ms=read.at_ms,
+            clock_ms=read.clock_ms,
+            actor=read.actor,
+            source=read.source,
+            by=read.by,
+            trace=read.trace,
+        )
         return LoggedEvent(stamp, decoder.decode(read.data))
     except UnicodeDecodeError as error:
         # msgspec lets this one through as it is.

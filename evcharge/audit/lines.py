@@ -11,6 +11,7 @@ import msgspec
 from evcharge.audit.record import Record
 
 _MS = 1_000
+_STAMP = ("at_ms", "clock_ms", "actor", "source", "by", "trace")
 
 
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -24,6 +25,10 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     clock_ms: int | None = None
     actor: str = ""
     source: str = ""
+    by: str | None = None
+    """Whom the actor says it acted for."""
+    trace: str | None = None
+    """The request's id, by the actor's word."""
     data: dict[str, Any] = {}
 
 
@@ -36,6 +41,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     cp: str = ""
     session: str = ""
     driver: str = ""
+    by: str = ""
+    trace: str = ""
     kinds: frozenset[str] = frozenset()
 
     def takes(self, line: Line) -> bool:
@@ -49,6 +56,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         if self.until_ms is not None and line.at_ms >= self.until_ms:
             return False
         if self.actor and self.actor not in (line.actor, line.actor.partition(":")[2]):
+            return False
+        if (self.by and self.by != line.by) or (self.trace and self.trace != line.trace):
             return False
         about = about_of(line.data)
         wanted = (("cp_id", self.cp), ("session_id", self.session), ("driver_id", self.driver))
@@ -74,12 +83,18 @@ def line_of(record: Record) -> Line:
     """A record taken apart. A body that is none becomes a line of kind `unreadable`: nothing is hidden."""
     try:
         kind, version, rest = msgspec.msgpack.decode(record.body, type=tuple[str, int, dict[str, Any]])
-        stamp = {name: rest.pop(name) for name in ("at_ms", "clock_ms", "actor", "source") if name in rest}
+        stamp = {name: rest.pop(name) for name in _STAMP if name in rest}
         data = rest.pop("data", rest)
         line: dict[str, Any] = {"seq": record.seq, "kind": kind, "version": version, "data": data}
         return msgspec.convert(line | stamp, Line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, AttributeError):
         return Line(seq=record.seq, kind="unreadable", version=0, data={"body": record.body.hex()})
+
+
+def asker(by: str | None, trace: str | None) -> str:
+    """Whom an actor says it acted for, and by which request, for people; empty where it said neither."""
+    said = ([f"for {by}"] if by else []) + ([f"request {trace}"] if trace else [])
+    return ", ".join(said)
 
 
 def when(at_ms: int | None) -> str:

@@ -111,7 +111,8 @@ class Pages:
         """
         begin = max(after + 1, self.first())
         rows: list[Found] = []
-        needles = [one.encode() for one in (*wanted.kinds, wanted.cp, wanted.session, wanted.driver) if one]
+        named = (*wanted.kinds, wanted.cp, wanted.session, wanted.driver, wanted.by, wanted.trace)
+        needles = [one.encode() for one in named if one]
         count = size = 0
         at = before if newest_first else begin - 1
         self._left = WALK_RECORDS

@@ -8,7 +8,7 @@ from itertools import groupby
 import msgspec
 
 from evcharge.audit.event_codec import LoggedEvent
-from evcharge.audit.lines import when
+from evcharge.audit.lines import asker, when
 from evcharge.domain import events as e
 from evcharge.domain.alerts import scope, told
 from evcharge.domain.reasons import age_text, kw, objection_sentence
@@ -72,11 +72,19 @@ class Step(msgspec.Struct, frozen=True):
     """The sentence."""
     limit_w: int | None = None
     """The set-point that rules from here on."""
+    actor: str = ""
+    """Who did it."""
+    by: str | None = None
+    """Whom the actor says it acted for."""
+    trace: str | None = None
+    """The request's id, by the actor's word."""
 
     @property
     def line(self) -> str:
         """For people."""
-        return f"{self.seq:>8}  {when(self.at_ms)}  {self.told}"
+        said = asker(self.by, self.trace)
+        who = f" ({self.actor}, {said})" if said else ""
+        return f"{self.seq:>8}  {when(self.at_ms)}  {self.told}{who}"
 
 
 class Inquiry:
@@ -134,7 +142,8 @@ class Inquiry:
             self._asked_at = ""
         if told:
             limit = event.grant.limit_w if isinstance(event, e.SetPointIssued) else None
-            yield Step(seq, at_ms, type(event).__name__, told, limit)
+            stamp = logged.stamp
+            yield Step(seq, at_ms, type(event).__name__, told, limit, stamp.actor, stamp.by, stamp.trace)
 
     def _concerns(self, event: e.Event) -> bool:
         if isinstance(event, e.RequestRefused):

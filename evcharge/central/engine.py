@@ -57,6 +57,10 @@ class Origin(NamedTuple):
     reply_to: Any = None
     """The peer, opaque here; None for Central's own commands."""
     request_id: int | str | None = None
+    by: str | None = None
+    """Whom the actor says it acted for."""
+    trace: str | None = None
+    """The id of the request that it carries out, by its word."""
 
 
 CENTRAL = Origin()
@@ -183,7 +187,14 @@ class Engine:
 
     def stamp(self, origin: Origin) -> Stamp:
         """When and by whom."""
-        return Stamp(at_ms=self._clock.site_ms(), clock_ms=self.clock_ms(), actor=origin.actor, source=origin.source)
+        return Stamp(
+            at_ms=self._clock.site_ms(),
+            clock_ms=self.clock_ms(),
+            actor=origin.actor,
+            source=origin.source,
+            by=origin.by,
+            trace=origin.trace,
+        )
 
     def _hold(self, release: Callable[[], None]) -> None:
         if self._last_seq <= self._durable and not self._held:

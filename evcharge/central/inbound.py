@@ -76,7 +76,7 @@ class Inbound:
             if isinstance(message, m.Unwatch) and message.what == "base_w":
                 command = self._surroundings.forgetting(NodeId(message.substation_id))
             if command is not None:
-                self._engine.execute(command, peer.asking(getattr(message, "id", None)))
+                self._engine.execute(command, peer.asking(message))
             if isinstance(message, m.Unwatch):
                 self._unwatched(message)
 

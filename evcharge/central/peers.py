@@ -9,6 +9,7 @@ from evcharge.domain.words import Role
 from evcharge.ids import Fence
 from evcharge.net.adapter import Adapter
 from protocol.errors import CloseCode, LocalProtocolError
+from protocol.fields import Order
 from protocol.messages import Message
 
 log = structlog.get_logger()
@@ -63,8 +64,14 @@ class Peer:
         self.warned = False
         self.origin = Origin(f"{role.value}:{entity}", adapter.address, self)
 
-    def asking(self, request_id: int | str | None) -> Origin:
-        """The origin of a message that may want an answer."""
+    def asking(self, message: Message) -> Origin:
+        """The origin of a message: it may want an answer, and say for whom and by which request it comes.
+
+        That is only its word: ``actor`` stays who the channel belongs to (SPEC §6.2).
+        """
+        request_id = getattr(message, "id", None)
+        if isinstance(message, Order):
+            return self.origin._replace(request_id=request_id, by=message.by, trace=message.trace)
         return self.origin._replace(request_id=request_id)
 
     def silent_s(self, now_s: float) -> float:

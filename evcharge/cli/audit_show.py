@@ -17,7 +17,7 @@ from evcharge.audit.control import KINDS
 from evcharge.audit.event_codec import UnknownKind, decode, kind_of
 from evcharge.audit.files import OsFiles, ReadOnly
 from evcharge.audit.follow import Follower
-from evcharge.audit.lines import Filter, Line, about_of, fields, line_of, parse_when, when
+from evcharge.audit.lines import Filter, Line, about_of, asker, fields, line_of, parse_when, when
 from evcharge.audit.record import FIRST_SEQ
 from evcharge.audit.segments import list_segments
 from evcharge.audit.why import Inquiry, Step, lines_of
@@ -35,7 +35,7 @@ ARCHIVE = click.option(
     default=None,
     help="Folder to which `archive` moved older segments: they count as part of the log.",
 )
-COLUMNS = ("seq", "time", "at_ms", "actor", "source", "kind", "cp_id", "session_id", "driver_id", "data")
+COLUMNS = ("seq", "time", "at_ms", "actor", "source", "kind", "cp_id", "session_id", "driver_id", "data", "by", "trace")
 _KINDS = sorted({kind_of(event) for event in EVENTS} | KINDS)
 
 
@@ -93,6 +93,8 @@ def filters(function: F) -> F:
         click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Kind of record; may be repeated."),
         click.option("--driver", default="", help="Driver."),
         click.option("--session", default="", help="Session."),
+        click.option("--trace", default="", metavar="ID", help="Request, as the gateway's X-Request-ID."),
+        click.option("--by", default="", metavar="NAME", help="Client that a gateway acted for."),
         click.option("--cp", default="", help="Charge point."),
         click.option("--actor", default="", help="Who did it: driver:anna, anna, central, stranger …"),
         click.option("--until", "until_ms", type=_When(), default=None, help="Site time before which, UTC."),
@@ -153,7 +155,9 @@ def _text(line: Line) -> str:
     number = click.style(f"{line.seq:>8}", dim=True)
     kind = click.style(f"{line.kind:26}", bold=line.at_ms is not None)
     actor = f"{line.actor:20}" if line.at_ms is not None else " " * 20
-    return f"{number}  {when(line.at_ms):23}  {escaped(actor)}  {kind}  {escaped(fields(line.data))}".rstrip()
+    said = asker(line.by, line.trace)
+    told = f"{fields(line.data)}  ({said})" if said else fields(line.data)
+    return f"{number}  {when(line.at_ms):23}  {escaped(actor)}  {kind}  {escaped(told)}".rstrip()
 
 
 @click.command("why")
@@ -230,7 +234,8 @@ def _row(line: Line) -> list[object]:
     whom = about_of(line.data)
     about = [_safe(str(whom.get(name, ""))) for name in ("cp_id", "session_id", "driver_id")]
     head = [line.seq, when(line.at_ms), line.at_ms or "", _safe(line.actor), _safe(line.source), line.kind]
-    return [*head, *about, msgspec.json.encode(line.data).decode()]
+    said = [_safe(line.by or ""), _safe(line.trace or "")]
+    return [*head, *about, msgspec.json.encode(line.data).decode(), *said]
 
 
 def _safe(text: str) -> str:

@@ -30,6 +30,7 @@ from evcharge.cli.common import (
     Failed,
     clock_option,
     config_option,
+    levels_on_signals,
     log_options,
     make_clock,
     ready,
@@ -124,6 +125,7 @@ async def _serve(settings: Settings, bootstrap: Bootstrap, clock: SystemClock) -
     _calm_collector()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    levels_on_signals()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     ready("central", host=central.host, port=central.port, log=str(central.log_dir))

@@ -6,20 +6,23 @@ it. A traceback never reaches the user unless ``--debug`` asks for it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
-import logging
 import os
+import signal
 import sys
+import threading
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 import msgspec
-import structlog
 
+from evcharge import logs
 from evcharge.net.clock import SystemClock
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -108,28 +111,24 @@ def make_clock(clock_file: Path | None) -> SystemClock:
     return SystemClock(clock_file)
 
 
-# Traces without the values of variables, which structlog would show: among them are tokens and secrets.
-_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
-_CONSOLE = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+# As ntpd and others have it: one step more detail in the log, one step less.
+STEPS = {signal.SIGUSR1: 1, signal.SIGUSR2: -1}
 
 
 def configure_logging(level: str = "info") -> None:
-    """Structured logs on stderr: coloured text on a terminal, one JSON object a line otherwise."""
-    threshold = getattr(logging, level.upper())
-    terminal = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _TRACEBACKS if not terminal else structlog.processors.StackInfoRenderer(),
-            _CONSOLE if terminal else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-    logging.basicConfig(level=max(threshold, logging.WARNING), stream=sys.stderr, format="%(message)s")
+    """Logs on stderr; SIGUSR1 and SIGUSR2 end no process any more, and change the level once it runs its loop."""
+    logs.configure(level)
+    if threading.current_thread() is threading.main_thread():
+        for number in STEPS:
+            # A function, because what is ignored would stay ignored in the programs that this one starts.
+            signal.signal(number, lambda _number, _frame: None)
+
+
+def levels_on_signals() -> None:
+    """SIGUSR1 and SIGUSR2 change how much is logged; needs a running loop, in which the line that says so is safe."""
+    loop = asyncio.get_running_loop()
+    for number, more in STEPS.items():
+        loop.add_signal_handler(number, partial(logs.step, more, cause=number.name))
 
 
 def ready(name: str, **fields: Any) -> None:

@@ -18,6 +18,7 @@ from evcharge.cli.common import (
     Failed,
     clock_option,
     config_option,
+    levels_on_signals,
     log_options,
     make_clock,
     parse_address,
@@ -191,6 +192,7 @@ def run_cp(
 
 async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, int]]:
     """Run until told to stop; returns the final registers. Raises StoreError, Refusal, Failed."""
+    levels_on_signals()
     stop = stop_on_signals()
     with ExitStack() as stack:
         trace = None

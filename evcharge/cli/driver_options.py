@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from evcharge.cli.common import Failed, clock_option, configure_logging, make_clock, parse_address
+from evcharge.cli.common import Failed, clock_option, configure_logging, levels_on_signals, make_clock, parse_address
 from evcharge.cli.driver_text import plain
 from evcharge.cli.driver_view import (
     JsonShow,
@@ -152,7 +152,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run it; whatever Central or the network says becomes one sentence and exit code 1."""
     try:
         try:
-            return asyncio.run(work)
+            return asyncio.run(_leveled(work))
         except BaseExceptionGroup as group:
             # The automated driver runs many sessions at once; the first refusal says it all.
             known = group.subgroup((Refusal, RequestRefused, RequestFailed, Unreachable))
@@ -165,6 +165,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise Failed(plain(error.sentence)) from error
     except Unreachable as error:
         raise Failed(plain(str(error))) from error
+
+
+async def _leveled(work: Coroutine[Any, Any, T]) -> T:
+    """The automated driver runs for hours: how much it logs can be changed meanwhile."""
+    levels_on_signals()
+    return await work
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

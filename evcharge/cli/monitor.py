@@ -15,6 +15,7 @@ from evcharge.cli.common import (
     Failed,
     clock_option,
     config_option,
+    levels_on_signals,
     log_options,
     make_clock,
     parse_address,
@@ -100,6 +101,7 @@ async def serve(
     clock: SystemClock,
 ) -> None:
     """Watch until told to stop. Raises Refusal."""
+    levels_on_signals()
     stop = stop_on_signals()
     hosts = []
     timers = TimerWheel(clock)

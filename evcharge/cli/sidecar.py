@@ -19,6 +19,7 @@ from evcharge.cli.common import (
     CONTEXT,
     Failed,
     config_option,
+    levels_on_signals,
     log_options,
     make_clock,
     parse_address,
@@ -135,6 +136,7 @@ def run(  # one argument for each option
 async def _run(
     data_dir: Path, listen: Listen, central: tuple[str, int] | None, services: Services, database: str | None
 ) -> None:
+    levels_on_signals()
     stop = stop_on_signals()
     try:
         simulated = SimulatedSensors(msgspec.convert(services.simulated_site, SimulatedSite))

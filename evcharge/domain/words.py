@@ -18,6 +18,10 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     """Role and entity, as in ``driver:anna``; ``central`` for what Central does by itself."""
     source: str = ""
     """Network address of the actor."""
+    by: str | None = None
+    """Whom the actor says it acted for: the client of a gateway. Nothing is decided by it."""
+    trace: str | None = None
+    """The request's id, by the actor's word."""
 
 
 class Role(StrEnum):

@@ -11,6 +11,7 @@ import asyncio
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import copy_context
 from math import ceil
 
 from evcharge.net.clock import Clock
@@ -50,6 +51,8 @@ class TimerWheel:
         self._handle_tick = 0
         self._next_tick = 0
         self._running = False
+        # That of whoever made it: who happens to schedule the next one is not whom all of them run for.
+        self._context = copy_context()
 
     def __len__(self) -> int:
         """How many timers are waiting."""
@@ -128,4 +131,6 @@ class TimerWheel:
             self._handle_tick = self._ticks[0]
             delay_s = self._handle_tick * self._tick_s - self._clock.monotonic()
             delay_s = max(LEAST_WAIT_S, delay_s) if delay_s > 0 else 0.0
-            self._handle = asyncio.get_running_loop().call_later(delay_s, self.run_due, MOST_PER_TURN)
+            self._handle = asyncio.get_running_loop().call_later(
+                delay_s, self.run_due, MOST_PER_TURN, context=self._context
+            )

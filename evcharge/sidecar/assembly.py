@@ -163,7 +163,7 @@ def assemble(
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
     ]
     handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
-    api = Api(routes, handlers, door=door, browser=page_door, clock=clock)
+    api = Api(routes, handlers, door=door, browser=page_door, clock=clock, entropy=entropy)
     application = api.application()
     add_page(application, page)
 

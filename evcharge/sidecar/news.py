@@ -28,6 +28,8 @@ class News:
                 temperature_c=alert.temperature_c,
                 detail=alert.detail,
                 simulated=alert.simulated,
+                by=alert.by,
+                trace=alert.trace,
             )
         )
 

@@ -1,4 +1,4 @@
-"""Whether the sidecar lives, whether it can serve, and the document of all its routes."""
+"""Whether the sidecar lives, whether it can serve, the document of all its routes, and how much it logs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from evcharge import logs
 from evcharge.sidecar.database import Database
 from evcharge.sidecar.web.problem import unavailable
 from evcharge.sidecar.web.route import Answer, Call, Handler
@@ -43,6 +44,23 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     components: dict[str, Any]
 
 
+Level = Literal["error", "warning", "info", "debug"]
+
+
+class WantedLevel(msgspec.Struct, frozen=True, kw_only=True):
+    """How much to log."""
+
+    level: Level
+
+
+class LogLevel(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is logged."""
+
+    level: Level
+    before: Level
+    """What it was before this request."""
+
+
 class Operation:
     """What probes and tools ask."""
 
@@ -61,7 +79,13 @@ class Operation:
 
     def handlers(self) -> Mapping[str, Handler]:
         """Part of ``Concern``."""
-        return {"health": self.health, "ready": self.ready, "openapi": self.openapi}
+        return {
+            "health": self.health,
+            "ready": self.ready,
+            "openapi": self.openapi,
+            "log_level": self.log_level,
+            "set_log_level": self.set_log_level,
+        }
 
     async def run(self) -> None:
         """Part of ``Concern``: nothing."""
@@ -81,3 +105,14 @@ class Operation:
     async def openapi(self, _call: Call) -> Answer:
         """The document, made once."""
         return Answer(body=self._document, headers={"Cache-Control": "public, max-age=300"})
+
+    async def log_level(self, _call: Call) -> Answer:
+        """Of this process."""
+        now = logs.level()
+        return Answer(body={"level": now, "before": now})
+
+    async def set_log_level(self, call: Call) -> Answer:
+        """As SIGUSR1 and SIGUSR2 do, without a shell on the machine."""
+        wanted: WantedLevel = call.body
+        before = logs.set_level(wanted.level, cause="http", client=call.client)
+        return Answer(body={"level": logs.level(), "before": before})

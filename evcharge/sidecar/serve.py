@@ -83,7 +83,7 @@ async def serve(
                     address=central,
                     listening=lambda: url[0] if url else None,
                 )
-                runner = Runner(assembled.application, drain_s=DRAIN_S)
+                runner = Runner(assembled.application, drain_s=DRAIN_S, entropy=entropy)
                 await runner.setup()
                 try:
                     try:

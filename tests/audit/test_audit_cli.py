@@ -25,9 +25,9 @@ from evcharge.audit.segments import segment_name
 from evcharge.central.recall import recall
 from evcharge.cli.audit import cli
 from evcharge.domain import commands as c
-from evcharge.domain.events import TicketAdjusted, TicketIssued
+from evcharge.domain.events import HoldLifted, HoldPlaced, TicketAdjusted, TicketIssued
 from evcharge.domain.site import NodeConfig
-from evcharge.domain.words import Stamp
+from evcharge.domain.words import Hold, Stamp
 from evcharge.ids import CommandId, NodeId
 from evcharge.units import Watts
 from tests.domain.test_properties import World
@@ -182,6 +182,36 @@ def test_why_a_charge_point_refused(tmp_path: Path) -> None:
     assert "ben was refused: The substation of cp-2 cannot serve one more vehicle now" in told
     assert "(main has 2 kW, 1.38 kW of it taken; what is left is kept for others who come first" in told
     assert "cp-2 connected" in told and "anna" not in told
+
+
+def test_one_request_is_found_and_named(tmp_path: Path) -> None:
+    """What a gateway said of whom it acted for; a text that somebody else wrote into a log is shown, not obeyed."""
+    scenario = Scenario().given(site(), *connected())
+    held = HoldPlaced(cp_id=CP, hold=Hold.ADMIN)
+    said = Stamp(at_ms=5, clock_ms=6, actor="operator:gw-1", by="dispatcher", trace="7f3c-19")
+    strange = Stamp(at_ms=7, clock_ms=8, actor="operator:gw-1", by="=1+\x1b[2J", trace="x")
+    lifted = HoldLifted(cp_id=CP, hold=Hold.ADMIN)
+    recalled = recall(tmp_path, FILES, origin="evcharge/test", entropy=lambda size: b"k" * size)
+    for body in (*scenario.log, encode(held, said), encode(lifted, strange)):
+        recalled.journal.append(body)
+    recalled.journal.flush()
+    recalled.journal.close()
+    log = tmp_path / "log"
+    (line,) = run("show", log, "--trace", "7f3c-19").stdout.splitlines()
+    assert "operator:gw-1" in line and line.endswith("hold=ADMIN  (for dispatcher, request 7f3c-19)")
+    (found,) = map(json.loads, run("show", log, "--by", "dispatcher", "--cp", CP, "--json").stdout.splitlines())
+    assert (found["kind"], found["by"], found["trace"]) == ("hold_placed", "dispatcher", "7f3c-19")
+    assert not {"by", "trace"} & set(json.loads(run("show", log, "--json").stdout.splitlines()[1]))
+    for wrong in (("--trace", "7f3c-1"), ("--by", "disp"), ("--trace", "x", "--by", "dispatcher")):
+        assert run("show", log, *wrong).stdout == ""
+    told = run("why", log, CP).stdout
+    assert "cp-1 may not charge: ADMIN (operator:gw-1, for dispatcher, request 7f3c-19)" in told
+    step = [json.loads(line) for line in run("why", log, CP, "--json").stdout.splitlines()][-2]
+    assert (step["actor"], step["by"], step["trace"]) == ("operator:gw-1", "dispatcher", "7f3c-19")
+    for shown in (told, run("show", log, "--trace", "x").stdout):
+        assert "\x1b" not in shown and "for =1+\\x1b[2J" in shown
+    rows = list(csv.DictReader(io.StringIO(run("export", log, "--cp", CP).stdout)))
+    assert [(row["by"], row["trace"]) for row in rows[-2:]] == [("dispatcher", "7f3c-19"), ("'=1+\x1b[2J", "x")]
 
 
 def test_a_table_for_a_spreadsheet(made: Path, tmp_path: Path) -> None:

@@ -74,6 +74,19 @@ def test_any_msgpack_reads_a_body(sample: e.Event) -> None:
     assert set(rest["data"]) == set(sample.__struct_fields__)
 
 
+@pytest.mark.parametrize(
+    "said", [{}, {"by": "dispatcher"}, {"trace": "7f3c-19"}, {"by": "dispatcher", "trace": "7f3c-19"}]
+)
+def test_whom_it_was_for_stands_there_only_where_it_was_said(said: dict[str, str]) -> None:
+    stamp = msgspec.structs.replace(STAMP, **said)
+    body = encode(SAMPLES[-1], stamp)
+    assert decode(body) == LoggedEvent(stamp, SAMPLES[-1])
+    rest = msgpack.unpackb(body)[2]
+    assert set(rest) == {"at_ms", "clock_ms", "actor", "source", "data"} | set(said)
+    assert list(rest)[-1] == "data"
+    assert (body == encode(SAMPLES[-1], STAMP)) == (not said)
+
+
 def test_maps_keep_their_order() -> None:
     """The first substation takes the charge points that are not named: order means something."""
     logged = decode(encode(SAMPLES[0], STAMP))

@@ -165,6 +165,8 @@ AUDIT = m.AuditView(
             clock_ms=T0_MS,
             actor="driver:d-1",
             source="192.0.2.7",
+            by="dispatcher",
+            trace="7f3c-19",
             details='{"session_id":"s-1"}',
         )
     ],
@@ -270,7 +272,16 @@ SAMPLES: tuple[m.Message, ...] = (
     m.Unwatch(id=12, substation_id="sub-1", what="base_w"),
     m.Query(id=9, what="sessions", after="s-1", one="s-1"),
     m.AuditPage(
-        id=15, after_seq=10, before_seq=40, tail=True, limit=20, cp_id="CP-1", session_id="s-1", kind="meter_reported"
+        id=15,
+        after_seq=10,
+        before_seq=40,
+        tail=True,
+        limit=20,
+        cp_id="CP-1",
+        session_id="s-1",
+        kind="meter_reported",
+        by="dispatcher",
+        trace="7f3c-19",
     ),
     m.AuditProof(id=16, seq=12, body_from=40_000),
     m.AuditState(id=17),

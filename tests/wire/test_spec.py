@@ -137,7 +137,7 @@ def test_what_commands_share() -> None:
     assert set(re.findall(r"`([a-z_]+)`", said[0])) == {
         tag for tag, kind in codec.KNOWN.items() if issubclass(kind, m.Order)
     }
-    assert set(re.findall(r"`([a-z_]+)`: id\?", said[1])) == fields_of(m.Order)
+    assert set(re.findall(r"`([a-z_]+)`: word\?", said[1])) == fields_of(m.Order)
 
 
 def test_every_message_and_field() -> None:

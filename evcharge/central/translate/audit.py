@@ -124,6 +124,8 @@ class Audit:
         wanted = Filter(
             cp=asked.cp_id or "",
             session=asked.session_id or "",
+            by=asked.by or "",
+            trace=asked.trace or "",
             kinds=frozenset() if asked.kind is None else frozenset({asked.kind}),
         )
         durable = self._journal.durable
@@ -223,6 +225,8 @@ def _row(found: Found) -> m.RecordView:
         clock_ms=line.clock_ms,
         actor=line.actor[: 2 * m.MAX_ID],
         source=line.source[: 2 * m.MAX_ID],
+        by=None if line.by is None else line.by[: m.MAX_ID],
+        trace=None if line.trace is None else line.trace[: m.MAX_ID],
         details=details if 0 < len(details.encode()) <= MOST_DETAILS else None,
     )
 

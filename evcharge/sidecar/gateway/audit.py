@@ -83,6 +83,8 @@ def _record(row: m.RecordView) -> s.AuditRecord:
         clock_ms=row.clock_ms,
         actor=row.actor,
         source=row.source,
+        by=row.by,
+        trace=row.trace,
         details=None if row.details is None else msgspec.json.decode(row.details),
         leaf_hash=row.leaf_hash,
     )

@@ -31,6 +31,10 @@ class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
     session_id: Word | None = None
     kind: Word | None = None
     """Name of an event, as ``charge_authorized``."""
+    by: Word | None = None
+    """The client that it was for."""
+    trace: Word | None = None
+    """The ``X-Request-ID`` of the request that did it."""
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,10 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     source: str
     """The address that it came from."""
+    by: str | None
+    """Whom the actor says it acted for: the client of a gateway; null: for nobody else."""
+    trace: str | None
+    """The id of the request that it carried out, by its word: this API's ``X-Request-ID``."""
     details: Any
     """The event; null where it is longer than a page may be, then its proof has it."""
     leaf_hash: str

@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from functools import partial
 
 import structlog
@@ -80,6 +81,7 @@ class DriverChannels:
         self._make_client: ClientMaker = make_client or partial(Client, timers=timers)
         self._channels: OrderedDict[str, _Channel] = OrderedDict()
         self._leaving: asyncio.Queue[Asking] = asyncio.Queue()
+        self._context = copy_context()
 
     def __len__(self) -> int:
         """How many are open, or on their way."""
@@ -157,7 +159,8 @@ class DriverChannels:
             entropy=self._entropy,
             make_client=self._make_client,
         )
-        asking.come_back()
+        # The channel outlives this request: what is logged of it later is not this request's.
+        self._context.run(asking.come_back)
         try:
             await asking.wait_up()
         except BaseException:

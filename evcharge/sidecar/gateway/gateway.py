@@ -173,22 +173,25 @@ class Gateway:
         key = None if call.request is None else call.request.headers.get("Idempotency-Key")
         body: s.ChargeBody = call.body
         asked = msgspec.json.encode(body, order="deterministic")
-        made = await self._repeats.once(call.client, key, asked, lambda: self._charge(driver_id, call.client, body))
+        made = await self._repeats.once(call.client, key, asked, lambda: self._charge(driver_id, call))
         return Answer(status=HTTPStatus.ACCEPTED, body=made)
 
-    async def _charge(self, driver_id: str, client: str, asked: s.ChargeBody) -> bytes:
+    async def _charge(self, driver_id: str, call: Call) -> bytes:
+        asked: s.ChargeBody = call.body
         wish = m.ChargeRequest(
             id=0,
             cp_id=asked.cp_id or ANYWHERE,
             substation_id=asked.substation_id if asked.cp_id is None else None,
             energy_wh=_energy_wh(asked.requested_kw, asked.duration_s),
             power_w=_watts(asked.requested_kw),
+            by=call.client,
+            trace=call.request_id,
         )
         session = (await self._ask_as(driver_id, wish)).session
         if session is None:
             raise problems.unexpected()
         log.info(
-            "gateway.charge", client=client, driver=driver_id, vehicle=asked.vehicle_id, session=session.session_id
+            "gateway.charge", client=call.client, driver=driver_id, vehicle=asked.vehicle_id, session=session.session_id
         )
         made = s.Charge(
             session_id=session.session_id,
@@ -213,7 +216,8 @@ class Gateway:
     async def end_charge(self, call: Call) -> Answer:
         """End a session of the client's driver; another's is not there."""
         session_id = call.path["id"]
-        await self._ask_as(_driver_of(call), m.EndCharge(id=0, session_id=session_id))
+        order = m.EndCharge(id=0, session_id=session_id, by=call.client, trace=call.request_id)
+        await self._ask_as(_driver_of(call), order)
         log.info("gateway.end_charge", client=call.client, session=session_id)
         return Answer(status=HTTPStatus.ACCEPTED, body=s.Ending(session_id=session_id))
 

@@ -128,17 +128,21 @@ class SiteTables:
 
     async def stop(self, call: Call) -> Answer:
         _note("stop", call)
-        return await self._order(m.Stop(id=0, cp_id=call.path["id"]), call.path["id"])
+        order = m.Stop(id=0, cp_id=call.path["id"], by=call.client, trace=call.request_id)
+        return await self._order(order, call.path["id"])
 
     async def resume(self, call: Call) -> Answer:
         _note("resume", call)
-        return await self._order(m.Resume(id=0, cp_id=call.path["id"]), call.path["id"])
+        order = m.Resume(id=0, cp_id=call.path["id"], by=call.client, trace=call.request_id)
+        return await self._order(order, call.path["id"])
 
     async def limit(self, call: Call) -> Answer:
         """What each connector of a charge point may draw at most."""
         _note("limit", call)
         cp_id, body = call.path["id"], call.body
-        old, new = await self._between(m.LimitChargePoint(id=0, cp_id=cp_id, limit_w=body.limit_w), cp_id)
+        old, new = await self._between(
+            m.LimitChargePoint(id=0, cp_id=cp_id, limit_w=body.limit_w, by=call.client, trace=call.request_id), cp_id
+        )
         changed = old.limit_w != new.limit_w
         return Answer(body=s.Limited(cp_id=cp_id, limit_w=new.limit_w, changed=changed, state=new.state))
 
@@ -160,11 +164,11 @@ class SiteTables:
 
     async def stop_all(self, call: Call) -> Answer:
         _note("stop", call)
-        return await self._order_all(m.Stop(id=0))
+        return await self._order_all(m.Stop(id=0, by=call.client, trace=call.request_id))
 
     async def resume_all(self, call: Call) -> Answer:
         _note("resume", call)
-        return await self._order_all(m.Resume(id=0))
+        return await self._order_all(m.Resume(id=0, by=call.client, trace=call.request_id))
 
     async def _order_all(self, order: m.Message) -> Answer:
         """The order first, because who stops everything does not wait for a count."""
@@ -231,7 +235,7 @@ def _found(
 
 
 def _note(order: str, call: Call) -> None:
-    """Who ordered it: Central's log has the sidecar alone."""
+    """Who ordered it: the audit log has it too, once Central has taken the order."""
     log.info("gateway.order", order=order, cp_id=call.path.get("id", "*"), by=call.client, source=call.source)
 
 

@@ -88,9 +88,9 @@ class OAuthError(Problem):
 
     media_type = "application/json"
 
-    def body(self) -> dict[str, object]:
+    def body(self, request_id: str | None = None) -> dict[str, object]:
         """The error's own words, and those of every other problem here."""
-        return {"error": self.code, "error_description": self.detail, **super().body()}
+        return {"error": self.code, "error_description": self.detail, **super().body(request_id)}
 
 
 def as_oauth(problem: Problem) -> Problem:

@@ -1,10 +1,11 @@
-"""Open routes for probes and tools."""
+"""Open routes for probes and tools, and the level of the log."""
 
 from __future__ import annotations
 
-from evcharge.sidecar.operation import Document, Health, Readiness
-from evcharge.sidecar.routes.limits import OPEN
+from evcharge.sidecar.operation import Document, Health, LogLevel, Readiness, WantedLevel
+from evcharge.sidecar.routes.limits import OPEN, SITE
 from evcharge.sidecar.web.route import Route
+from evcharge.sidecar.web.scopes import Scope
 
 TAG = "operation"
 
@@ -38,5 +39,26 @@ ROUTES = (
         scope=None,
         answers={200: Document},
         limit=OPEN,
+    ),
+    Route(
+        method="GET",
+        path="/api/log-level",
+        name="log_level",
+        tag=TAG,
+        summary="How much this sidecar logs.",
+        scope=Scope.OPERATION_WRITE,
+        answers={200: LogLevel},
+        limit=SITE,
+    ),
+    Route(
+        method="PUT",
+        path="/api/log-level",
+        name="set_log_level",
+        tag=TAG,
+        summary="Log more or less from now on, until it is changed again or the sidecar restarts.",
+        scope=Scope.OPERATION_WRITE,
+        body=WantedLevel,
+        answers={200: LogLevel},
+        limit=SITE,
     ),
 )

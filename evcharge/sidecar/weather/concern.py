@@ -49,6 +49,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     """The place, for people."""
     simulated: bool = False
+    by: str | None = None
+    """The client that reported it; None: the sidecar saw it itself."""
+    trace: str | None = None
+    """Its request's id."""
 
 
 Tell = Callable[[Alert], Awaitable[None]]
@@ -148,6 +152,8 @@ class Weather:
             active=active,
             temperature_c=body.temperature_c if body.temperature_c is not None else body.temperature,
             detail=body.detail or body.message or "",
+            by=call.client,
+            trace=call.request_id,
         )
         about = self._about(alert, body)
         for each in about:

@@ -8,6 +8,7 @@ Whatever goes wrong on the way is a problem (RFC 9457); what nobody foresaw is a
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from evcharge.sidecar.web.problem import Problem, bad_request, forbidden, not_fo
 from evcharge.sidecar.web.reading import decode_object, read
 from evcharge.sidecar.web.route import Answer, Call, Handler, Principal, Route, Session
 from evcharge.sidecar.web.throttle import Windows, headers
+from evcharge.sidecar.web.tracing import CLIENT, DETAIL, ROUTE, Tracing, current
 
 log = structlog.get_logger()
 
@@ -85,8 +87,9 @@ class Api:
         clock: Clock,
         browser: Browser | None = None,
         clients: int = CLIENTS,
+        entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """``handlers`` by the routes' names; without ``browser`` no cookie is looked at.
+        """``handlers`` by the routes' names; without ``browser`` no cookie is looked at; ``entropy`` for requests' ids.
 
         Raises:
             ValueError: a route without a handler, or a handler without a route.
@@ -96,6 +99,7 @@ class Api:
         self._door = door
         self._browser = browser
         self._clock = clock
+        self._tracing = Tracing(clock, entropy)
         # Strangers' sources are counted apart: however many there are, no client's window is forgotten for them.
         self._clients = Windows(clients)
         self._sources = Windows(clients)
@@ -110,13 +114,20 @@ class Api:
     def application(self) -> web.Application:
         """Ready to be served; callers may add what is no JSON (a page)."""
         most = max(route.body_bytes for route in self._routes)
-        app = web.Application(middlewares=[self._allowing, answer_problems], client_max_size=most)
+        middlewares = [self._tracing.middleware, self._allowing, answer_problems]
+        app = web.Application(middlewares=middlewares, client_max_size=most)
         for route in self._routes:
             handle = self._handle(route)
             for path in (route.path, *route.also):
-                app.router.add_route(route.method, path, handle, expect_handler=_expect)
+                app.router.add_route(route.method, path, handle, expect_handler=self._expect)
         app.on_response_prepare.append(_add_headers)
+        app.on_response_prepare.append(self._tracing.add_header)
         return app
+
+    async def _expect(self, request: web.Request) -> web.StreamResponse | None:
+        # aiohttp asks this one before any middleware.
+        with self._tracing.during(request):
+            return await _expect(request)
 
     @web.middleware
     async def _allowing(
@@ -134,6 +145,7 @@ class Api:
         words = {word: re.compile(pattern) for word, pattern in route.words.items()}
 
         async def handle(request: web.Request) -> web.StreamResponse:
+            request[ROUTE] = route.name
             source = source_of(request.remote)
             # A form comes from who has no token yet: its header is the client's own secret, not for this door.
             header = None if route.form else request.headers.get("Authorization")
@@ -144,6 +156,10 @@ class Api:
                 principal = None if session is None else session.principal
             if route.session and session is None and not route.nobody:
                 raise unauthorized("Log in first: POST /ui/login.")
+            if principal is not None:
+                request[CLIENT] = principal.name
+                # Central asks once for each peer that connects: thousands at once after a restart.
+                request[DETAIL] = principal.unlimited
             if route.scope is not None:
                 if principal is None:
                     raise _who(route)
@@ -164,6 +180,7 @@ class Api:
                         query=_query(request, route),
                         body=await _body(request, route),
                         request=request,
+                        request_id=current(),
                     )
                 )
             except Problem as error:
@@ -240,7 +257,7 @@ async def answer_problems(
         )
     except Exception:
         # Our own bug ends this one request; its trace is for the log, not for a stranger.
-        log.exception("http.failed", method=request.method, route=request.match_info.route.name)
+        log.exception("http.failed", method=request.method, route=request.get(ROUTE))
         detail = "The sidecar made a mistake of its own; its log has the trace."
         return _problem(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail))
 
@@ -358,7 +375,7 @@ def _response(answer: Answer, more: Mapping[str, str]) -> web.Response:
 def _problem(problem: Problem) -> web.Response:
     return web.Response(
         status=int(problem.status),
-        body=msgspec.json.encode(problem.body()),
+        body=msgspec.json.encode(problem.body(current())),
         content_type=problem.media_type,
         headers=problem.headers,
     )

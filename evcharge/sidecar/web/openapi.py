@@ -13,10 +13,18 @@ from msgspec.structs import fields as fields_of
 from evcharge.sidecar.web import problem
 from evcharge.sidecar.web.route import COOKIE, CSRF_HEADER, HOST_COOKIE, Route
 from evcharge.sidecar.web.scopes import ABOUT, Scope
+from evcharge.sidecar.web.tracing import HEADER, PATTERN
 
 VERSION = "3.1.0"
 _REF = "#/components/schemas/{name}"
+_ID_HEADER: dict[str, Any] = {
+    HEADER: {
+        "schema": {"type": "string", "pattern": f"^{PATTERN}$"},
+        "description": "The request's id: what it brought in a header of this name, or a new one.",
+    }
+}
 _LIMIT_HEADERS: dict[str, Any] = {
+    **_ID_HEADER,
     "RateLimit-Policy": {"schema": {"type": "string"}, "description": "How many requests in how many seconds."},
     "RateLimit": {"schema": {"type": "string"}, "description": "What is left of them, and for how long."},
 }
@@ -35,6 +43,8 @@ class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "ty
     """One sentence for a person: what to do."""
     fields: dict[str, str] = {}
     """What is wrong with each bad field."""
+    request_id: str = ""
+    """As in ``X-Request-ID``: what the log has about it."""
 
 
 def document(routes: Iterable[Route], *, title: str, version: str, token_path: str) -> dict[str, Any]:
@@ -163,6 +173,6 @@ def _refusal(status: HTTPStatus, route: Route) -> dict[str, Any]:
     slow = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
     return {
         "description": status.phrase,
-        "headers": _RETRY if slow else {},
+        "headers": {**_ID_HEADER, **(_RETRY if slow else {})},
         "content": dict.fromkeys(media, schema),
     }

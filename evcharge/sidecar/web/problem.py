@@ -3,10 +3,11 @@
 ::
 
     {"type": "urn:evcharge:problem:throttled", "title": "Too Many Requests", "status": 429, "code": "throttled",
-     "detail": "Ten requests a minute are yours; wait 12 s.", "fields": {…}}
+     "detail": "Ten requests a minute are yours; wait 12 s.", "fields": {…}, "request_id": "mzxw6ytboi4tqnzq"}
 
 ``code`` is for programs, ``detail`` one sentence for a person that says what to do, ``fields`` has what is wrong with
-each bad field. Nothing of another server's answer, of a database or of this program's insides stands in any of them.
+each bad field, ``request_id`` finds it in the log. Nothing of another server's answer, of a database or of this
+program's insides stands in any of them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Problem(Exception):
         self.fields = dict(fields or {})
         self.headers = dict(headers or {})
 
-    def body(self) -> dict[str, object]:
+    def body(self, request_id: str | None = None) -> dict[str, object]:
         """The map that is answered."""
         said: dict[str, object] = {
             "type": TYPE + self.code,
@@ -50,6 +51,8 @@ class Problem(Exception):
         }
         if self.fields:
             said["fields"] = self.fields
+        if request_id is not None:
+            said["request_id"] = request_id
         return said
 
 

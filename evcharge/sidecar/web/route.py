@@ -65,6 +65,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     body: Any = None
     request: web.BaseRequest | None = None
     """For what does not end with one answer: a stream."""
+    request_id: str | None = None
+    """For logs, and for Central to write beside what it does: ``trace`` of a command. None: outside of HTTP."""
 
     @property
     def client(self) -> str:

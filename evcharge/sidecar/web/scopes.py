@@ -23,6 +23,7 @@ class Scope(Enum):
     AUTHORITY_REQUEST = "authority:request"
     AUTHORITY_READ = "authority:read"
     AUTHORITY_WRITE = "authority:write"
+    OPERATION_WRITE = "operation:write"
 
 
 # What each is for, for people.
@@ -41,6 +42,7 @@ ABOUT: dict[Scope, str] = {
     Scope.AUTHORITY_REQUEST: "ask for charge authorizations",
     Scope.AUTHORITY_READ: "check authorizations and read their log",
     Scope.AUTHORITY_WRITE: "change the access list and send dead letters again",
+    Scope.OPERATION_WRITE: "see and change how much the sidecar logs",
 }
 
 _DRIVER = frozenset({Scope.RECOMMEND, Scope.ENERGY_READ, Scope.CHARGE})

@@ -7,6 +7,8 @@ piece of what was sent, and log it with a trace: both may hold a token. Here it 
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable
 from http import HTTPStatus
 
 import msgspec
@@ -16,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from evcharge.sidecar.web.api import HEADERS
 from evcharge.sidecar.web.problem import Problem
+from evcharge.sidecar.web.tracing import HEADER, new_id
 
 log = structlog.get_logger()
 
@@ -73,7 +76,10 @@ class Connection(RequestHandler):
         message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
         """A problem with nothing of the request in it; ``exc`` and ``message`` may quote it."""
-        log.warning("http.unreadable", status=status, kind=type(exc).__name__)
+        # There is no request yet that could have brought an id along.
+        assert isinstance(self._manager, _Server)
+        request_id = new_id(self._manager.entropy)
+        log.warning("http.unreadable", status=status, kind=type(exc).__name__, request_id=request_id)
         kind = HTTPStatus(status)
         detail = "The request cannot be read as HTTP: its line or headers are malformed or too long."
         if kind is HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -81,15 +87,17 @@ class Connection(RequestHandler):
         problem = Problem(kind, "unreadable", detail)
         answer = web.Response(
             status=status,
-            body=msgspec.json.encode(problem.body()),
+            body=msgspec.json.encode(problem.body(request_id)),
             content_type=problem.media_type,
-            headers=HEADERS,
+            headers={**HEADERS, HEADER: request_id},
         )
         answer.force_close()
         return answer
 
 
 class _Server(web.Server):
+    entropy: Callable[[int], bytes]
+
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
 
@@ -97,10 +105,13 @@ class _Server(web.Server):
 class Runner(web.AppRunner):
     """Runs an application on such a server."""
 
-    __slots__ = ()
+    __slots__ = ("_entropy",)
 
-    def __init__(self, application: web.Application, *, drain_s: float) -> None:
-        """``drain_s``: how long open answers may take when it ends."""
+    def __init__(
+        self, application: web.Application, *, drain_s: float, entropy: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        """``drain_s``: how long open answers may take when it ends; ``entropy`` for the ids of what is no request."""
+        self._entropy = entropy
         super().__init__(
             application,
             access_log=None,
@@ -114,4 +125,6 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, loop=made._loop, **made._kwargs)
+        server = _Server(made.request_handler, request_factory=made.request_factory, loop=made._loop, **made._kwargs)
+        server.entropy = self._entropy
+        return server

@@ -284,6 +284,31 @@ async def test_stop_and_resume_of_one_and_of_all(tmp_path: Path, two_nodes: Path
         assert (await http.get("/api/cps/CP-2"))["state"] == "ACTIVATED"
 
 
+async def test_a_request_is_found_again_in_the_audit_log(tmp_path: Path) -> None:
+    """By its id and by its client, whoever's channel it went over; what follows by itself later has neither."""
+    async with gate(tmp_path) as it:
+        http = it.http
+        engine = await it.site.engine(plugged=False)
+        charge = {"X-Request-ID": "charge-1"}
+        assert (await http.ask("POST", "/charge", "ev/anna", headers=charge, json=WISH))[0] == 202
+        await engine.next(m.Authorize)
+        stop = {"X-Request-ID": "stop-1"}
+        assert (await http.ask("POST", "/api/cps/CP-1/stop", "operator/x", headers=stop))[0] == 200
+
+        async def found(query: str) -> list[tuple[Any, ...]]:
+            rows = (await http.get(f"/api/audit?{query}"))["records"]
+            return [(row["kind"], row["actor"], row["by"], row["trace"]) for row in rows]
+
+        (asked, *_) = by_charge = await found("trace=charge-1")
+        assert asked == ("charge_authorized", "driver:anna", "ev-anna", "charge-1")
+        by_stop = await found("trace=stop-1")
+        assert by_stop[0] == ("hold_placed", "operator:gateway", "operator-x", "stop-1")
+        assert await found("by=ev-anna") == by_charge and await found("by=operator-x&kind=hold_placed") == by_stop[:1]
+        assert await found("trace=stop-2") == []
+        others = [row for row in await found("limit=100") if row not in (*by_charge, *by_stop)]
+        assert others and all(row[2:] == (None, None) for row in others)
+
+
 async def test_central_goes_and_comes_back_without_a_restart_here(tmp_path: Path) -> None:
     async with gate(tmp_path) as it:
         await it.site.engine(plugged=False)

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.testing import capture_logs
 
 from evcharge.net.answers import CentralAway, RequestRefused, TooManyRequests
 from evcharge.net.client import Client, Refusal
@@ -79,6 +81,18 @@ async def test_many_at_once_share_the_one_that_opens() -> None:
     async with a_site() as site, channels(site) as made:
         await asyncio.gather(*(made.ask("anna", LIST) for _ in range(20)))
         assert drivers(site) == ["anna"]
+
+
+async def test_what_a_channel_logs_later_is_not_the_request_that_opened_it() -> None:
+    async with a_site() as site, channels(site) as made:
+        with capture_logs(processors=[merge_contextvars]) as logs:
+            with bound_contextvars(request_id="first"):
+                await made.ask("anna", LIST)
+            adapter, _ = site.desk.auths[0]
+            adapter.close(CloseCode.INTERNAL, "the test")
+            await until(lambda: any(entry["event"] == "gateway.driver_disconnected" for entry in logs))
+    told = {entry["event"]: entry.get("request_id") for entry in logs}
+    assert (told["gateway.driver_connected"], told["gateway.driver_disconnected"]) == (None, None)
 
 
 async def test_who_was_not_used_for_long_is_closed_and_who_was_is_not() -> None:

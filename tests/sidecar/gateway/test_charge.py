@@ -46,7 +46,7 @@ def at_north(link: FakeLink) -> None:
 async def test_a_charge_for_the_clients_own_driver(link: FakeLink, drivers: FakeDrivers, http: Http) -> None:
     granted(drivers)
     at_north(link)
-    status, body, _ = await http.ask("POST", "/charge", "ev/anna", json=WISH)
+    status, body, headers = await http.ask("POST", "/charge", "ev/anna", json=WISH)
     assert (status, body) == (
         202,
         {
@@ -60,7 +60,10 @@ async def test_a_charge_for_the_clients_own_driver(link: FakeLink, drivers: Fake
             "expires_ms": 9,
         },
     )
-    assert drivers.asked[0] == ("anna", m.ChargeRequest(id=0, cp_id="*", energy_wh=11_000, power_w=11_000))
+    wish = m.ChargeRequest(
+        id=0, cp_id="*", energy_wh=11_000, power_w=11_000, by="ev-anna", trace=headers["X-Request-ID"]
+    )
+    assert drivers.asked[0] == ("anna", wish)
 
 
 @pytest.mark.parametrize(
@@ -146,17 +149,30 @@ async def test_a_bad_field_is_named(drivers: FakeDrivers, http: Http, more: dict
     assert not drivers.asked
 
 
+async def test_a_repetition_keeps_the_first_requests_id(drivers: FakeDrivers, http: Http) -> None:
+    """It is not done again, so what was done has the id of who did it; each answer has its own."""
+    granted(drivers)
+    said = []
+    for trace in ("first", "second"):
+        head = {"Idempotency-Key": "once", "X-Request-ID": trace}
+        status, _, headers = await http.ask("POST", "/charge", "ev/anna", headers=head, json=WISH)
+        said.append((status, headers["X-Request-ID"]))
+    assert said == [(202, "first"), (202, "second")]
+    assert [it.trace for it in drivers.asked if isinstance(it, m.ChargeRequest)] == ["first"]
+
+
 async def test_the_end_of_ones_own_session(drivers: FakeDrivers, http: Http) -> None:
-    status, body, _ = await http.ask("DELETE", "/sessions/s-1.2", "ev/anna")
+    status, body, headers = await http.ask("DELETE", "/sessions/s-1.2", "ev/anna")
     assert (status, body) == (202, {"session_id": "s-1.2", "status": "ENDING"})
-    assert drivers.asked[0] == ("anna", m.EndCharge(id=0, session_id="s-1.2"))
+    order = m.EndCharge(id=0, session_id="s-1.2", by="ev-anna", trace=headers["X-Request-ID"])
+    assert drivers.asked[0] == ("anna", order)
 
 
 async def test_anothers_session_looks_like_none(drivers: FakeDrivers, http: Http) -> None:
     said = []
     for reason in ("unknown_session", "not_your_session"):
         drivers.fail(RequestRefused(reason, f"secret {reason}"))
-        status, body, _ = await http.ask("DELETE", "/sessions/s-1", "ev/anna")
+        status, body, _ = await http.ask("DELETE", "/sessions/s-1", "ev/anna", headers={"X-Request-ID": "same"})
         said.append((status, body))
     assert said[0] == said[1]
     assert said[0][0] == 404 and "secret" not in str(said)

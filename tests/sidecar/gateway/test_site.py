@@ -222,6 +222,16 @@ async def test_all_are_stopped_first_and_counted_then(link: FakeLink, http: Http
     assert (await http.ask("POST", "/api/cps/resume", "operator"))[1] == {"charge_points": 3, "stopped": 0}
 
 
+async def test_an_order_says_who_gave_it_and_by_which_request(link: FakeLink, http: Http) -> None:
+    Tables(link, charge_points=points("CP-1"))
+    for number, path in enumerate(("CP-1/stop", "CP-1/resume", "stop", "resume")):
+        await http.ask("POST", f"/api/cps/{path}", "operator/", headers={"X-Request-ID": f"r-{number}"})
+    orders = [(type(it), it.by, it.trace) for it in link.asked if isinstance(it, m.Stop | m.Resume)]
+    assert orders == [
+        (kind, "operator-", f"r-{number}") for number, kind in enumerate((m.Stop, m.Resume, m.Stop, m.Resume))
+    ]
+
+
 async def test_an_unknown_one_and_one_who_may_not(link: FakeLink, http: Http) -> None:
     Tables(link, charge_points=points("CP-1"))
     assert await http.refusal("POST", "/api/cps/CP-9/stop") == (404, "unknown_charge_point")

@@ -332,13 +332,14 @@ async def test_simulated_weather_is_labelled_everywhere() -> None:
     ],
 )
 async def test_an_office_tells_central(site: Site, body: dict[str, Any], told: list[Any]) -> None:
-    status, answer, _ = await site.ask("POST", "/api/weather_alert", body)
+    status, answer, headers = await site.ask("POST", "/api/weather_alert", body)
     assert status == 200, answer
     said = [(one.kind, one.active, one.substation_id, one.cp_id) for one in site.rig.central.told]
     assert said == told
     assert answer["status"] == "told"
     assert (answer["kind"], answer["active"]) == told[0][:2]
     assert not any(one.simulated for one in site.rig.central.told)
+    assert {(one.by, one.trace) for one in site.rig.central.told} == {("office", headers["X-Request-ID"])}
     if "temperature" in body:
         assert site.rig.central.told[0].temperature_c == -2.0
 

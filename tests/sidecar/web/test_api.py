@@ -109,7 +109,8 @@ class Site:
             body: Any = msgspec.json.decode(text) if text else {}
             if answer.status >= 400:
                 assert answer.content_type == MEDIA_TYPE
-                assert {"type", "title", "status", "code", "detail"} <= set(body) <= {*ProblemNames}
+                assert {"type", "title", "status", "code", "detail", "request_id"} <= set(body) <= {*ProblemNames}
+                assert body["request_id"] == answer.headers["X-Request-ID"]
                 assert body["status"] == answer.status
                 assert "secret" not in text
             assert answer.headers["Cache-Control"] == "no-store"
@@ -117,7 +118,7 @@ class Site:
             return answer.status, body, answer.headers
 
 
-ProblemNames = ("type", "title", "status", "code", "detail", "fields")
+ProblemNames = ("type", "title", "status", "code", "detail", "fields", "request_id")
 
 
 @pytest.fixture

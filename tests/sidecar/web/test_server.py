@@ -78,6 +78,7 @@ async def test_what_cannot_be_read_is_one_problem_that_quotes_nothing(port: int,
     assert headers["Content-Type"].startswith(MEDIA_TYPE)
     assert headers["Server"] == "evcharge"
     assert json.loads(body)["code"] == "unreadable"
+    assert json.loads(body)["request_id"] == headers["X-Request-ID"] == logs[0]["request_id"]
     assert "secret" not in (body.decode() + repr(logs))
     assert [entry["event"] for entry in logs] == ["http.unreadable"]
 
