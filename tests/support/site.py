@@ -175,10 +175,10 @@ class Site:
             self.health = process.ready()["health"]
         return process
 
-    def start_monitor(self) -> Process:
-        """The monitor of the first charge point."""
+    def start_monitor(self, *more: object) -> Process:
+        """The monitor of the first charge point; ``more``: more of its options."""
         arguments: list[object] = ["run", "--credentials", self.registry / "cps" / CP]
-        arguments += ["--central", self._central("monitor"), "--engine", self.health]
+        arguments += ["--central", self._central("monitor"), "--engine", self.health, *more]
         return self.run("monitor", "monitor", "monitor", arguments)
 
     def driver(self, verb: str, *arguments: object, name: str = DRIVER) -> Process:
