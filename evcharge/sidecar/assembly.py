@@ -21,6 +21,7 @@ from evcharge.sidecar.drivers import DriverCredentials
 from evcharge.sidecar.gateway.channels import DriverChannels
 from evcharge.sidecar.gateway.gateway import Gateway
 from evcharge.sidecar.link import CentralLink
+from evcharge.sidecar.live.hub import Live
 from evcharge.sidecar.login.concern import LoginConcern
 from evcharge.sidecar.login.door import AUDIENCE as PAGE_AUDIENCE
 from evcharge.sidecar.login.door import PageDoor
@@ -153,11 +154,13 @@ def assemble(
             settings=services.gateway,
         )
     http = Http()
+    live = Live(link, clock=clock, version=version("evcharge"), settings=services.live)
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
         LoginConcern(clients, page_door, door, clock),
         Gateway(link, drivers, version=version("evcharge"), settings=services.gateway, clock=clock, database=database),
+        live,
         *_surroundings(services, link, http, outside, clock),
         _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy),
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
@@ -169,6 +172,7 @@ def assemble(
 
     async def wake(_application: web.Application) -> None:
         opened.registry.close()
+        live.close()
 
     # A drain does not wait for those who wait for news.
     application.on_shutdown.append(wake)

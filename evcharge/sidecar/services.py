@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from evcharge.sidecar.authority.settings import AuthoritySettings
 from evcharge.sidecar.gateway.settings import GatewaySettings
+from evcharge.sidecar.live.settings import LiveSettings
 from evcharge.sidecar.login.door import AUDIENCE as PAGE_AUDIENCE
 from evcharge.sidecar.login.settings import PageSettings
 from evcharge.sidecar.oauth.door import FAILURES
@@ -78,6 +79,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """From one source in ten minutes; then 429."""
     oauth: OAuthSettings = OAuthSettings()
     gateway: GatewaySettings = GatewaySettings()
+    live: LiveSettings = LiveSettings()
     weather: WeatherSettings = WeatherSettings()
     sensors: list[AnySensor] = []
     authority: AuthoritySettings = AuthoritySettings()

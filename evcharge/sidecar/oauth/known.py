@@ -6,6 +6,8 @@ seconds, without a query each.
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,6 +29,7 @@ class KnownClients:
         self._clients = clients
         self._clock = clock
         self._looked_s = -LEAST_S
+        self._looking = asyncio.Lock()
         self._since: dict[str, int] = {}
         self._secrets: dict[str, dict[str, int | None]] = {}
 
@@ -51,11 +54,17 @@ class KnownClients:
 
     async def look_again(self) -> None:
         """For one that is not known: it may have been added a moment ago."""
-        if self._clock.monotonic() - self._looked_s >= LEAST_S:
-            await self.refresh()
+        # A look that is under way is waited for: right after a start nobody else is known yet.
+        async with self._looking:
+            if self._clock.monotonic() - self._looked_s >= LEAST_S:
+                await self._look()
 
     async def refresh(self) -> None:
         """Look; while the database does not answer, the last look counts."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         self._looked_s = self._clock.monotonic()
         try:
             listed, secrets = await self._clients.listed(), await self._clients.good_secrets()

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from evcharge.sidecar.routes import audit, authority, gateway, oauth, operation, page, registry, sensors, site, weather
+from evcharge.sidecar.routes import (
+    audit,
+    authority,
+    gateway,
+    live,
+    oauth,
+    operation,
+    page,
+    registry,
+    sensors,
+    site,
+    weather,
+)
 
 ROUTES = (
     *gateway.ROUTES,
     *site.ROUTES,
     *audit.ROUTES,
+    *live.ROUTES,
     *weather.ROUTES,
     *sensors.ROUTES,
     *authority.ROUTES,

@@ -16,6 +16,8 @@ REGISTRY = Limit("registry", 600)
 AUTHORITY = Limit("authority", 600)
 # Open documents and health, for each source: probes ask once a second.
 OPEN = Limit("open", 300)
+# Streams that are opened: a page comes back each second while the sidecar restarts, and a team shares a log-in.
+LIVE = Limit("live", 600)
 # Checks of a person's password, for each source: each costs two X25519 products.
 VERIFY = Limit("verify", 30)
 # People who log in, for each source: a shift that comes to work behind one address.

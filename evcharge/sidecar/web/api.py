@@ -11,6 +11,7 @@ import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -26,6 +27,7 @@ from evcharge.sidecar.auth import source_of
 from evcharge.sidecar.web.problem import Problem, bad_request, forbidden, not_found, unauthorized, unavailable
 from evcharge.sidecar.web.reading import decode_object, read
 from evcharge.sidecar.web.route import Answer, Call, Handler, Principal, Route, Session
+from evcharge.sidecar.web.streaming import send_stream
 from evcharge.sidecar.web.throttle import Windows, headers
 from evcharge.sidecar.web.tracing import CLIENT, DETAIL, ROUTE, Tracing, current
 
@@ -49,6 +51,10 @@ HEADERS = {
     # Without this the versions of Python and aiohttp stand in every answer.
     "Server": "evcharge",
 }
+
+
+# Who asks, and the session where a cookie says so.
+Admitted = tuple[Principal | None, Session | None]
 
 
 class Door(Protocol):
@@ -149,13 +155,8 @@ class Api:
             source = source_of(request.remote)
             # A form comes from who has no token yet: its header is the client's own secret, not for this door.
             header = None if route.form else request.headers.get("Authorization")
-            principal = None if route.session else await self._door.principal(header, source)
-            session = None
-            if header is None and self._browser is not None and (route.scope is not None or route.session):
-                session = await self._browser.session(request)
-                principal = None if session is None else session.principal
-            if route.session and session is None and not route.nobody:
-                raise unauthorized("Log in first: POST /ui/login.")
+            admit = partial(self._admit, route, request, header, source)
+            principal, session = await admit()
             if principal is not None:
                 request[CLIENT] = principal.name
                 # Central asks once for each peer that connects: thousands at once after a restart.
@@ -187,9 +188,22 @@ class Api:
                 problem = error if route.recast is None else route.recast(error)
                 problem.headers = {**said, **problem.headers}
                 raise problem from None
+            if answer.stream is not None:
+                return await send_stream(request, answer, said, partial(_stays, admit, (principal, session)))
             return _response(answer, said)
 
         return handle
+
+    async def _admit(self, route: Route, request: web.Request, header: str | None, source: str) -> Admitted:
+        """Who asks, by token or cookie. Raises Problem."""
+        principal = None if route.session else await self._door.principal(header, source)
+        session = None
+        if header is None and self._browser is not None and (route.scope is not None or route.session):
+            session = await self._browser.session(request)
+            principal = None if session is None else session.principal
+        if route.session and session is None and not route.nobody:
+            raise unauthorized("Log in first: POST /ui/login.")
+        return principal, session
 
     def _throttle(self, route: Route, principal: Principal | None, source: str) -> dict[str, str]:
         """Count the request; the headers that tell what is left.
@@ -212,6 +226,14 @@ class Api:
         allowed = f"{route.limit.requests} requests in {route.limit.seconds} s"
         detail = f"{allowed} are the limit here; wait {verdict.reset_s} s."
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "throttled", detail, headers=said)
+
+
+async def _stays(admit: Callable[[], Awaitable[Admitted]], admitted: Admitted) -> bool:
+    """Whether whoever opened a stream may still do all that it could then."""
+    try:
+        return await admit() == admitted
+    except Problem:
+        return False
 
 
 async def _expect(request: web.Request) -> web.StreamResponse | None:

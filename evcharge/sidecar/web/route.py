@@ -6,7 +6,7 @@ a ``Call``, in which everything was judged already.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -64,7 +64,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     query: Any = None
     body: Any = None
     request: web.BaseRequest | None = None
-    """For what does not end with one answer: a stream."""
+    """For headers that only one route reads."""
     request_id: str | None = None
     """For logs, and for Central to write beside what it does: ``trace`` of a command. None: outside of HTTP."""
 
@@ -75,6 +75,18 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return self.principal.name
 
 
+class Stream(Protocol):
+    """What is sent piece by piece behind an answer's head, until it ends or whoever reads is gone."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    async def aclose(self) -> None:
+        """Nobody reads any more. It is called once for each that was handed out, also before the first piece."""
+        ...
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a handler says: anything that msgspec can write, or bytes as they are."""
 
@@ -82,6 +94,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     headers: Mapping[str, str] = {}
     media_type: str = "application/json"
+    stream: Stream | None = None
+    """In place of ``body``. It is ended as soon as the token that it was opened with is no longer good."""
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -142,6 +156,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Headers that it reads, beside those of all routes, with what they do."""
     rules: Mapping[str, Any] = {}
     """What JSON Schema says of the body beside its fields: which go together."""
+    streams: str | None = None
+    """Media type of what a 200 streams, instead of a body."""
     recast: Callable[[Problem], Problem] | None = None
     """Says a problem in the words of a standard that has its own."""
 
