@@ -1,4 +1,4 @@
-"""For everybody: every page without grave faults of access, on a phone, with the keyboard alone, and without a mouse."""
+"""For everybody: every page without grave faults of access, on a phone, and with the keyboard alone."""
 
 from __future__ import annotations
 
