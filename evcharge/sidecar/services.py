@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from evcharge.sidecar.authority.settings import AuthoritySettings
 from evcharge.sidecar.gateway.settings import GatewaySettings
+from evcharge.sidecar.history.settings import HistorySettings
 from evcharge.sidecar.oauth.door import FAILURES
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S
 from evcharge.sidecar.oauth.keys import TOKEN_LIFE_MAX_S
@@ -75,6 +76,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sensors: list[AnySensor] = []
     authority: AuthoritySettings = AuthoritySettings()
     outgoing: OutgoingSettings = OutgoingSettings()
+    history: HistorySettings = HistorySettings()
     simulated_site: dict[str, Any] = {}
     """What simulated sensors measure; the command that runs the sidecar reads it."""
 

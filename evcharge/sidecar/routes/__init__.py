@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from evcharge.sidecar.routes import audit, authority, gateway, oauth, operation, registry, sensors, site, weather
+from evcharge.sidecar.routes import (
+    audit,
+    authority,
+    gateway,
+    history,
+    oauth,
+    operation,
+    registry,
+    sensors,
+    site,
+    weather,
+)
 
 ROUTES = (
     *gateway.ROUTES,
     *site.ROUTES,
     *audit.ROUTES,
+    *history.ROUTES,
     *weather.ROUTES,
     *sensors.ROUTES,
     *authority.ROUTES,

@@ -18,3 +18,7 @@ AUTHORITY = Limit("authority", 600)
 OPEN = Limit("open", 300)
 # Checks of a person's password, for each source: each costs two X25519 products.
 VERIFY = Limit("verify", 30)
+# The history: a page of statistics asks six times at once, and again with each click.
+HISTORY = Limit("history", 300)
+# Whole tables as files: each may read a million rows.
+EXPORT = Limit("export", 12)

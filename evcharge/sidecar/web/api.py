@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -328,7 +328,8 @@ def _form(data: bytes) -> dict[str, object]:
 def _response(answer: Answer, more: Mapping[str, str]) -> web.Response:
     if answer.body is None:
         return web.Response(status=answer.status, headers={**more, **answer.headers})
-    data = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
+    ready = isinstance(answer.body, (bytes, AsyncIterator))
+    data = answer.body if ready else msgspec.json.encode(answer.body)
     return web.Response(
         status=answer.status, body=data, content_type=answer.media_type, headers={**more, **answer.headers}
     )

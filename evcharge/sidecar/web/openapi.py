@@ -96,7 +96,7 @@ def _operation(route: Route, path: str, name: str, named: Mapping[int, Any]) -> 
         "summary": route.summary,
         "tags": [route.tag],
         "responses": {
-            **{str(status): _answer(status, kind, named) for status, kind in route.answers.items()},
+            **{str(status): _answer(status, kind, route, named) for status, kind in route.answers.items()},
             **{str(int(status)): _refusal(status, route) for status in route.refused},
         },
     }
@@ -140,10 +140,10 @@ def _plain(schema: dict[str, Any]) -> dict[str, Any]:
     return {**choices[0], **rest} if len(choices) == 1 else schema
 
 
-def _answer(status: int, kind: Any, named: Mapping[int, Any]) -> dict[str, Any]:
+def _answer(status: int, kind: Any, route: Route, named: Mapping[int, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {"description": HTTPStatus(status).phrase, "headers": _LIMIT_HEADERS}
     if kind is not None:
-        said["content"] = {"application/json": {"schema": named[id(kind)]}}
+        said["content"] = {route.media_type: {"schema": named[id(kind)]}}
     return said
 
 

@@ -56,9 +56,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a handler says: anything that msgspec can write, or bytes as they are."""
+    """What a handler says: anything that msgspec can write, or bytes as they are, also one after the other."""
 
     body: Any = None
+    """Of an iterator of bytes each part is sent when it is there; what fails on the way ends the answer early."""
     status: int = 200
     headers: Mapping[str, str] = {}
     media_type: str = "application/json"
@@ -116,6 +117,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the body is a form (RFC 6749), not JSON."""
     headers: Mapping[str, str] = {}
     """Headers that it reads, beside those of all routes, with what they do."""
+    media_type: str = "application/json"
+    """Of its answers; what is no JSON is text to a document."""
     rules: Mapping[str, Any] = {}
     """What JSON Schema says of the body beside its fields: which go together."""
     recast: Callable[[Problem], Problem] | None = None
