@@ -29,6 +29,7 @@ from evcharge.cli.common import (
 )
 from evcharge.cli.peer import CENTRAL_PORT, stop_on_signals
 from evcharge.cli.sidecar_clients import client, data_dir_option, database_option, keys
+from evcharge.cli.sidecar_history import history
 from evcharge.sidecar.assembly import Outside
 from evcharge.sidecar.bootstrap import BootstrapError, Made, initialise
 from evcharge.sidecar.database import StoreError
@@ -52,12 +53,14 @@ log = structlog.get_logger()
 def cli() -> None:
     """The HTTP side of evcharge: registry, gateway, authorizations, weather.
 
-    init makes its directory once, run serves it, client makes client apps and access tokens.
+    init makes its directory once, run serves it, client makes client apps and access tokens, history looks after what
+    was read of Central's log.
     """
 
 
 cli.add_command(client)
 cli.add_command(keys)
+cli.add_command(history)
 
 
 @cli.command()

@@ -20,6 +20,12 @@ from evcharge.sidecar.database import Database
 from evcharge.sidecar.drivers import DriverCredentials
 from evcharge.sidecar.gateway.channels import DriverChannels
 from evcharge.sidecar.gateway.gateway import Gateway
+from evcharge.sidecar.history.concern import History
+from evcharge.sidecar.history.follower import Follower
+from evcharge.sidecar.history.settings import DATABASE as HISTORY
+from evcharge.sidecar.history.settings import HistorySettings
+from evcharge.sidecar.history.spread import Calendar
+from evcharge.sidecar.history.store import PRAGMAS
 from evcharge.sidecar.link import CentralLink
 from evcharge.sidecar.live.hub import Live
 from evcharge.sidecar.login.concern import LoginConcern
@@ -162,6 +168,7 @@ def assemble(
         Gateway(link, drivers, version=version("evcharge"), settings=services.gateway, clock=clock, database=database),
         live,
         *_surroundings(services, link, http, outside, clock),
+        _history(data_dir / HISTORY, database, services.history, link, clock),
         _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy),
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
     ]
@@ -210,6 +217,23 @@ def _surroundings(
         link.on_up(weather.reconnected)
         link.on_up(sensors.reconnected)
     return [weather, sensors]
+
+
+def _history(
+    file: Path, database: Database, settings: HistorySettings, link: CentralLink | None, clock: Clock
+) -> History:
+    """In a file beside the registry's, or in the same database with tables of its own."""
+    calendar = Calendar(settings.time_zone)
+    if not settings.enabled:
+        return History(None, calendar=calendar, clock=clock)
+    follower = Follower(
+        lambda: Database.file(file, PRAGMAS) if database.sqlite else Database.open(database.engine.url),
+        link,
+        calendar=calendar,
+        clock=clock,
+        file=file if database.sqlite else None,
+    )
+    return History(follower, calendar=calendar, clock=clock)
 
 
 def _authority(

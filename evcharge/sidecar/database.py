@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -74,15 +75,15 @@ class Database:
         self._holder: AsyncConnection | None = None
 
     @classmethod
-    def open(cls, url: str | URL) -> Database:
-        """Nothing is read yet.
+    def open(cls, url: str | URL, pragmas: Sequence[str] = PRAGMAS) -> Database:
+        """Nothing is read yet. ``pragmas``: of SQLite, for what needs others than the registry.
 
         Raises:
             StoreError: the URL is of no database that this installation can speak to.
         """
         try:
             parsed = make_url(url)
-            return cls(_engine(parsed))
+            return cls(_engine(parsed, pragmas))
         except (ArgumentError, NoSuchModuleError):
             raise StoreError(
                 "the database URL is not one like postgresql+asyncpg://user@host/evcharge or sqlite+aiosqlite:///FILE."
@@ -93,9 +94,9 @@ class Database:
             ) from None
 
     @classmethod
-    def file(cls, path: Path) -> Database:
+    def file(cls, path: Path, pragmas: Sequence[str] = PRAGMAS) -> Database:
         """SQLite in a file that is there already, so that its mode is ours."""
-        return cls.open(URL.create("sqlite+aiosqlite", database=str(path)))
+        return cls.open(URL.create("sqlite+aiosqlite", database=str(path)), pragmas)
 
     @property
     def sqlite(self) -> bool:
@@ -231,10 +232,10 @@ async def _layout(connection: AsyncConnection) -> bytes | None:
     return value
 
 
-def _engine(url: URL) -> AsyncEngine:
+def _engine(url: URL, pragmas: Sequence[str]) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(url, connect_args={"timeout": BUSY_S})
-        event.listen(engine.sync_engine, "connect", _set_pragmas)
+        event.listen(engine.sync_engine, "connect", functools.partial(_set_pragmas, pragmas))
         event.listen(engine.sync_engine, "begin", _begin)
         return engine
     return create_async_engine(
@@ -256,11 +257,11 @@ def _engine(url: URL) -> AsyncEngine:
     )
 
 
-def _set_pragmas(connection: Any, _record: object) -> None:
+def _set_pragmas(pragmas: Sequence[str], connection: Any, _record: object) -> None:
     """On each new connection of the pool; transactions are begun by ``_begin`` alone."""
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in PRAGMAS:
+    for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from evcharge.sidecar.authority.settings import AuthoritySettings
 from evcharge.sidecar.gateway.settings import GatewaySettings
+from evcharge.sidecar.history.settings import HistorySettings
 from evcharge.sidecar.live.settings import LiveSettings
 from evcharge.sidecar.login.door import AUDIENCE as PAGE_AUDIENCE
 from evcharge.sidecar.login.settings import PageSettings
@@ -85,6 +86,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     authority: AuthoritySettings = AuthoritySettings()
     outgoing: OutgoingSettings = OutgoingSettings()
     page: PageSettings = PageSettings()
+    history: HistorySettings = HistorySettings()
     simulated_site: dict[str, Any] = {}
     """What simulated sensors measure; the command that runs the sidecar reads it."""
 

@@ -22,3 +22,7 @@ LIVE = Limit("live", 600)
 VERIFY = Limit("verify", 30)
 # People who log in, for each source: a shift that comes to work behind one address.
 LOGIN = Limit("login", 30)
+# The history: a page of statistics asks six times at once, and again with each click.
+HISTORY = Limit("history", 300)
+# Whole tables as files: each may read a million rows.
+EXPORT = Limit("export", 12)

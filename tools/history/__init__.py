@@ -1,0 +1,1 @@
+"""Long histories: made, built in pieces and at once, compared and timed."""
