@@ -160,7 +160,8 @@ def assemble(
             settings=services.gateway,
         )
     http = Http()
-    live = Live(link, clock=clock, version=version("evcharge"), settings=services.live)
+    history = _history(data_dir / HISTORY, database, services.history, link, clock)
+    live = Live(link, clock=clock, version=version("evcharge"), settings=services.live, chain=history.verdict)
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
@@ -168,7 +169,7 @@ def assemble(
         Gateway(link, drivers, version=version("evcharge"), settings=services.gateway, clock=clock, database=database),
         live,
         *_surroundings(services, link, http, outside, clock),
-        _history(data_dir / HISTORY, database, services.history, link, clock),
+        history,
         _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy),
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
     ]
