@@ -32,6 +32,7 @@ from evcharge.cli.common import (
     config_option,
     log_options,
     make_clock,
+    metrics_option,
     ready,
     run_command,
 )
@@ -84,6 +85,7 @@ class StoppedItself(Failed):
     default=BALLAST_BYTES >> 20,
     help="Room kept taken in --data-dir: remove the file `ballast` when a full disk keeps Central from starting.",
 )
+@metrics_option("127.0.0.1:9410")
 @site_options
 @limit_options
 def cli(
@@ -126,7 +128,8 @@ async def _serve(settings: Settings, bootstrap: Bootstrap, clock: SystemClock) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    ready("central", host=central.host, port=central.port, log=str(central.log_dir))
+    metrics = {} if central.metrics_address is None else {"metrics": central.metrics_address}
+    ready("central", host=central.host, port=central.port, log=str(central.log_dir), **metrics)
     central.failure.add_done_callback(lambda _: stop.set())
     await stop.wait()
     await central.stop()

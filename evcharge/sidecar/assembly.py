@@ -21,6 +21,7 @@ from evcharge.sidecar.drivers import DriverCredentials
 from evcharge.sidecar.gateway.channels import DriverChannels
 from evcharge.sidecar.gateway.gateway import Gateway
 from evcharge.sidecar.link import CentralLink
+from evcharge.sidecar.metrics import Parts, SidecarMetrics, Standing
 from evcharge.sidecar.news import News
 from evcharge.sidecar.oauth.clients import Clients
 from evcharge.sidecar.oauth.concern import OAuthConcern
@@ -72,6 +73,7 @@ class Assembled(msgspec.Struct, frozen=True):
 
     application: web.Application
     concerns: Sequence[Concern]
+    metrics: SidecarMetrics
 
 
 def assemble(
@@ -133,12 +135,16 @@ def assemble(
             settings=services.gateway,
         )
     http = Http()
+    weather, sensors = _surroundings(services, link, http, outside, clock)
+    authority = _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy)
+    standing = Standing()
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
         Gateway(link, drivers, version=version("evcharge"), settings=services.gateway, clock=clock, database=database),
-        *_surroundings(services, link, http, outside, clock),
-        _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy),
+        weather,
+        sensors,
+        authority,
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
     ]
     handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
@@ -155,12 +161,25 @@ def assemble(
         await http.close()
 
     application.on_cleanup.append(close)
-    return Assembled(application, concerns)
+    metrics = SidecarMetrics(
+        Parts(
+            http=api.tally,
+            door=door,
+            authority=authority,
+            weather=weather,
+            sensors=sensors,
+            database=database,
+            rev=lambda: opened.registry.rev,
+            connected=lambda: None if link is None else link.state == "connected",
+            standing=standing,
+        )
+    )
+    return Assembled(application, concerns, metrics)
 
 
 def _surroundings(
     services: Services, link: CentralLink | None, http: Http, outside: Outside, clock: Clock
-) -> list[Concern]:
+) -> tuple[Weather, Sensors]:
     """Weather and sensors, which speak to others and to Central."""
     news = News(link)
     weather = Weather(
@@ -183,7 +202,7 @@ def _surroundings(
     if link is not None:
         link.on_up(weather.reconnected)
         link.on_up(sensors.reconnected)
-    return [weather, sensors]
+    return weather, sensors
 
 
 def _authority(
