@@ -87,21 +87,26 @@ drill: $(VENV)/.dev
 mutation: $(VENV)/.dev
 	@$(BIN)/python -m tools.mutation $(ARGS)
 
-# What the tests of network namespaces, stepped clocks, MQTT and PostgreSQL start.
-SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl
+# What the tests of network namespaces, stepped clocks, MQTT, PostgreSQL and Prometheus (with promtool) start.
+SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl prometheus
 
+# The servers are for the tests to start: policy-rc.d keeps Debian from starting them when it installs them.
 system-deps: ## Servers, network namespaces and a C compiler for the tests that need them
 	@PATH="$$PATH:/usr/sbin"; \
 	if command -v ip >/dev/null && command -v iptables >/dev/null && command -v cc >/dev/null && command -v curl >/dev/null \
-	    && command -v mosquitto >/dev/null && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; } >/dev/null 2>&1; then \
-	    echo "system-deps: iproute2, iptables, cc, curl, mosquitto and PostgreSQL are there"; \
+	    && command -v mosquitto >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; } >/dev/null 2>&1; then \
+	    echo "system-deps: iproute2, iptables, cc, curl, mosquitto, PostgreSQL and Prometheus are there"; \
 	elif ! command -v apt-get >/dev/null; then \
-	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto, PostgreSQL, curl and a C compiler with this system's tool" >&2; exit 1; \
+	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto, PostgreSQL, Prometheus, curl and a C compiler with this system's tool" >&2; exit 1; \
 	elif [ "$$(id -u)" != 0 ]; then \
 	    echo "system-deps: not root; run: sudo apt-get install $(SYSTEM_DEPS)" >&2; exit 1; \
 	else \
 	    echo "system-deps: apt-get install $(SYSTEM_DEPS)"; \
-	    export DEBIAN_FRONTEND=noninteractive; \
+	    export DEBIAN_FRONTEND=noninteractive policy=/usr/sbin/policy-rc.d; \
+	    if [ ! -e $$policy ]; then \
+	        trap 'rm -f $$policy' EXIT; \
+	        printf '#!/bin/sh\nexit 101\n' >$$policy && chmod 755 $$policy; \
+	    fi; \
 	    apt-get -o DPkg::Lock::Timeout=300 -qq update && \
 	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends $(SYSTEM_DEPS) >/dev/null; \
 	fi

@@ -106,6 +106,16 @@ class Checkpoints:
         if kept:
             self.newest, self._size = kept[-1].data, kept[-1].checkpoint.size
 
+    @property
+    def made_s(self) -> float | None:
+        """When this process signed the newest one, monotonic; None: it has not signed any."""
+        return self._made_s if self._made_s > float("-inf") else None
+
+    @property
+    def unsigned(self) -> int:
+        """Durable records that no checkpoint covers yet."""
+        return max(0, self._tree.size - self._size)
+
     def due_s(self) -> float | None:
         """When the next one is due, monotonic; None: nothing has happened since the last one."""
         return None if self._tree.size <= self._size else self._made_s + EVERY_S

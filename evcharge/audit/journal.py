@@ -20,6 +20,7 @@ from evcharge.audit.files import Files
 from evcharge.audit.record import HEADER_SIZE, MARK, encode
 from evcharge.audit.segments import DRAFT_PREFIX, SPARE, Segment, segment_name
 from evcharge.audit.threads import Joinable, SystemThreads, Threads
+from evcharge.tally import Buckets
 
 # The next segment is made as soon as the one before it is in use: it is the room that running sessions are sure of. On
 # a disk that has no room for it this is looked at again after so long, seconds; the open segment takes some more.
@@ -30,8 +31,27 @@ PACE_S = 0.002
 ENOUGH = 32
 
 
+# Upper ends of the buckets of commits by their records: ENOUGH make one, a site that comes back a thousand.
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 4_096)
+
+
 class JournalFailed(Exception):
     """The log takes no more events: the disk failed, or it was closed. Stop, and start into a recovery."""
+
+
+class Written:
+    """What the writer thread did, for whoever looks; seconds, records, bytes."""
+
+    __slots__ = ("batch", "bytes", "commit_s", "sync_s")
+
+    def __init__(self) -> None:
+        self.commit_s = Buckets()
+        """From the first record of a commit until all of it was durable."""
+        self.sync_s = Buckets()
+        """What the disk took of that."""
+        self.batch = Buckets(BATCHES)
+        """Records of a commit."""
+        self.bytes = 0
 
 
 class Journal:
@@ -70,6 +90,9 @@ class Journal:
         self._unmarked_s: float | None = None
         self._wake = self._threads.condition()
         self._pending: list[bytes] = []
+        # When the oldest of these came.
+        self._waits_since_s = 0.0
+        self.written = Written()
         # How many pending records the writer thread waits for; it is told only then.
         self._wanted = 1
         self._closing = False
@@ -91,10 +114,17 @@ class Journal:
             seq = self.last + 1
             data, self._chain = encode(seq, self.durable, body, self._chain)
             self.last = seq
+            if not self._pending:
+                self._waits_since_s = self._now()
             self._pending.append(data)
             if len(self._pending) == self._wanted:
                 self._wake.notify()
         return seq
+
+    @property
+    def segment_bytes(self) -> int:
+        """Size of a segment on the disk, unless one record needs more."""
+        return self._segment_bytes
 
     @property
     def held(self) -> int:
@@ -217,6 +247,7 @@ class Journal:
         """Everything pending becomes durable with one write and one sync (one of each per segment); what it was."""
         with self._wake:
             batch, self._pending = self._pending, []
+            since_s = self._waits_since_s
         seq = self.durable
         run: list[bytes] = []
         size = 0
@@ -230,12 +261,19 @@ class Journal:
             seq += 1
         self._flush(run)
         self.durable = seq
+        if batch:
+            self.written.commit_s.observe(self._now() - since_s)
+            self.written.batch.observe(len(batch))
         return batch
 
     def _flush(self, run: list[bytes]) -> None:
         if run:
-            self._segment.write(b"".join(run))
+            data = b"".join(run)
+            self._segment.write(data)
+            began_s = self._now()
             self._segment.sync()
+            self.written.sync_s.observe(self._now() - began_s)
+            self.written.bytes += len(data)
 
     def _roll(self, first_seq: int, needed: int) -> None:
         """Go on in a new segment. All of the old one is durable: that a later one exists proves it."""

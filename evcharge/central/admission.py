@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import re
 from collections.abc import Callable
 
 from evcharge.central.engine import Engine, Origin
@@ -11,6 +10,7 @@ from evcharge.central.peers import Directory, Peer
 from evcharge.central.registry import Found, RegistryAway, RegistryClient
 from evcharge.central.rejections import Rejection, Rejections
 from evcharge.central.takeovers import Takeovers
+from evcharge.central.tally import DoorTally, error_code
 from evcharge.central.tasks import Tasks
 from evcharge.central.translate.incoming import ROLES
 from evcharge.central.witnesses import Witnesses
@@ -69,6 +69,7 @@ class Admission:
         self._admitted: dict[Peer, None] = {}
         """Those whose READY is still to come."""
         self.draining = False
+        self.tally = DoorTally()
 
     def hello(self, adapter: Adapter) -> None:
         """A whole HELLO is here, and a slot for it: answer it."""
@@ -164,6 +165,8 @@ class Admission:
                 checkpoint=self._checkpoint() or None,
             )
         )
+        if accepted:
+            self.tally.decisions["granted_stale" if peer.stale else "granted"] += 1
         if accepted and peer.not_after_ms is not None:
             left_s = (peer.not_after_ms - self._engine.clock_ms()) / 1000
             peer.adapter.conn.expire_by(self._clock.monotonic() + left_s)
@@ -172,6 +175,7 @@ class Admission:
         if not adapter.refuse(code, retry_after_s):
             # It did not wait for the answer, and has its line for that.
             return
+        self.tally.decisions[code.name.lower()] += 1
         failed = code not in (RefuseCode.UNAVAILABLE, RefuseCode.DRAINING, RefuseCode.DUPLICATE_ID)
         self._reject(adapter.address, code.name.lower(), event.username, authentication=failed)
 
@@ -264,6 +268,8 @@ class Admission:
         if adapter.refused is not None:
             return
         wrong_key = isinstance(error, AuthenticationFailed)
+        self.tally.failed += 1
+        self.tally.decisions["wrong_key"] += wrong_key
         # From AUTH on there is a username; until the record confirms it that is a claim.
         how = _code_of(code, error, clean=clean)
         self._reject(adapter.address, how, adapter.username or None, authentication=wrong_key)
@@ -311,7 +317,7 @@ def _next_n(state: State, peer: Peer) -> int | None:
 def _code_of(code: CloseCode | None, error: RemoteProtocolError | None, *, clean: bool) -> str:
     """How a connection ended, as a code for the log: ``timed_out``, ``frame_too_large``, ``superseded`` …"""
     if error is not None:
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+        return error_code(error)
     if code is not None:
         return code.name.lower()
     return "closed" if clean else "vanished"

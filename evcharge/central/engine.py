@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from evcharge.audit.control import state_body
 from evcharge.audit.event_codec import encode
 from evcharge.central.repeats import Repeats
+from evcharge.central.tally import Tally
 from evcharge.domain.commands import EndCharge, RequestCharge, Reserve, ServeWaiting
 from evcharge.domain.consequences import effects_of, effects_without_event
 from evcharge.domain.decide import AnyCommand, decide
@@ -83,6 +84,7 @@ class Engine:
         self._digest = Digest(state)
         self._unsaid = 0
         self._repeats = Repeats()
+        self.tally = Tally()
         self._log = log
         self._clock = clock
         self._release_to = release
@@ -134,6 +136,7 @@ class Engine:
     def _execute(self, command: AnyCommand, origin: Origin) -> None:
         turned_down = self.turned_down(command)
         if turned_down is not None:
+            self.tally.turned_down(command)
             self._release_to(origin, [Denied(reason=turned_down)])
             return
         stamp = self.stamp(origin)
@@ -142,6 +145,7 @@ class Engine:
         if len(events) == 1 and origin.reply_to is not None:
             (event,) = events
             if self._repeats.needless(stamp.actor, event, stamp.clock_ms):
+                self.tally.note(command, events, self.state)
                 self._hold(partial(self._release_to, origin, effects_of(event, self.state, stamp)))
                 return
         for event in events:
@@ -152,6 +156,7 @@ class Engine:
             effects += effects_of(event, self.state, stamp)
             self._last_seq = self._log.append(encode(event, stamp))
             self._unsaid += 1
+        self.tally.note(command, events, self.state)
         if self._unsaid >= SAY_STATE_EVERY:
             self._unsaid = 0
             self._last_seq = self._log.append(state_body(RULES, self._digest.value()))

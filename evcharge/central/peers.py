@@ -100,6 +100,8 @@ class Directory:
     """The current peer of each role and entity. An adapter itself knows its own ``peer``."""
 
     def __init__(self) -> None:
+        self.counts: dict[Role, int] = dict.fromkeys(Role, 0)
+        """Of each role, how many are there."""
         self._current: dict[tuple[Role, str], Peer] = {}
 
     def take_over(self, peer: Peer) -> Peer | None:
@@ -107,12 +109,14 @@ class Directory:
         key = (peer.role, peer.entity)
         older = self._current.get(key)
         self._current[key] = peer
+        self.counts[peer.role] += older is None
         return older
 
     def remove(self, peer: Peer) -> None:
         """The channel ended."""
         if self._current.get((peer.role, peer.entity)) is peer:
             del self._current[peer.role, peer.entity]
+            self.counts[peer.role] -= 1
 
     def current(self, role: Role, entity: str) -> Peer | None:
         """The peer that speaks for ``entity`` now."""

@@ -7,6 +7,7 @@ alone. Nothing waits for a plan.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ from evcharge.energy.planner import FORESIGHT_MS
 from evcharge.energy.plans import plan
 from evcharge.ids import NodeId
 from evcharge.net.clock import Clock
+from evcharge.tally import Buckets
 
 log = structlog.get_logger()
 
@@ -88,6 +90,11 @@ class Planning:
         self._carbon = Told()
         self._foretold = 0
         self._failure: str | None = None
+        self.took_s = Buckets()
+        """How long the plans took, those that failed too; wall seconds."""
+        self.outcomes: Counter[str] = Counter({"made": 0, "failed": 0})
+        self.failing: dict[NodeId, float] = {}
+        """Tops of trees that want a plan and get none, and since when, monotonic."""
         self._late: asyncio.Future[Plan | None] | None = None
         """A plan that nobody waits for any more; its thread may go on."""
 
@@ -127,26 +134,32 @@ class Planning:
     async def _plan(self, root: NodeId) -> None:
         question = self._question(root)
         if not question.sessions:
+            self.failing.pop(root, None)
             return
         if not self._worth(question):
+            self.failing.pop(root, None)
             self._withdraw(root, question.now_ms)
             return
         if self._late is not None and not self._late.done():
             # One thread at most that does not come back.
             return
+        began_s = self._clock.monotonic()
         working = asyncio.ensure_future(asyncio.to_thread(answer, question, self._energy))
         try:
             done, _ = await asyncio.wait({working}, timeout=LATE_S)
+            self.took_s.observe(self._clock.monotonic() - began_s)
             if not done:
                 self._late = working
-                self._fail(f"no plan within {LATE_S:g} s")
+                self._fail(root, f"no plan within {LATE_S:g} s")
                 return
             made = working.result()
         except Exception as error:  # noqa: BLE001
             # Whatever is wrong with a plan, cars charge without one.
-            self._fail(f"{type(error).__name__}: {error}")
+            self._fail(root, f"{type(error).__name__}: {error}")
             return
         self._failure = None
+        self.failing.pop(root, None)
+        self.outcomes["made"] += 1
         if made is not None:
             # Where site time runs fast, plans come as fast as they can, and hold until the next one.
             life_ms = max(made.life_ms, int(LIFE_S * 1000 * self._clock.speed))
@@ -159,8 +172,10 @@ class Planning:
             nothing = Plan(made_ms=now_ms, life_ms=0, starts_ms=(), target_w={})
             self._execute(c.AdoptPlan(root_id=root, plan=nothing))
 
-    def _fail(self, cause: str) -> None:
+    def _fail(self, root: NodeId, cause: str) -> None:
         """Said once, until a plan succeeds again: the log is no place for a sentence every five minutes."""
+        self.outcomes["failed"] += 1
+        self.failing.setdefault(root, self._clock.monotonic())
         if cause != self._failure:
             log.warning("plan.failed", cause=cause)
             self._execute(c.FailPlan(cause=cause[:200]))

@@ -24,10 +24,12 @@ from evcharge.central.deadlines import Deadlines
 from evcharge.central.decisions import Decisions
 from evcharge.central.doubts import Doubts
 from evcharge.central.engine import Engine
+from evcharge.central.followers import Followers
 from evcharge.central.heat import HeatWatch
 from evcharge.central.inbound import Inbound
 from evcharge.central.limits import check_limits, gateway_rate, server_limits, wire_limits
 from evcharge.central.liveness import Liveness
+from evcharge.central.metrics import CentralMetrics, Parts
 from evcharge.central.outbound import Outbound
 from evcharge.central.peaks import PeakWatch
 from evcharge.central.peers import Directory, Peer
@@ -60,6 +62,7 @@ from evcharge.domain.words import LinkState, Role
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
+from evcharge.net.exposition import Exposition
 from evcharge.net.server import Server
 from evcharge.net.sources import Sources, source_of
 from protocol.connection import AuthPresented, Established
@@ -110,6 +113,7 @@ class Central:
         self._turned_away = 0
         self._turned_away_told_s = float("-inf")
         self.state = State()
+        self._exposition: Exposition | None = None
 
     async def start(self) -> None:
         """Recover the log and open the door.
@@ -129,9 +133,12 @@ class Central:
         settings, clock = self._settings, self._clock
         door = server_limits(settings)
         self._sources = Sources(door.source)
+        began_s = clock.monotonic()
         recalled = self._recall()
+        replay_s = clock.monotonic() - began_s
         self._journal, self._attestor = recalled.journal, recalled.attestor
         undo.push_async_callback(asyncio.to_thread, self._journal.close)
+        self._followers = Followers(clock, lambda: self._journal.durable)
         self._directory = Directory()
         self._telemetry = Telemetry()
         self._sensors = Sensors(clock)
@@ -263,6 +270,11 @@ class Central:
         )
         self._room.begin()
         self._admission.resume_alarms()
+        snapshots = Snapshots(settings.data_dir, recalled.seq, lambda: self._journal.durable)
+        if settings.metrics is not None:
+            self._exposition = Exposition("central", settings.metrics)
+            undo.push_async_callback(self._exposition.close)
+            await self._exposition.start(self._metrics(recalled, replay_s, snapshots))
         addresses = await self._server.start(settings.host, settings.port)
         self.host, self.port = addresses[0]
         self._server.timers.schedule(clock.monotonic() + settings.monitor_return_s, self._miss_monitors)
@@ -277,7 +289,7 @@ class Central:
             heat.run(),
             self._flush_rejections(),
             self._room.run(),
-            Snapshots(settings.data_dir, recalled.seq, lambda: self._journal.durable).run(),
+            snapshots.run(),
         ):
             self._tasks.start(work)
 
@@ -289,6 +301,8 @@ class Central:
         finally:
             self._server.timers.close()
             self._kept.close()
+            if self._exposition is not None:
+                await self._exposition.close()
 
     async def _finish(self) -> None:
         """What is done between telling the peers and closing them."""
@@ -301,6 +315,36 @@ class Central:
         # Whatever comes in now is not carried out and not acknowledged, so its sender keeps it.
         self._engine.close()
         await asyncio.to_thread(self._journal.close)
+
+    # --- what it tells of itself ----------------------------------------------------------------------------------
+
+    @property
+    def metrics_address(self) -> str | None:
+        """``HOST:PORT`` of /metrics; None: it is not served."""
+        return None if self._exposition is None else self._exposition.listening
+
+    def _metrics(self, recalled: Recalled, replay_s: float, snapshots: Snapshots) -> CentralMetrics:
+        return CentralMetrics(
+            Parts(
+                engine=self._engine,
+                journal=self._journal,
+                recalled=recalled,
+                replay_s=replay_s,
+                server=self._server,
+                admission=self._admission,
+                directory=self._directory,
+                telemetry=self._telemetry,
+                planning=self._planning,
+                registry=self._registry,
+                snapshots=snapshots,
+                followers=self._followers,
+                measured_w=self._sensors.measured_w,
+                paused=lambda: len(self._paused),
+                log_dir=self.log_dir,
+                files=self._files,
+                clock=self._clock,
+            )
+        )
 
     # --- the log --------------------------------------------------------------------------------------------------
 
@@ -389,6 +433,8 @@ class Central:
         self, adapter: Adapter, code: CloseCode | None, clean: bool, why: str, error: RemoteProtocolError | None
     ) -> None:
         """A connection ended: a peer's end is history, a stranger's leaves a line."""
+        if error is not None:
+            self._admission.tally.ended(error)
         peer: Peer | None = adapter.peer
         if peer is None or not peer.ready:
             if not self._stopping:

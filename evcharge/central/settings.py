@@ -18,6 +18,7 @@ from evcharge.energy.derating import Derating
 from evcharge.energy.model import Policy
 from evcharge.ids import ChargePointId, NodeId
 from evcharge.net.clock import human_ms
+from evcharge.net.exposition import Address
 from evcharge.units import watts_of_kw
 
 
@@ -64,6 +65,8 @@ class Settings(LimitSettings, frozen=True, kw_only=True):
     ballast_mib: int = BALLAST_BYTES >> 20
     """Room on the disk that Central keeps taken, for the operator to give back when a full disk keeps it from
     starting; 0: none."""
+    metrics: Address | None = None
+    """Where /metrics is served; None: nowhere."""
     drain_s: float = 2.0
     """How long peers get to hear of a drain."""
 

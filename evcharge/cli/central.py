@@ -33,6 +33,7 @@ from evcharge.cli.common import (
     levels_on_signals,
     log_options,
     make_clock,
+    metrics_option,
     ready,
     run_command,
 )
@@ -85,6 +86,7 @@ class StoppedItself(Failed):
     default=BALLAST_BYTES >> 20,
     help="Room kept taken in --data-dir: remove the file `ballast` when a full disk keeps Central from starting.",
 )
+@metrics_option("127.0.0.1:9410")
 @site_options
 @limit_options
 def cli(
@@ -128,7 +130,8 @@ async def _serve(settings: Settings, bootstrap: Bootstrap, clock: SystemClock) -
     levels_on_signals()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    ready("central", host=central.host, port=central.port, log=str(central.log_dir))
+    metrics = {} if central.metrics_address is None else {"metrics": central.metrics_address}
+    ready("central", host=central.host, port=central.port, log=str(central.log_dir), **metrics)
     central.failure.add_done_callback(lambda _: stop.set())
     await stop.wait()
     await central.stop()

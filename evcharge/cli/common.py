@@ -21,9 +21,11 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from evcharge import logs
 from evcharge.net.clock import SystemClock
+from evcharge.net.exposition import Address
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,6 +106,27 @@ def clock_option(function: F) -> F:
         default=None,
         help="Site clock file (written by evcharge-demo); default: real time.",
     )(function)
+
+
+def metrics_option(default: str) -> Callable[[F], F]:
+    """Add ``--metrics HOST:PORT|off``: an ``Address``, or None."""
+
+    def read(context: click.Context, parameter: click.Parameter, value: str) -> Address | None:
+        if value == "off":
+            return None
+        host, port = parse_address(value, int(default.rpartition(":")[2]))
+        if not host:
+            raise click.BadParameter(f"{value!r} has no host; 0.0.0.0 is all addresses.")
+        asked = context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
+        return Address(host, port, asked)
+
+    return click.option(
+        "--metrics",
+        metavar="HOST:PORT|off",
+        default=default,
+        callback=read,
+        help="Serve /metrics for Prometheus there, to everybody who can reach it; port 0: any free one.",
+    )
 
 
 def make_clock(clock_file: Path | None) -> SystemClock:

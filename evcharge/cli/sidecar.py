@@ -22,6 +22,7 @@ from evcharge.cli.common import (
     levels_on_signals,
     log_options,
     make_clock,
+    metrics_option,
     parse_address,
     print_json,
     ready,
@@ -30,6 +31,7 @@ from evcharge.cli.common import (
 from evcharge.cli.peer import CENTRAL_PORT, stop_on_signals
 from evcharge.cli.sidecar_clients import client, data_dir_option, database_option, keys
 from evcharge.cli.sidecar_history import history
+from evcharge.net.exposition import Address, Exposition
 from evcharge.sidecar.assembly import Outside
 from evcharge.sidecar.bootstrap import BootstrapError, Made, initialise
 from evcharge.sidecar.database import StoreError
@@ -106,6 +108,7 @@ def _show(made: Made) -> None:
 )
 @click.option("--tls-cert", type=_FILE, default=None, help="Certificate with its chain, PEM: serve HTTPS.")
 @click.option("--tls-key", type=_FILE, default=None, help="Its key, PEM, if it is not in the same file.")
+@metrics_option("127.0.0.1:9411")
 @log_options
 def run(  # one argument for each option
     *,
@@ -117,6 +120,7 @@ def run(  # one argument for each option
     services: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    metrics: Address | None,
 ) -> None:
     """Serve until SIGTERM."""
     address = None if central is None else parse_address(central, CENTRAL_PORT)
@@ -131,13 +135,18 @@ def run(  # one argument for each option
     try:
         asked = Services() if services is None else load_services(services)
         listen = Listen(host=host, port=port, certificate=tls_cert, key=tls_key)
-        uvloop.run(_run(data_dir, listen, address, asked, database))
+        uvloop.run(_run(data_dir, listen, address, asked, database, metrics))
     except (BootstrapError, BadServices, BadBroker, CannotListen, LackingSecret, StoreError) as error:
         raise Failed(str(error)) from error
 
 
 async def _run(
-    data_dir: Path, listen: Listen, central: tuple[str, int] | None, services: Services, database: str | None
+    data_dir: Path,
+    listen: Listen,
+    central: tuple[str, int] | None,
+    services: Services,
+    database: str | None,
+    metrics: Address | None,
 ) -> None:
     levels_on_signals()
     stop = stop_on_signals()
@@ -145,17 +154,24 @@ async def _run(
         simulated = SimulatedSensors(msgspec.convert(services.simulated_site, SimulatedSite))
     except msgspec.ValidationError as error:
         raise Failed(f"The table simulated_site: {error}.") from error
+    exposition = None if metrics is None else Exposition("sidecar", metrics)
+
+    def say(url: str) -> None:
+        served = None if exposition is None else exposition.listening
+        ready("sidecar", url=url, **({} if served is None else {"metrics": served}))
+
     await serve(
         data_dir,
         listen,
         central=central,
         clock=make_clock(None),
         entropy=os.urandom,
-        ready=lambda url: ready("sidecar", url=url),
+        ready=say,
         stop=stop,
         services=services,
         database_url=database,
         outside=Outside(environ=os.environ, random=random.random, simulated=simulated),
+        exposition=exposition,
     )
 
 

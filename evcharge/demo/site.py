@@ -121,6 +121,7 @@ class Site:
                 # At the end all peers have left before Central is told to stop: nobody is to hear of a drain.
                 *("--drain-s", "0"),
                 *("--clock", str(self.clock_file)),
+                *("--metrics", f"{HOST}:0"),
             ],
         )
         await self._central.wait_ready()
@@ -146,6 +147,11 @@ class Site:
             "central": {"host": HOST, "port": self.port},
             "sidecar": self.sidecar_url,
             "log": self.log_folder,
+            "metrics": {
+                child.name: f"http://{child.ready['metrics']}/metrics"
+                for child in (self._central, self._sidecar)
+                if child is not None
+            },
             "credentials": {
                 "operator": str(self.credential(OPERATOR)),
                 "charge_point": str(self.credential(SPARE_CHARGE_POINT)),
@@ -170,6 +176,7 @@ class Site:
                 *("--host", HOST),
                 *("--port", str(port)),
                 *("--central", f"{HOST}:{self.port}"),
+                *("--metrics", f"{HOST}:0"),
             ],
         )
         await self._sidecar.wait_ready()

@@ -12,7 +12,7 @@ from typing import Any, cast
 import structlog
 
 from evcharge.net.clock import Clock
-from evcharge.net.flow import EXTRA, Bucket, Rate, WaitLimits
+from evcharge.net.flow import EXTRA, Bucket, Rate, Traffic, WaitLimits
 from evcharge.net.handler import Owner, PeerHandler
 from evcharge.net.timers import Timer, TimerWheel
 from evcharge.net.writer import HIGH_WATER, LOW_WATER, Writer
@@ -35,6 +35,8 @@ from protocol.events import (
 GRACE_S = 1.0
 
 _WAIT_LIMITS = WaitLimits()
+# Of connections whose traffic nobody asks about.
+_UNCOUNTED = Traffic()
 
 log = structlog.get_logger(__name__)
 
@@ -78,9 +80,11 @@ class Adapter(Writer):
         timers: TimerWheel,
         rate: Rate | None = None,
         wait_limits: WaitLimits = _WAIT_LIMITS,
+        traffic: Traffic = _UNCOUNTED,
     ) -> None:
-        """``rate`` limits what is read; None: the peer is trusted (Central, for a client)."""
-        super().__init__(conn, clock, wait_limits)
+        """``rate`` limits what is read; None: the peer is trusted (Central, for a client). ``traffic`` counts
+        what goes through, with that of others."""
+        super().__init__(conn, clock, wait_limits, traffic)
         self.established = False
         """The channel was open once."""
         self.peer: Any = None
@@ -205,6 +209,7 @@ class Adapter(Writer):
         self._arm()
 
     def data_received(self, data: bytes) -> None:
+        self._traffic.bytes_in += len(data)
         self.conn.receive_data(data, self._clock.monotonic())
         self._pump()
 
@@ -230,7 +235,7 @@ class Adapter(Writer):
         if self._pumping:
             return
         self._pumping = True
-        conn, message = self.conn, self._handler.message
+        conn, message, traffic = self.conn, self._handler.message, self._traffic
         try:
             while not self._held or conn.closed:
                 event = conn.next_event()
@@ -239,6 +244,7 @@ class Adapter(Writer):
                 if event is None:
                     break
                 if isinstance(event, MessageReceived):
+                    traffic.frames_in += 1
                     extra = EXTRA.get(type(event.message))
                     if extra is not None:
                         self._weigh(extra)
@@ -312,6 +318,8 @@ class Adapter(Writer):
         return self._bucket.refilled_s()
 
     def _hold(self, why: int) -> None:
+        if why & _BY_RATE and not self._held & _BY_RATE:
+            self._traffic.throttled += 1
         if not self._held and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
         self._held |= why

@@ -54,6 +54,20 @@ class WaitLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How long the peer may take next to nothing, in seconds."""
 
 
+class Traffic:
+    """What went through a server's connections since its start."""
+
+    __slots__ = ("bytes_in", "bytes_out", "frames_in", "frames_out", "throttled")
+
+    def __init__(self) -> None:
+        self.bytes_in = self.bytes_out = 0
+        """Of the streams, handshakes included."""
+        self.frames_in = self.frames_out = 0
+        """Those with a message in them; PINGs and handshakes are none."""
+        self.throttled = 0
+        """How often the reading stopped because a peer sent more than its rate."""
+
+
 class Bucket:
     """A token bucket, full at the start. What was read is always taken, even into debt: nothing is dropped."""
 

@@ -19,7 +19,7 @@ import structlog
 
 from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
-from evcharge.net.flow import Rate, WaitLimits
+from evcharge.net.flow import Rate, Traffic, WaitLimits
 from evcharge.net.handler import PeerHandler
 from evcharge.net.keepalive import keep_alive
 from evcharge.net.lanes import Lanes, SlotLimits
@@ -109,6 +109,7 @@ class Server:
         """
         self.timers = TimerWheel(clock) if timers is None else timers
         self.counts = Counts()
+        self.traffic = Traffic()
         self.draining = False
         """True from the start of ``drain`` on: refuse newcomers with DRAINING."""
         # In the order in which they came: a set of objects has another order each time.
@@ -281,6 +282,7 @@ class Server:
             timers=self.timers,
             rate=limits.rate,
             wait_limits=limits.wait,
+            traffic=self.traffic,
         )
 
 

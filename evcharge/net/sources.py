@@ -74,6 +74,8 @@ class Sources:
         self._busy: dict[str, _Source] = {}
         self._unknown: OrderedDict[str, _Source] = OrderedDict()
         self._known: OrderedDict[str, _Source] = OrderedDict()
+        self.refused = 0
+        """Connections that were turned away, in all."""
         self._refused = 0
         self._refused_source = ""
 
@@ -90,6 +92,7 @@ class Sources:
             if entry.open >= limits.connections or level < 1.0:
                 self._refused_source = source if self._refused_source in ("", source) else SEVERAL
                 self._refused += 1
+                self.refused += 1
                 self._put(source, entry, now)
                 return False
             entry.level, entry.at_s = level - 1.0, now

@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from evcharge.net.clock import Clock
-from evcharge.net.flow import Waiting, WaitLimits
+from evcharge.net.flow import Traffic, Waiting, WaitLimits
 from protocol.connection import Connection
 from protocol.errors import CloseCode, LocalProtocolError
 from protocol.messages import Message
@@ -30,6 +30,7 @@ class Writer(asyncio.Protocol):
         "_linger_s",
         "_pumping",
         "_slow_s",
+        "_traffic",
         "_transport",
         "_wait_limits",
         "_waiting",
@@ -38,8 +39,9 @@ class Writer(asyncio.Protocol):
         "conn",
     )
 
-    def __init__(self, conn: Connection, clock: Clock, limits: WaitLimits) -> None:
+    def __init__(self, conn: Connection, clock: Clock, limits: WaitLimits, traffic: Traffic) -> None:
         self.conn = conn
+        self._traffic = traffic
         self._clock = clock
         self._wait_limits = limits
         self._transport: asyncio.Transport | None = None
@@ -69,6 +71,7 @@ class Writer(asyncio.Protocol):
         now = self._clock.monotonic()
         if self._writable or not conn.ready:
             conn.send(message, now)
+            self._traffic.frames_out += 1
             if not self._pumping or conn.pending_bytes > HIGH_WATER:
                 self._flush()
         else:
@@ -109,6 +112,7 @@ class Writer(asyncio.Protocol):
             return
         data = self.conn.data_to_send()
         if data and not transport.is_closing():
+            self._traffic.bytes_out += len(data)
             transport.write(data)
             if transport.get_write_buffer_size() > self._wait_limits.size:
                 # Answers to its own PINGs, while it reads nothing.
@@ -132,6 +136,7 @@ class Writer(asyncio.Protocol):
         while self._waiting and self._writable and not self.conn.closed:
             try:
                 self.conn.send(self._waiting.take(), now)
+                self._traffic.frames_out += 1
             except LocalProtocolError:
                 log.exception("peer.illegal_message", peer=self.conn.username, role=self.conn.role.name)
                 self.close(CloseCode.INTERNAL, "a bug of this side")

@@ -32,6 +32,7 @@ from evcharge.sidecar.login.concern import LoginConcern
 from evcharge.sidecar.login.door import AUDIENCE as PAGE_AUDIENCE
 from evcharge.sidecar.login.door import PageDoor
 from evcharge.sidecar.login.ended import EndedSessions
+from evcharge.sidecar.metrics import Parts, SidecarMetrics, Standing
 from evcharge.sidecar.news import News
 from evcharge.sidecar.oauth.clients import Clients
 from evcharge.sidecar.oauth.concern import OAuthConcern
@@ -86,6 +87,7 @@ class Assembled(msgspec.Struct, frozen=True):
 
     application: web.Application
     concerns: Sequence[Concern]
+    metrics: SidecarMetrics
 
 
 def assemble(
@@ -162,15 +164,19 @@ def assemble(
     http = Http()
     history = _history(data_dir / HISTORY, database, services.history, link, clock)
     live = Live(link, clock=clock, version=version("evcharge"), settings=services.live, chain=history.verdict)
+    weather, sensors = _surroundings(services, link, http, outside, clock)
+    authority = _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy)
+    standing = Standing()
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
         LoginConcern(clients, page_door, door, clock),
         Gateway(link, drivers, version=version("evcharge"), settings=services.gateway, clock=clock, database=database),
         live,
-        *_surroundings(services, link, http, outside, clock),
         history,
-        _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy),
+        weather,
+        sensors,
+        authority,
         Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
     ]
     handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
@@ -189,12 +195,25 @@ def assemble(
         await http.close()
 
     application.on_cleanup.append(close)
-    return Assembled(application, concerns)
+    metrics = SidecarMetrics(
+        Parts(
+            http=api.tally,
+            door=door,
+            authority=authority,
+            weather=weather,
+            sensors=sensors,
+            database=database,
+            rev=lambda: opened.registry.rev,
+            connected=lambda: None if link is None else link.state == "connected",
+            standing=standing,
+        )
+    )
+    return Assembled(application, concerns, metrics)
 
 
 def _surroundings(
     services: Services, link: CentralLink | None, http: Http, outside: Outside, clock: Clock
-) -> list[Concern]:
+) -> tuple[Weather, Sensors]:
     """Weather and sensors, which speak to others and to Central."""
     news = News(link)
     weather = Weather(
@@ -217,7 +236,7 @@ def _surroundings(
     if link is not None:
         link.on_up(weather.reconnected)
         link.on_up(sensors.reconnected)
-    return [weather, sensors]
+    return weather, sensors
 
 
 def _history(

@@ -20,6 +20,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from evcharge.tally import Buckets
+
 # How long a writer waits for another process's lock, in seconds: ``evcharge-sidecar client`` writes while one serves,
 # and its transactions take milliseconds.
 BUSY_S = 5.0
@@ -73,6 +75,8 @@ class Database:
         self._writing = asyncio.Lock()
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._holder: AsyncConnection | None = None
+        self.took_s = {"read": Buckets(), "write": Buckets()}
+        """From the wish for a view or a transaction to its end, waiting included."""
 
     @classmethod
     def open(cls, url: str | URL, pragmas: Sequence[str] = PRAGMAS) -> Database:
@@ -142,6 +146,7 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """One consistent view."""
+        began_s = asyncio.get_running_loop().time()
         try:
             async with self.engine.connect() as connection:
                 if not self.sqlite:
@@ -149,6 +154,8 @@ class Database:
                 yield connection
         except TimeoutError as error:
             raise Waited("no answer in time") from error
+        finally:
+            self._note("read", began_s)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -158,6 +165,7 @@ class Database:
             Conflict: a unique rule said no; nothing was changed.
             SQLAlchemyError: it is away, locked or slow; nothing was changed.
         """
+        began_s = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(TURN_S):
                 await self._writing.acquire()
@@ -172,6 +180,10 @@ class Database:
             raise Waited("no answer in time") from error
         finally:
             self._writing.release()
+            self._note("write", began_s)
+
+    def _note(self, what: str, began_s: float) -> None:
+        self.took_s[what].observe(asyncio.get_running_loop().time() - began_s)
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:

@@ -13,8 +13,9 @@ import msgspec
 from aiohttp import web
 
 from evcharge.net.clock import Clock
+from evcharge.net.exposition import Exposition
 from evcharge.net.witness import Witness
-from evcharge.sidecar.assembly import Outside, assemble
+from evcharge.sidecar.assembly import Assembled, Outside, assemble
 from evcharge.sidecar.bootstrap import locked, open_registry
 from evcharge.sidecar.link import CentralLink
 from evcharge.sidecar.services import Services
@@ -51,8 +52,9 @@ async def serve(
     services: Services | None = None,
     database_url: str | None = None,
     outside: Outside | None = None,
+    exposition: Exposition | None = None,
 ) -> None:
-    """Serve until ``stop`` is set; ``ready`` is called with the real URL.
+    """Serve until ``stop`` is set; ``ready`` is called with the real URL. ``exposition`` serves the metrics, if any.
 
     Raises:
         BootstrapError: the data directory cannot be used.
@@ -86,6 +88,8 @@ async def serve(
                 runner = Runner(assembled.application, drain_s=DRAIN_S, entropy=entropy)
                 await runner.setup()
                 try:
+                    if exposition is not None:
+                        await _expose(exposition, assembled)
                     try:
                         await web.TCPSite(runner, listen.host, listen.port, ssl_context=context).start()
                     except OSError as error:
@@ -99,6 +103,8 @@ async def serve(
                     await _until(stop, works if link is None else [*works, link.run])
                 finally:
                     await runner.cleanup()
+                    if exposition is not None:
+                        await exposition.close()
         finally:
             await opened.store.close()
 
@@ -119,6 +125,13 @@ def tls_context(listen: Listen) -> ssl.SSLContext | None:
         why = error.strerror or error.reason if isinstance(error, ssl.SSLError) else error.strerror
         raise CannotListen(f"Cannot use the certificate {listen.certificate}: {why}.") from error
     return context
+
+
+async def _expose(exposition: Exposition, assembled: Assembled) -> None:
+    try:
+        await exposition.start(assembled.metrics)
+    except OSError as error:
+        raise CannotListen(f"{(error.strerror or str(error)).capitalize()}.") from error
 
 
 async def _until(stop: asyncio.Event, works: list[Work]) -> None:

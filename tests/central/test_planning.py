@@ -113,12 +113,18 @@ async def test_a_plan_that_does_not_come_is_said_and_no_other_thread_is_taken(mo
     assert [type(said) for said in rig.said] == [c.FailPlan]
     await rig.planning._plan(MAIN)
     assert len(begun) == 1, "the first one has not come back yet"
+    since_s = rig.planning.failing[MAIN]
+    assert rig.planning.outcomes == {"made": 0, "failed": 1}
     release.set()
     await until(lambda: rig.planning._late is not None and rig.planning._late.done())
     monkeypatch.setattr(planning, "answer", answer)
     monkeypatch.setattr(planning, "LATE_S", 30.0)
+    assert rig.planning.failing == {MAIN: since_s}
     await rig.planning._plan(MAIN)
     assert isinstance(rig.said[-1], c.AdoptPlan)
+    assert not rig.planning.failing
+    assert rig.planning.outcomes == {"made": 1, "failed": 1}
+    assert rig.planning.took_s.count == 2
 
 
 def test_a_forecast_from_outside_replaces_our_own() -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.metrics.support import Told, get
+
 pytestmark = pytest.mark.process
 
 # A morning at a site of six: at 2,400-fold time four hours last six seconds.
@@ -143,7 +145,8 @@ async def test_a_morning_from_request_to_ticket(tmp_path: Path, sessions: Path) 
     assert "bay taken: 1." in err
     assert not processes_of(directory)
     join = json.loads((directory / "demo.json").read_text())
-    assert set(join) == {"central", "sidecar", "log", "credentials", "operator_token"}
+    assert set(join) == {"central", "sidecar", "log", "metrics", "credentials", "operator_token"}
+    assert set(join["metrics"]) == {"central", "sidecar"}
     for file in [*join["credentials"].values(), join["operator_token"]]:
         assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
     roles = {name: json.loads(Path(file).read_text())["role"] for name, file in join["credentials"].items()}
@@ -191,8 +194,13 @@ async def test_it_stays_up_for_others_who_join_with_the_spare_credentials(tmp_pa
     directory = tmp_path / "data"
     async with demo(directory, "--sessions", str(short), *SMALL, "--speed", "1200", "--json") as running:
         await running.line("The day is over")
-        ticket = await charge_with_the_spares(tmp_path, json.loads((directory / "demo.json").read_text()))
+        join = json.loads((directory / "demo.json").read_text())
+        ticket = await charge_with_the_spares(tmp_path, join)
         assert ticket["energy_wh"] == 500
+        told = {name: Told(await asyncio.to_thread(get, url)) for name, url in join["metrics"].items()}
+        # The guest's is the third.
+        assert told["central"].value("evcharge_tickets_total") == 3
+        assert told["sidecar"].value("evcharge_central_connected") == 1
         running.process.send_signal(signal.SIGINT)
         code, out, err = await running.end()
     assert code == 0, err

@@ -134,7 +134,8 @@ class Site:
 
     def start_sidecar(self, listen: str | None = None, *more: object, wait: bool = True) -> Process:
         """The registry; on all addresses of its host unless told otherwise. ``more``: more of its options."""
-        arguments: list[object] = ["run", "--data-dir", self.registry]
+        # Who wants metrics says where: tests that run beside each other have no port in common.
+        arguments: list[object] = ["run", "--data-dir", self.registry, "--metrics", "off"]
         if listen is not None or self.default_ports:
             arguments += ["--host", listen or "0.0.0.0"]
         if not self.default_ports:
@@ -150,7 +151,8 @@ class Site:
         """Central, on the port that it had before."""
         registry = f"http://{self.net.address('sidecar', 'central')}:{self.sidecar_port}"
         arguments: list[object] = ["--credentials", self.registry / "central.json", "--registry", registry]
-        arguments += ["--data-dir", self.directory / "central", "--capacity-kw", CAPACITY_KW, "--drain-s", 0.2, *more]
+        arguments += ["--data-dir", self.directory / "central", "--metrics", "off"]
+        arguments += ["--capacity-kw", CAPACITY_KW, "--drain-s", 0.2, *more]
         if self.default_ports:
             arguments += ["--host", "0.0.0.0", "--allow-plain-registry"]
         else:

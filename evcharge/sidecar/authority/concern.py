@@ -19,7 +19,7 @@ from evcharge.sidecar.authority import acl, schemas
 from evcharge.sidecar.authority import log as requests_log
 from evcharge.sidecar.authority.acl import Acl, AclFull, Asked
 from evcharge.sidecar.authority.cleaning import Cleaner
-from evcharge.sidecar.authority.log import Log, wanted
+from evcharge.sidecar.authority.log import Backlog, Log, wanted
 from evcharge.sidecar.authority.queue import OutboxQueue, QueueFull, RequestQueue, Waiting
 from evcharge.sidecar.authority.rules import bad_request
 from evcharge.sidecar.authority.sealing import Sealer, Secrets, hint
@@ -105,6 +105,10 @@ class Authority:
             tasks.create_task(self.worker.run(), name="authority decisions")
             tasks.create_task(self.sender.run(), name="authority callbacks")
             tasks.create_task(self.cleaner.run(), name="authority cleaning")
+
+    async def backlog(self) -> Backlog:
+        """How much is to be decided and told. Raises SQLAlchemyError, OSError."""
+        return await self._log.backlog()
 
     async def request(self, call: Call) -> Answer:
         """Store it, then acknowledge it."""

@@ -23,6 +23,7 @@ from evcharge.sidecar.authority.tables import (
     Reason,
     ReasonWord,
     callbacks_table,
+    queue_table,
     requests_table,
 )
 from evcharge.sidecar.database import Database
@@ -76,6 +77,17 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     decided_ms: int
     tries: int
+
+
+class Backlog(NamedTuple):
+    """What waits."""
+
+    undecided: int
+    """Requests."""
+    untold: int
+    """Callbacks that are due now or later."""
+    dead: int
+    """Callbacks that failed for good and are still kept."""
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +210,15 @@ class Log:
             counted = {**values, "attempts": requests_table.c.attempts + 1}
             asked = requests_table.c.request_id == request_id
             await connection.execute(update(requests_table).where(asked).values(counted))
+
+    async def backlog(self) -> Backlog:
+        """How much waits; each table holds no more than its limit."""
+        states = select(callbacks_table.c.state, func.count()).group_by(callbacks_table.c.state)
+        async with self._database.reading() as connection:
+            undecided = await connection.scalar(select(func.count()).select_from(queue_table))
+            by_state = {row[0]: row[1] for row in (await connection.execute(states)).all()}
+        pending, dead = CallbackState.PENDING.value, CallbackState.DEAD.value
+        return Backlog(undecided or 0, by_state.get(pending, 0), by_state.get(dead, 0))
 
     async def send_again(self, request_id: str, now_ms: int) -> bool:
         """A dead callback is due once more, with all its tries; False: there is none."""

@@ -63,6 +63,8 @@ class Sender:
         self._random = random
         self._settings = settings
         self._wake = Wake()
+        self.outcomes: Counter[str] = Counter()
+        """Tries since the start: delivered, dead, or pending (it comes again)."""
         self._busy: dict[str, Due] = {}
         """Callbacks that are in flight, by request."""
 
@@ -154,5 +156,6 @@ class Sender:
                 await asyncio.sleep(self._settings.database_retry_s)
             else:
                 break
+        self.outcomes[state.value] += 1
         write = log.info if state is CallbackState.DELIVERED else log.warning
         write("authority.callback", request_id=due.request_id, state=state.value, said=outcome.said, tries=tries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -56,6 +57,8 @@ class Worker:
         self._clock = clock
         self._settings = settings
         self._decided = decided
+        self.decisions: Counter[str] = Counter()
+        """Since the start."""
 
     async def run(self) -> None:
         """Until it is cancelled; a database that fails is asked again."""
@@ -72,6 +75,7 @@ class Worker:
         waiting = [one for one in map(_read, taken) if one is not None]
         verdicts = await self._judge(waiting)
         for verdict in await self._requests.decide(verdicts, self._clock.steady_ms()):
+            self.decisions[verdict.decision.value] += 1
             log.info(
                 "authority.decided",
                 request_id=verdict.request_id,

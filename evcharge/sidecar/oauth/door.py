@@ -6,6 +6,7 @@ guesses must get through.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -50,6 +51,8 @@ class Door:
         self._clock = clock
         self._failures = failures
         self._failed = Windows(SOURCES)
+        self.decisions: Counter[str] = Counter()
+        """Requests by what their token was: accepted, none, expired, failed, throttled (failed too often)."""
 
     async def principal(self, authorization: str | None, source: str) -> Principal | None:
         """Who asks; None without a token.
@@ -58,9 +61,11 @@ class Door:
             Problem: 401 for a token that is none of ours, 429 after too many of those from one source.
         """
         if authorization is None:
+            self.decisions["none"] += 1
             return None
         static = self._tokens.scope_of(authorization)
         if static is not None:
+            self.decisions["accepted"] += 1
             return _STATIC[static]
         scheme, _, token = authorization[: TOKEN_CHARS + 16].partition(" ")
         token = token.strip()
@@ -68,12 +73,15 @@ class Door:
             self.failed(source, "authorization header")
             raise unauthorized("Send a token as 'Authorization: Bearer TOKEN'.", "invalid_request")
         try:
-            return await self._verify(token)
+            principal = await self._verify(token)
         except Expired as error:
+            self.decisions["expired"] += 1
             raise unauthorized(str(error), "invalid_token") from None
         except BadToken as error:
             self.failed(source, "access token", str(error))
             raise unauthorized(str(error), "invalid_token") from None
+        self.decisions["accepted"] += 1
+        return principal
 
     async def _verify(self, token: str) -> Principal:
         now_s = self._clock.steady_ms() / 1000
@@ -87,6 +95,7 @@ class Door:
         """Count a failed authentication; past the allowed number it is an incident and a 429."""
         log.warning("http.authentication_failed", source=source, what=what, why=why)
         verdict = self._failed.take(source, self._failures, self._clock.monotonic())
+        self.decisions["failed" if verdict.allowed else "throttled"] += 1
         if verdict.allowed:
             return
         wait_s = verdict.reset_s

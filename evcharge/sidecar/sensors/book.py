@@ -6,6 +6,7 @@ that is too old is no reading; it is never 0.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
@@ -74,6 +75,8 @@ class Book:
 
     def __init__(self, sensors: Iterable[AnySensor]) -> None:
         self._lines = {sensor.key: _Line(sensor) for sensor in sensors}
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        """By kind of source: ok, bad (it sent what is no reading), failed (nothing can be heard)."""
 
     def heard(self, key: str, said: float, measured_ms: int | None, now_ms: int) -> None:
         """A sensor said a number; None: it was measured now.
@@ -87,6 +90,7 @@ class Book:
         except BadReading as error:
             self.bad(key, str(error))
             return
+        self._count(line, "ok")
         before = line.newest
         # What was held up on its way does not take the place of something newer.
         if before is None or at_ms >= before.measured_ms:
@@ -96,11 +100,14 @@ class Book:
     def bad(self, key: str, why: str) -> None:
         """A sensor sent what is no reading."""
         line = self._lines[key]
+        self._count(line, "bad")
         line.newest, line.why = None, why
 
     def failed(self, key: str, why: str) -> None:
         """Nothing can be heard; what was heard before counts for as long as it would."""
-        self._lines[key].why = why
+        line = self._lines[key]
+        self._count(line, "failed")
+        line.why = why
 
     def readings(self, now_ms: int) -> dict[str, Reading]:
         """All of them."""
@@ -127,6 +134,9 @@ class Book:
         """Central may have forgotten everything: what is fresh is told again."""
         for line in self._lines.values():
             line.told = None
+
+    def _count(self, line: _Line, outcome: str) -> None:
+        self.outcomes[_source(line.sensor), outcome] += 1
 
     def _is_fresh(self, line: _Line, now_ms: int) -> bool:
         return line.newest is not None and now_ms - line.newest.measured_ms <= line.sensor.fresh_s * 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -88,6 +89,10 @@ class Sensors:
     def readings(self) -> dict[str, Reading]:
         """Every sensor by its name (a substation's: ``base_w of north``), with age, state and what is wrong."""
         return self._book.readings(self._clock.steady_ms())
+
+    def outcomes(self) -> Counter[tuple[str, str]]:
+        """What came from the sources, by their kind and how it went."""
+        return self._book.outcomes
 
     def reconnected(self) -> None:
         """There is a channel to Central again, which may have restarted meanwhile."""

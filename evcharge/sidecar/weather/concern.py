@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
@@ -108,6 +109,10 @@ class Weather:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._every_tick(self.poll_due), name="weather: look")
             tasks.create_task(self._every_tick(self.tell_due), name="weather: tell")
+
+    def outcomes(self) -> Counter[str]:
+        """Questions to the provider by how they went: ``ok``, or the trouble."""
+        return sum((watch.outcomes for watch in self._watches.values()), Counter())
 
     def reconnected(self) -> None:
         """There is a channel to Central again, which may have restarted meanwhile."""

@@ -6,6 +6,7 @@ often, at random moments, so that a thousand sites do not come back at the same 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -49,6 +50,8 @@ class Watch:
         self._random = random
         self._due_s = clock.monotonic()
         self._failures = 0
+        self.outcomes: Counter[str] = Counter()
+        """Questions by how they went: ``ok``, or the trouble."""
         self.state: State = "starting"
         self.since_ms = clock.site_ms()
         """Site time since when it is so."""
@@ -70,6 +73,7 @@ class Watch:
             self._fail(error)
             return None
         self._failures = 0
+        self.outcomes["ok"] += 1
         self._due_s = self._clock.monotonic() + self._poll_s
         if self.state != "ok":
             self.since_ms = self._clock.site_ms()
@@ -91,6 +95,7 @@ class Watch:
         )
 
     def _fail(self, error: ProviderFailed) -> None:
+        self.outcomes[error.trouble] += 1
         lasting = error.trouble in _LASTING
         most_s = AGAIN_MAX_S if lasting else min(AGAIN_MAX_S, AGAIN_S * 2.0 ** min(self._failures, 8))
         wait_s = most_s * (0.5 + 0.5 * self._random())

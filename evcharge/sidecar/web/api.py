@@ -28,6 +28,7 @@ from evcharge.sidecar.web.problem import Problem, bad_request, forbidden, not_fo
 from evcharge.sidecar.web.reading import decode_object, read
 from evcharge.sidecar.web.route import Answer, Call, Handler, Principal, Route, Session
 from evcharge.sidecar.web.streaming import send_stream
+from evcharge.sidecar.web.tally import HttpTally
 from evcharge.sidecar.web.throttle import Windows, headers
 from evcharge.sidecar.web.tracing import CLIENT, DETAIL, ROUTE, Tracing, current
 
@@ -111,6 +112,8 @@ class Api:
         self._sources = Windows(clients)
         self._others = Windows(clients)
         self._routes = routes
+        self.tally = HttpTally()
+        self._names: dict[web.AbstractRoute, str] = {}
         self._methods: dict[str, set[str]] = {}
         for route in routes:
             for path in (route.path, *route.also):
@@ -120,12 +123,13 @@ class Api:
     def application(self) -> web.Application:
         """Ready to be served; callers may add what is no JSON (a page)."""
         most = max(route.body_bytes for route in self._routes)
-        middlewares = [self._tracing.middleware, self._allowing, answer_problems]
+        middlewares = [self._tracing.middleware, self._counting, self._allowing, answer_problems]
         app = web.Application(middlewares=middlewares, client_max_size=most)
         for route in self._routes:
             handle = self._handle(route)
             for path in (route.path, *route.also):
-                app.router.add_route(route.method, path, handle, expect_handler=self._expect)
+                added = app.router.add_route(route.method, path, handle, expect_handler=self._expect)
+                self._names[added] = route.name
         app.on_response_prepare.append(_add_headers)
         app.on_response_prepare.append(self._tracing.add_header)
         return app
@@ -134,6 +138,20 @@ class Api:
         # aiohttp asks this one before any middleware.
         with self._tracing.during(request):
             return await _expect(request)
+
+    @web.middleware
+    async def _counting(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        began_s, answer = self._clock.monotonic(), None
+        try:
+            answer = await handler(request)
+            return answer
+        finally:
+            # A stream takes as long as its reader likes: that says nothing.
+            took_s = self._clock.monotonic() - began_s if isinstance(answer, web.Response) else None
+            route = request.match_info.route
+            self.tally.note(self._names.get(route) or route.name, None if answer is None else answer.status, took_s)
 
     @web.middleware
     async def _allowing(
@@ -222,6 +240,7 @@ class Api:
         said = headers(route.limit, verdict)
         if verdict.allowed:
             return said
+        self.tally.throttled += 1
         log.warning("http.throttled", route=route.name, client=name, source=source)
         allowed = f"{route.limit.requests} requests in {route.limit.seconds} s"
         detail = f"{allowed} are the limit here; wait {verdict.reset_s} s."

@@ -1,0 +1,214 @@
+"""``/metrics`` of a daemon on a listener of its own: plain HTTP, one path, and a bound on everything.
+
+It shares the event loop with what the daemon is for. So an answer is made in small pieces between which the loop goes
+on, and however often somebody asks, there is one answer in ``FRESH_S``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric as Family
+
+from evcharge.net.metrics import Own
+
+log = structlog.get_logger(__name__)
+
+PATH = "/metrics"
+# An answer is given to all who ask within this time, seconds: more often nobody needs one, and a thousand who ask cost
+# the daemon no more than one.
+FRESH_S = 1.0
+# How long the loop is held for one piece of an answer, seconds, before the others have their turn.
+PIECE_S = 0.001
+# Connections at once: two Prometheus servers, a person, a probe; whoever comes on top is cut.
+CONNECTIONS = 32
+# From a connection to a whole request head, and how long an idle one is kept, seconds: a scrape comes every 15 s, and
+# most servers give up after 10.
+HEAD_S = 10.0
+IDLE_S = 60.0
+# How long an answer that is being made may take at the end, seconds.
+CLOSE_S = 1.0
+# A request head, bytes and fields: Prometheus' own takes 300 bytes.
+LINE_BYTES = 1_024
+FIELD_BYTES = 4_096
+FIELDS = 32
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "evcharge"}
+
+
+class Address(NamedTuple):
+    """Where to listen. ``asked``: somebody said so; otherwise it is the default, which another daemon may have."""
+
+    host: str
+    port: int
+    asked: bool = True
+
+
+class Collector(Protocol):
+    """Who knows the numbers."""
+
+    async def look(self) -> None:
+        """Gather what takes time, or has to be waited for."""
+        ...
+
+    def collect(self) -> Iterator[Family]:
+        """Every family, from what is known now; each one is made at once."""
+        ...
+
+
+class Exposition:
+    """Serves what a ``Collector`` knows. ``start`` and ``close`` belong to one event loop."""
+
+    def __init__(self, daemon: str, address: Address) -> None:
+        self.listening: str | None = None
+        """``HOST:PORT`` while it serves."""
+        self._address = address
+        self._own = Own(daemon)
+        self._collector: Collector
+        self._server: asyncio.Server | None = None
+        self._handlers: web.Server | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._making = asyncio.Lock()
+        self._text = b""
+        self._made_s = float("-inf")
+
+    async def start(self, collector: Collector) -> None:
+        """Listen. A default address that is taken is a line in the log, and nothing is served.
+
+        Raises OSError: an address that was asked for is taken, or is none of this machine.
+        """
+        self._collector = collector
+        host, port, asked = self._address
+        loop = asyncio.get_running_loop()
+        handlers = _Handlers(
+            self._answer,
+            access_log=None,
+            keepalive_timeout=IDLE_S,
+            max_line_size=LINE_BYTES,
+            max_field_size=FIELD_BYTES,
+            max_headers=FIELDS,
+            auto_decompress=False,
+        )
+        try:
+            # One address, so that port 0 is one port.
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            self._server = await loop.create_server(handlers, *found[0][4][:2], backlog=CONNECTIONS)
+        except OSError as error:
+            sentence = _sentence(host, port, error)
+            if asked or error.errno != errno.EADDRINUSE:
+                raise OSError(error.errno, sentence) from None
+            log.warning("metrics.not_served", sentence=sentence)
+            return
+        self._handlers = handlers
+        bound = self._server.sockets[0].getsockname()
+        self.listening = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        self._watching = loop.create_task(self._own.run(), name="metrics: loop lag")
+
+    async def close(self) -> None:
+        """Stop; again: nothing."""
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._handlers is not None:
+            self._handlers.pre_shutdown()
+            await self._handlers.shutdown(CLOSE_S)
+            self._handlers = None
+        self.listening = None
+
+    async def text(self) -> bytes:
+        """The whole answer, in Prometheus' text format; at most ``FRESH_S`` old."""
+        loop = asyncio.get_running_loop()
+        async with self._making:
+            began_s = loop.time()
+            if began_s - self._made_s < FRESH_S:
+                return self._text
+            await asyncio.gather(self._own.look(), self._collector.look())
+            parts: list[bytes] = []
+            piece_s = loop.time()
+            for source in (self._own, self._collector):
+                for family in source.collect():
+                    parts.append(generate_latest(_One(family)))
+                    if loop.time() - piece_s > PIECE_S:
+                        await asyncio.sleep(0)
+                        piece_s = loop.time()
+            self._text, self._made_s = b"".join(parts), loop.time()
+            self._own.scrape_s = self._made_s - began_s
+            return self._text
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path != PATH:
+            return _plain(404, f"There is {PATH}, and nothing else.\n")
+        if request.method not in ("GET", "HEAD"):
+            return _plain(405, f"{PATH} answers GET and HEAD.\n", Allow="GET, HEAD")
+        return web.Response(body=await self.text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, **_HEADERS})
+
+
+class _One:
+    """A registry of one family, as ``generate_latest`` wants one."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Family]:
+        yield self._family
+
+
+class _Connection(RequestHandler):
+    """One connection."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._manager is not None and len(self._manager.connections) > CONNECTIONS:
+            self.force_close()
+        else:
+            self._loop.call_later(HEAD_S, self._give_up, transport)
+
+    def _give_up(self, transport: asyncio.BaseTransport) -> None:
+        if self._request_count == 0 and not transport.is_closing():
+            transport.close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002  # aiohttp's signature
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        """Nothing of a request that is no HTTP is said again; the trace of a bug of ours is for the log."""
+        if status == 500:
+            log.error("metrics.failed", exc_info=exc)
+        answer = _plain(status, "This cannot be answered.\n")
+        answer.force_close()
+        return answer
+
+
+class _Handlers(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+def _plain(status: int, text: str, **headers: str) -> web.Response:
+    return web.Response(status=status, text=text, headers={**_HEADERS, **headers})
+
+
+def _sentence(host: str, port: int, error: OSError) -> str:
+    where = f"{host} port {port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use, so there are no metrics: choose another address with --metrics, or `off`"
+    # getaddrinfo has numbers of its own.
+    why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    return f"cannot serve metrics on {where}: {why}; choose another address with --metrics, or `off`"
