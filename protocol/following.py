@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from protocol.fields import Count, Id, Message, RequestId
+from protocol.fields import Count, Id, Message, RequestId, Word
 
 # Longest that an answer waits for a record, ms: below what middleboxes call idle. SPEC §7.12
 MAX_WAIT_MS = 30_000
@@ -23,6 +23,8 @@ class Follow(Message, tag="follow", frozen=True):
     body_from: Count = 0
     """Where in the body of a record that no frame holds this piece begins."""
     wait_ms: Annotated[int, Meta(ge=0, le=MAX_WAIT_MS)] = 0
+    name: Word | None = None
+    """What follows, where a peer has several that do; for the metrics."""
 
 
 class Changes(Message, tag="changes", frozen=True):

@@ -244,7 +244,7 @@ class Central:
             verified=Verified(recalled.seq + 1, recalled.seq + recalled.records),
             suspect=lambda: bool(self._doubts.open or self._doubts.witnesses.proof),
         )
-        following = Following(self.log_dir, self._files, self._journal, self._tasks)
+        following = Following(self.log_dir, self._files, self._journal, self._tasks, self._followers.note)
         self._engine.on_durable = following.became_durable
         self._inbound = Inbound(
             self._engine,

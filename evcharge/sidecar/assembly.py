@@ -166,7 +166,6 @@ def assemble(
     live = Live(link, clock=clock, version=version("evcharge"), settings=services.live, chain=history.verdict)
     weather, sensors = _surroundings(services, link, http, outside, clock)
     authority = _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy)
-    standing = Standing()
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
@@ -205,7 +204,7 @@ def assemble(
             database=database,
             rev=lambda: opened.registry.rev,
             connected=lambda: None if link is None else link.state == "connected",
-            standing=standing,
+            standing=lambda: _standing(live, history),
         )
     )
     return Assembled(application, concerns, metrics)
@@ -237,6 +236,11 @@ def _surroundings(
         link.on_up(weather.reconnected)
         link.on_up(sensors.reconnected)
     return weather, sensors
+
+
+def _standing(live: Live, history: History) -> Standing:
+    seq, newest_seq = history.place
+    return Standing(live_clients=live.clients, history_seq=seq, history_newest=newest_seq)
 
 
 def _history(

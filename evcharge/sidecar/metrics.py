@@ -88,8 +88,8 @@ _CALLBACKS: dict[str, int] = dict.fromkeys((each.value for each in CallbackState
 _SENSORS: dict[str, int] = {"fresh": 0, "stale": 0, "missing": 0}
 
 
-class Standing(msgspec.Struct):
-    """What parts of the sidecar say of themselves; they set it, and whoever asks reads it."""
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What parts of the sidecar say of themselves."""
 
     live_clients: int = 0
     history_seq: int | None = None
@@ -110,7 +110,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     rev: Callable[[], int]
     connected: Callable[[], bool | None]
     """Whether there is a channel to Central; None: it is not meant to have one."""
-    standing: Standing
+    standing: Callable[[], Standing] = Standing
 
 
 class SidecarMetrics:
@@ -120,18 +120,13 @@ class SidecarMetrics:
         self._parts = parts
         self._backlog = Asked(parts.authority.backlog, SQLAlchemyError, OSError)
 
-    @property
-    def standing(self) -> Standing:
-        """For the parts that say how they stand."""
-        return self._parts.standing
-
     async def look(self) -> None:
         """Part of ``Collector``: what waits in the database."""
         await self._backlog.look()
 
     def collect(self) -> Iterator[Family]:
         """Part of ``Collector``."""
-        parts, standing, backlog = self._parts, self._parts.standing, self._backlog.known
+        parts, standing, backlog = self._parts, self._parts.standing(), self._backlog.known
         yield REQUESTS.rows(parts.http.requests)
         yield LATENCY.buckets(parts.http.took_s)
         yield THROTTLED.alone(parts.http.throttled + parts.door.decisions["throttled"])

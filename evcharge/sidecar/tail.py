@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -66,11 +66,13 @@ class Asks(Protocol):
 async def follow(
     link: Asks,
     after_seq: int,
+    name: str,
     *,
     away: Callable[[str], None] = lambda _why: None,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> AsyncIterator[Batch]:
-    """All records behind ``after_seq``, for ever; ``away`` hears why there is no answer, each time.
+) -> AsyncGenerator[Batch, None]:
+    """All records behind ``after_seq``, for ever; ``away`` hears why there is no answer, each time. Central's metrics
+    tell by ``name`` how far behind it is.
 
     Records that were archived are left out: the first batch then begins at its ``first_seq``.
 
@@ -80,8 +82,10 @@ async def follow(
     at = after_seq
     while True:
         try:
-            tail = await _ask(link, at, 0)
-            records = [await _whole(link, at, tail.rows[0])] if _is_piece(tail) else [read(row) for row in tail.rows]
+            tail = await _ask(link, at, 0, name)
+            records = (
+                [await _whole(link, at, tail.rows[0], name)] if _is_piece(tail) else [read(row) for row in tail.rows]
+            )
         except (RequestRefused, RequestFailed) as error:
             away(str(error))
             await pause(RETRY_S)
@@ -116,21 +120,21 @@ def _is_piece(tail: m.TailView) -> bool:
     return len(tail.rows) == 1 and tail.rows[0].next_from is not None
 
 
-async def _whole(link: Asks, after_seq: int, piece: m.StoredView) -> Record:
+async def _whole(link: Asks, after_seq: int, piece: m.StoredView, name: str) -> Record:
     """A record whose body fits in no frame, put together."""
     body, following = piece.body, piece.next_from
     while following is not None:
         if following != len(body) or following > MAX_BODY:
             raise BrokenTail(f"the body of record {piece.seq} goes on at {following}, not at {len(body)}")
-        rows = (await _ask(link, after_seq, following)).rows
+        rows = (await _ask(link, after_seq, following, name)).rows
         if len(rows) != 1 or rows[0].seq != piece.seq or not rows[0].body:
             raise BrokenTail(f"the body of record {piece.seq} ends at {following}")
         body, following = body + rows[0].body, rows[0].next_from
     return read(m.StoredView(seq=piece.seq, durable=piece.durable, body=body))
 
 
-async def _ask(link: Asks, after_seq: int, body_from: int) -> m.TailView:
-    question = m.Follow(id=0, after_seq=after_seq, body_from=body_from, wait_ms=WAIT_MS)
+async def _ask(link: Asks, after_seq: int, body_from: int, name: str) -> m.TailView:
+    question = m.Follow(id=0, after_seq=after_seq, body_from=body_from, wait_ms=WAIT_MS, name=name)
     tail = (await link.ask(question, ANSWER_S)).tail
     if tail is None:
         raise BrokenTail("the answer has no tail")

@@ -173,8 +173,9 @@ async def test_what_parts_say_of_themselves(sidecar: Sidecar) -> None:
     told = await sidecar.told()
     assert told.value("evcharge_live_clients") == 0
     assert told.samples("evcharge_history_sequence") == told.samples("evcharge_central_connected") == []
-    standing = sidecar.metrics.standing
-    standing.live_clients, standing.history_seq, standing.history_newest = 3, 90, 100
+    sidecar.metrics._parts = msgspec.structs.replace(
+        sidecar.parts, standing=lambda: Standing(live_clients=3, history_seq=90, history_newest=100)
+    )
     told = await sidecar.told()
     assert told.value("evcharge_live_clients") == 3
     assert (told.value("evcharge_history_sequence"), told.value("evcharge_history_lag_records")) == (90, 10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -64,8 +63,7 @@ async def at_once(_seconds: float) -> None:
 async def until_empty(log: FakeLog, after_seq: int = 0, **given: Any) -> list[Batch]:
     """Batches up to the first that brings nothing."""
     found = []
-    batches: AsyncIterator[Batch] = follow(log, after_seq, pause=at_once, **given)
-    async with aclosing(batches) as following:  # type: ignore[type-var]  # an async generator
+    async with aclosing(follow(log, after_seq, "test", pause=at_once, **given)) as following:
         async for batch in following:
             found.append(batch)
             if not batch.records and batch.newest_seq <= len(log.bodies):

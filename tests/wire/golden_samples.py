@@ -286,7 +286,7 @@ SAMPLES: tuple[m.Message, ...] = (
     m.AuditProof(id=16, seq=12, body_from=40_000),
     m.AuditState(id=17),
     m.Assign(id=18, power_w=22_000, energy_wh=9000, substation_id="sub-1"),
-    m.Follow(id=19, after_seq=11, body_from=48_000, wait_ms=10_000),
+    m.Follow(id=19, after_seq=11, body_from=48_000, wait_ms=10_000, name="history"),
     m.Changes(id=20, run="0011223344556677", since=42),
     m.Authorize(**COMMAND, energy_wh=9000, depart_by_ms=T0_MS, expires_ms=T0_MS + 60_000),
     m.StartSupply(**COMMAND, **POINT, valid_until_ms=T0_MS + 10_000),

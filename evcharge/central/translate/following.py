@@ -7,6 +7,7 @@ loop, which costs nothing; the files are read by a worker thread. Nothing is kep
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,9 +38,13 @@ class Following:
 
     KINDS: ClassVar[tuple[type[m.Message], ...]] = (m.Follow,)
 
-    def __init__(self, directory: Path, files: Files, journal: Journal, tasks: Tasks) -> None:
+    def __init__(
+        self, directory: Path, files: Files, journal: Journal, tasks: Tasks, note: Callable[[str, int], None]
+    ) -> None:
+        """``note``: a follower has everything up to a record."""
         self._journal = journal
         self._tasks = tasks
+        self._note = note
         self._pages = Pages(directory, files, lambda _seq: None)
         self._runs = Runs(directory, files, self._pages)
         self._asked = 0
@@ -57,6 +62,7 @@ class Following:
         if self._asked >= MOST_FOLLOWING:
             peer.send(_refused(asked.id, RefusalReason.OVERLOADED, retry_after_s=1))
             return
+        self._note(peer.entity if asked.name is None else f"{peer.entity}/{asked.name}", asked.after_seq)
         self._asked += 1
         self._tasks.start(self._answer(peer, asked))
 

@@ -64,6 +64,12 @@ class History:
         if self._follower is not None:
             await self._follower.run()
 
+    @property
+    def place(self) -> tuple[int | None, int | None]:
+        """The newest record that is in the tables, and Central's newest, as far as they are known."""
+        follower = self._follower
+        return (None, None) if follower is None else (follower.position.seq, follower.newest_seq)
+
     def verdict(self) -> Verdict:
         """Whether what was read of Central's log is what Central signed."""
         return Verdict(None, 0, OFF) if self._follower is None else self._follower.verdict()

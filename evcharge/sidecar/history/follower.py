@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import structlog
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
@@ -24,7 +24,7 @@ from evcharge.sidecar.history.fold import Misplaced
 from evcharge.sidecar.history.spread import Calendar
 from evcharge.sidecar.history.store import Position, Store
 from evcharge.sidecar.live.chain import Verdict
-from evcharge.sidecar.tail import Batch, BrokenTail, follow
+from evcharge.sidecar.tail import BrokenTail, follow
 from protocol import messages as m
 
 log = structlog.get_logger()
@@ -182,8 +182,8 @@ class Follower:
         self.position, memory = await store.load()
         course = self._course = Course(self.position, memory, self._calendar)
         self._told_s, self._told_seq = self._clock.monotonic(), self.position.seq
-        following = cast("AsyncGenerator[Batch, None]", follow(link, max(0, self.position.seq - 1), pause=self._pause))
-        async with aclosing(following) as batches:
+        after_seq = max(0, self.position.seq - 1)
+        async with aclosing(follow(link, after_seq, "history", pause=self._pause)) as batches:
             async for batch in batches:
                 if self._anew.is_set():
                     return

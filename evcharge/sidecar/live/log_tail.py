@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from typing import cast
 
 import structlog
 
@@ -59,7 +58,7 @@ class LogTail:
         assert self._link is not None
         try:
             await self._begin(self._link)
-            async with aclosing(_batches(self._link, self.ring.last)) as batches:
+            async with aclosing(follow(self._link, self.ring.last, "live")) as batches:
                 async for batch in batches:
                     self._take(batch)
                     if not wanted():
@@ -86,7 +85,7 @@ class LogTail:
     async def older(self, after_seq: int) -> list[Entry]:
         """Records that the ring has no more, some of those behind ``after_seq``. Raises BrokenTail."""
         assert self._link is not None
-        async with self._catching_up, aclosing(_batches(self._link, after_seq)) as batches:
+        async with self._catching_up, aclosing(follow(self._link, after_seq, "live-older")) as batches:
             async for batch in batches:
                 self.asked += 1
                 if batch.records:
@@ -117,8 +116,3 @@ class LogTail:
             self.ring = Ring(batch.records[0].seq - 1)
         self.ring.add([entry_of(record) for record in batch.records])
         self._taken(batch.records)
-
-
-def _batches(link: Link, after_seq: int) -> AsyncGenerator[Batch]:
-    """``follow``, which can be closed."""
-    return cast(AsyncGenerator[Batch], follow(link, after_seq))
