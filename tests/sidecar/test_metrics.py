@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.exposition import generate_latest
@@ -17,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from evcharge.sidecar import metrics as m
 from evcharge.sidecar.assembly import KEYS, Outside, assemble
 from evcharge.sidecar.bootstrap import initialise, open_registry
-from evcharge.sidecar.metrics import SidecarMetrics
+from evcharge.sidecar.metrics import SidecarMetrics, Standing
 from evcharge.sidecar.sensors.settings import SimulatedSensor
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.weather.settings import Place, WeatherSettings

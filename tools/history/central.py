@@ -44,7 +44,8 @@ class Served:
     def __init__(self, data: Path, recalled: Recalled) -> None:
         self.journal = Durable(recalled.journal)
         self._attestor = recalled.attestor
-        self._following = Following(data / "log", OsFiles(), self.journal, Tasks(_raise))  # type: ignore[arg-type]
+        tasks = Tasks(_raise)
+        self._following = Following(data / "log", OsFiles(), self.journal, tasks, _ignore)  # type: ignore[arg-type]
 
     def on_up(self, tell: Callable[[], None]) -> None:
         """There is one channel, and it is up."""
@@ -99,3 +100,7 @@ def make(data: Path, bodies: Iterable[bytes], tell: Callable[[str], None]) -> Re
     if failures:
         raise failures[0]
     return recalled
+
+
+def _ignore(_name: str, _seq: int) -> None:
+    """Nobody asks for metrics here."""
