@@ -96,7 +96,7 @@ def test_a_wrong_secret_is_said_and_no_session_is_opened(screen: Screen, complai
 
 def test_logged_out_means_out(operator: Screen, context: BrowserContext) -> None:
     kept = context.cookies()
-    operator.page.get_by_text("User menu").click()
+    operator.page.locator("details.menu summary").click()
     operator.page.get_by_role("button", name="Log out").click()
     expect(operator.page.get_by_role("button", name="Log in")).to_be_visible()
     assert context.cookies() == []

@@ -16,9 +16,8 @@ import { name, plain, said } from "../parts/text.js";
 /** @import { Api } from "../core/api.js" */
 /** @import { Connector, LogRecord, Ticket, TimelineRow } from "../core/types.js" */
 
-/** When history is asked again for what it says in better words than the stream. */
+/** History is asked again for what it says in better words than the stream, and of the charge point beside it. */
 const AGAIN_MS = 3_000;
-const AGAIN_KINDS = new Set(["ticket_issued", "ticket_adjusted", "supply_started"]);
 /** Pages of a timeline that are asked for at most: days of set-points. */
 const PAGES = 20;
 /** Readings of the meter are no news here: their sum stands above. */
@@ -29,7 +28,7 @@ export function sessionPage(app, place) {
   const { live, api } = app;
   const id = place().params["id"] ?? "";
   /** @type {Loader<any>} */
-  const past = new Loader((signal) => whole(api, id, signal), app.update);
+  const past = new Loader((signal) => whole(api, id, past.value, signal), app.update);
   /** What Central itself says of it: of one that runs, and where history is away. @type {Loader<any> | null} */
   let known = null;
   let generation = live.generation;
@@ -44,8 +43,9 @@ export function sessionPage(app, place) {
   }
 
   const deaf = live.listen((record) => {
-    if (record.session_id !== id) return;
-    if (AGAIN_KINDS.has(record.kind)) again.poke();
+    const beside = record.cp_id !== null && record.cp_id === past.value?.session?.cp_id;
+    if ((record.session_id !== id && !beside) || QUIET.has(record.kind)) return;
+    again.poke();
     app.update();
   });
 
@@ -97,14 +97,16 @@ export function sessionPage(app, place) {
 }
 
 /**
- * A session with all of its timeline, page by page.
+ * A session with all of its timeline, page by page, behind what is known already.
  * @param {Api} api
  * @param {string} id
+ * @param {any} known
  * @param {AbortSignal} signal
  */
-async function whole(api, id, signal) {
+async function whole(api, id, known, signal) {
   const path = `/api/history/sessions/${encodeURIComponent(id)}`;
-  const found = await api.get(path, signal);
+  const found = await api.get(address(path, { after_seq: known?.timeline.at(-1)?.seq }), signal);
+  found.timeline.unshift(...(known?.timeline ?? []));
   for (let page = 1, more = found.more; more && page < PAGES; page += 1) {
     const next = await api.get(address(path, { after_seq: found.timeline.at(-1)?.seq }), signal);
     found.timeline.push(...next.timeline);
