@@ -28,7 +28,7 @@ from evcharge.demo.tally import TallyError
 from evcharge.energy.model import Policy
 from evcharge.sim.replay import ReplayError
 from evcharge.sim.tariffs import read_tariff
-from evcharge.units import kw, kwh, money
+from evcharge.units import MS_PER_HOUR, kw, kwh, money
 
 # Site seconds per wall second unless told otherwise: the synthetic day of 17 hours lasts two and a half minutes.
 SPEED = 400.0
@@ -132,7 +132,14 @@ def cli(
         raise click.UsageError("--capacity-kw and --speed have to be numbers.")
     wanted = _day(sessions_file, None if day is None else day.date(), charge_points, count, seed)
     around = surroundings_of(capacity_kw, wanted.utc_offset_s, seed) if surroundings else None
-    options = Options(capacity_kw=capacity_kw, port=port, sidecar_port=sidecar_port, processes=processes, policy=policy)
+    options = Options(
+        capacity_kw=capacity_kw,
+        port=port,
+        sidecar_port=sidecar_port,
+        processes=processes,
+        policy=policy,
+        time_zone=_zone(wanted.utc_offset_s),
+    )
     several = Substations(count=substations, capacity_kw=capacity_kw) if substations > 1 else None
     options = _with_power(options, wanted, tariff_file, around, several)
     console = Console(stderr=as_json, highlight=False)
@@ -175,6 +182,13 @@ def _day(file: Path | None, wanted: date | None, charge_points: int, count: int,
         return read_day(file, wanted)
     except SessionsError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _zone(utc_offset_s: int) -> str:
+    """The time zone in which the day's hours are what the file says; those of whole hours have names."""
+    hours, rest = divmod(utc_offset_s, MS_PER_HOUR // 1_000)
+    # POSIX counts these the other way round: https://data.iana.org/time-zones/tzdb/etcetera
+    return "UTC" if rest or not hours else f"Etc/GMT{-hours:+d}"
 
 
 def _with_power(

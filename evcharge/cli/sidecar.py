@@ -18,6 +18,7 @@ import uvloop
 from evcharge.cli.common import (
     CONTEXT,
     Failed,
+    clock_option,
     config_option,
     levels_on_signals,
     log_options,
@@ -109,6 +110,7 @@ def _show(made: Made) -> None:
 @click.option("--tls-cert", type=_FILE, default=None, help="Certificate with its chain, PEM: serve HTTPS.")
 @click.option("--tls-key", type=_FILE, default=None, help="Its key, PEM, if it is not in the same file.")
 @metrics_option("127.0.0.1:9411")
+@clock_option
 @log_options
 def run(  # one argument for each option
     *,
@@ -121,6 +123,7 @@ def run(  # one argument for each option
     tls_cert: Path | None,
     tls_key: Path | None,
     metrics: Address | None,
+    clock_file: Path | None,
 ) -> None:
     """Serve until SIGTERM."""
     address = None if central is None else parse_address(central, CENTRAL_PORT)
@@ -135,7 +138,7 @@ def run(  # one argument for each option
     try:
         asked = Services() if services is None else load_services(services)
         listen = Listen(host=host, port=port, certificate=tls_cert, key=tls_key)
-        uvloop.run(_run(data_dir, listen, address, asked, database, metrics))
+        uvloop.run(_run(data_dir, listen, address, asked, database, metrics, clock_file))
     except (BootstrapError, BadServices, BadBroker, CannotListen, LackingSecret, StoreError) as error:
         raise Failed(str(error)) from error
 
@@ -147,6 +150,7 @@ async def _run(
     services: Services,
     database: str | None,
     metrics: Address | None,
+    clock_file: Path | None,
 ) -> None:
     levels_on_signals()
     stop = stop_on_signals()
@@ -164,7 +168,7 @@ async def _run(
         data_dir,
         listen,
         central=central,
-        clock=make_clock(None),
+        clock=make_clock(clock_file),
         entropy=os.urandom,
         ready=say,
         stop=stop,

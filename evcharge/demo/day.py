@@ -16,7 +16,7 @@ from evcharge.demo.power import Substations, Surroundings, health_of, readings
 from evcharge.demo.processes import ChildFailed, Crew
 from evcharge.demo.scenario import Scenario, make_scenario
 from evcharge.demo.sessions import Day
-from evcharge.demo.site import HOST, WATCHER, Options, Site, SiteFailed
+from evcharge.demo.site import HOST, PAGE_USER, WATCHER, Options, Site, SiteFailed
 from evcharge.demo.story import Story
 from evcharge.demo.tally import (
     Outcome,
@@ -170,6 +170,7 @@ class _Play:
         join = site.directory / "demo.json"
         write_whole(join, msgspec.json.format(msgspec.json.encode(site.join_file())) + b"\n")
         self._screen.say(f"Everybody is connected. How to join: {join}")
+        self._screen.say(f"The page: {site.page_url} · log in as {PAGE_USER}, the secret is {site.page_password()}")
         if plan.day.waited:
             self._screen.say(
                 f"Cars that will find their bay taken: {plan.day.waited}. They come when it is free and stay as "

@@ -10,6 +10,8 @@ loopback only. Everything is kept in one directory::
     charge-points-N/     meters and outboxes;  script-N.jsonl, trace-N.jsonl beside it
     drivers-N.jsonl      what the drivers ask for
     site.toml            prices and surroundings, if the demo has any
+    services.toml        where the history's days begin
+    page-account.json    name and secret for the page
     logs/                stderr of every process
     clock.json           the site clock that all of them follow
     demo.json            how to join: addresses and spare credentials
@@ -43,6 +45,8 @@ REGISTRATIONS = 4
 # The operators' credentials (role gateway): one for this demo's own table, one for whoever joins.
 WATCHER = "demo-watch"
 OPERATOR = "demo-operator"
+# Who logs in to the page: an account that may do everything there, on a site that is one's own.
+PAGE_USER = "demo"
 
 
 class SiteFailed(Exception):
@@ -60,6 +64,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     price_per_kwh: float = 0.30
     currency: str = "EUR"
     policy: str = "plan"
+    time_zone: str = "UTC"
+    """Where days begin and end."""
     site_toml: str = ""
     """The site file; empty: none, the capacity says it all."""
 
@@ -141,6 +147,20 @@ class Site:
         for children in (self.drivers, self.charge_points, self.monitors):
             await asyncio.gather(*(child.stop() for child in children))
 
+    @property
+    def page_url(self) -> str:
+        """Where browsers find the page."""
+        return f"{self.sidecar_url}/ui/"
+
+    @property
+    def page_secret(self) -> Path:
+        """Where the secret of the page's account is."""
+        return self.directory / "page-account.json"
+
+    def page_password(self) -> str:
+        """The secret itself: this site is the viewer's own, and ends with the demo."""
+        return str(msgspec.json.decode(self.page_secret.read_bytes())["client_secret"])
+
     def join_file(self) -> dict[str, object]:
         """What demo.json says."""
         return {
@@ -157,11 +177,14 @@ class Site:
                 "charge_point": str(self.credential(SPARE_CHARGE_POINT)),
                 "driver": str(self.credential(SPARE_DRIVER)),
             },
+            "page": {"url": self.page_url, "client_id": PAGE_USER, "secret_file": str(self.page_secret)},
             "operator_token": str(self.directory / "registry" / "operator.token"),
         }
 
     async def _open_registry(self, port: int) -> None:
         registry = str(self.directory / "registry")
+        services = self.directory / "services.toml"
+        services.write_text(f'[history]\ntime_zone = "{self._options.time_zone}"\n', encoding="utf-8")
         await self._crew.run(
             "sidecar-init",
             "evcharge.cli.sidecar",
@@ -177,9 +200,19 @@ class Site:
                 *("--port", str(port)),
                 *("--central", f"{HOST}:{self.port}"),
                 *("--metrics", f"{HOST}:0"),
+                *("--clock", str(self.clock_file)),
+                *("--services", str(services)),
             ],
         )
         await self._sidecar.wait_ready()
+        await self._crew.run(
+            "page-account",
+            "evcharge.cli.sidecar",
+            [
+                *("client", "add", PAGE_USER, "--role", "admin", "--about", "whoever looks at the demo's page"),
+                *("--data-dir", registry, "--secret-file", str(self.page_secret)),
+            ],
+        )
         token = (self.directory / "registry" / "operator.token").read_text(encoding="ascii").strip()
         wanted = [
             ("gateway", WATCHER, self.credential(WATCHER)),

@@ -145,7 +145,7 @@ async def test_a_morning_from_request_to_ticket(tmp_path: Path, sessions: Path) 
     assert "bay taken: 1." in err
     assert not processes_of(directory)
     join = json.loads((directory / "demo.json").read_text())
-    assert set(join) == {"central", "sidecar", "log", "metrics", "credentials", "operator_token"}
+    assert set(join) == {"central", "sidecar", "log", "metrics", "page", "credentials", "operator_token"}
     assert set(join["metrics"]) == {"central", "sidecar"}
     for file in [*join["credentials"].values(), join["operator_token"]]:
         assert stat.S_IMODE(os.stat(file).st_mode) == 0o600

@@ -239,8 +239,8 @@ async def _open(browser: Browser, url: str, secret: str, charge_points: int) -> 
     """The first screen, with all charge points on it."""
     page = await browser.new_page(viewport=SCREEN)  # type: ignore[arg-type]  # a literal of its own kind
     await page.goto(f"{url}/ui/")
-    await page.get_by_label("Name").fill("bench")
-    await page.get_by_label("Secret").fill(secret)
+    await page.get_by_label("Client id").fill("bench")
+    await page.get_by_label("Client secret").fill(secret)
     await page.get_by_role("button", name="Log in").click()
     pattern = re.compile(rf"\b{charge_points:,}\b|\b{charge_points}\b")
     await page.get_by_text(pattern).first.wait_for(timeout=READY_S * 1000)

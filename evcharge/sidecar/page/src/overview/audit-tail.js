@@ -14,6 +14,8 @@ import { name, plain, said } from "../parts/text.js";
 
 /** Lines that are drawn; the page of the log has all. */
 const LINES = 40;
+/** Records that the log makes for itself: they count for the chain and tell a person nothing. */
+const OWN = new Set(["mark", "state"]);
 
 /** @param {Chain | null} chain */
 export function chainBadge(chain) {
@@ -33,7 +35,7 @@ export function chainBadge(chain) {
 /** @param {Live} live */
 export function auditTail(live) {
   const now = live.clock.now();
-  const rows = live.records.all.slice(-LINES).reverse();
+  const rows = live.records.all.filter((row) => !OWN.has(row.kind)).slice(-LINES).reverse();
   return html`<section class="panel tail" aria-labelledby="tail-title">
     <header class="panel-head"><h2 id="tail-title">Audit log</h2>${chainBadge(live.chain)}
       <a class="aside" href=${href("audit")}>Search the log</a></header>

@@ -15,6 +15,12 @@ import { name, plain } from "../parts/text.js";
 
 /** Bars that have room; the fullest come first, and all of them stand on their own page. */
 const BARS = 4;
+/**
+ * Shares of a limit. To use all of it is what power is shared for; more than that is a fault, of a base load that rose or
+ * a limit that fell, until the set-points have followed.
+ */
+const FULL = 0.98;
+const OVER = 1.005;
 
 /** @param {Live} live */
 export function flow(live) {
@@ -138,7 +144,7 @@ export function bar(node, depth) {
         <span class="of">of ${kw(limit(node))} kW</span></span></div>
     <div class="track" role="img" aria-label=${said} title=${said}>
       <i class="base" .style=${`width:${share(base)}`}></i>
-      <i class="used ${full > 0.98 ? "full" : full > 0.9 ? "near" : ""}" .style=${`left:${share(base)};width:${share(Math.min(node.load_w, all - base))}`}></i>
+      <i class="used ${full > OVER ? "full" : full > FULL ? "near" : ""}" .style=${`left:${share(base)};width:${share(Math.min(node.load_w, all - base))}`}></i>
       <i class="offered" .style=${`left:${share(offered)}`}></i>
       <i class="safe" .style=${`left:${share(safe)}`}></i>
       ${limit(node) < node.capacity_w ? html`<i class="derated" .style=${`left:${share(limit(node))}`}></i>` : nothing}

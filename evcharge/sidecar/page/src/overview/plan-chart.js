@@ -28,11 +28,7 @@ export class PlanChart {
   view() {
     const { plan, clock: site, substations } = this.#app.live;
     const now = site.now();
-    const root = substations.find((node) => !node.parent)?.substation_id;
-    const shown =
-      plan.find((each) => each.substation_id === this.#chosen) ??
-      plan.find((each) => each.substation_id === root) ??
-      plan[0];
+    const shown = plan.find((each) => each.substation_id === this.#chosen) ?? (plan.length > 1 ? all(plan, substations) : plan[0]);
     if (shown === undefined) {
       return panel("Plan, next 24 hours", empty("There is no plan: power is shared as it comes."), { kind: "plan" });
     }
@@ -63,7 +59,7 @@ export class PlanChart {
         plan.length < 2
           ? nothing
           : html`<label><span class="unseen">Plan of</span><select class="small" @change=${(/** @type {Event} */ event) => this.#choose(event)}>
-        ${plan.map((each) => html`<option value=${each.substation_id} ?selected=${each === shown}>${plain(each.substation_id)}</option>`)}</select></label>`
+        <option value="" ?selected=${this.#chosen === ""}>all</option>${plan.map((each) => html`<option value=${each.substation_id} ?selected=${each.substation_id === this.#chosen}>${plain(each.substation_id)}</option>`)}</select></label>`
       }`;
     return panel(
       "Plan, next 24 hours",
@@ -81,19 +77,48 @@ export class PlanChart {
 }
 
 /**
+ * How far a plan reaches: its last step is as long as the one before. (It is followed no longer than `until_ms`; by then
+ * there is a newer one.)
+ * @param {Plan} plan
+ */
+function end(plan) {
+  const [last, before] = [plan.starts_ms.at(-1) ?? plan.made_ms, plan.starts_ms.at(-2)];
+  return before === undefined ? plan.until_ms : last + (last - before);
+}
+
+/**
+ * What all nodes get together, against the limits at the top of the trees.
+ * @param {Plan[]} plans
+ * @param {import("../core/types.js").Substation[]} substations
+ * @returns {Plan}
+ */
+function all(plans, substations) {
+  const starts_ms = [...new Set(plans.flatMap((plan) => plan.starts_ms))].sort((a, b) => a - b);
+  const at = (/** @type {Plan} */ plan, /** @type {number} */ ms) =>
+    plan.target_w[plan.starts_ms.findLastIndex((start) => start <= ms)] ?? 0;
+  return {
+    substation_id: "all",
+    made_ms: Math.min(...plans.map((plan) => plan.made_ms)),
+    until_ms: Math.min(...plans.map((plan) => plan.until_ms)),
+    starts_ms,
+    target_w: starts_ms.map((ms) => plans.reduce((sum, plan) => sum + at(plan, ms), 0)),
+    limit_w: substations.filter((node) => !node.parent).reduce((sum, node) => sum + (node.limit_w ?? node.capacity_w), 0),
+  };
+}
+
+/**
  * @param {Plan} plan
  * @param {number} from
  * @returns {Data}
  */
 function rows(plan, from) {
-  const until = Math.min(from + AHEAD_MS, plan.until_ms);
+  const until = Math.min(from + AHEAD_MS, end(plan));
   /** @type {number[]} */
   const xs = [];
   /** @type {(number | null)[]} */
   const targets = [];
   plan.starts_ms.forEach((start, n) => {
-    const end = plan.starts_ms[n + 1] ?? plan.until_ms;
-    if (end <= from || start >= until) return;
+    if ((plan.starts_ms[n + 1] ?? until) <= from || start >= until) return;
     xs.push(Math.max(start, from));
     targets.push((plan.target_w[n] ?? 0) / 1000);
   });

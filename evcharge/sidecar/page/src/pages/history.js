@@ -57,7 +57,7 @@ export function historyPage(app, place) {
         asked = ask(app, range);
       }
       const { days } = asked;
-      if (drawn.of !== days.value) drawn = { of: days.value, data: columns(days.value?.days ?? []) };
+      if (drawn.of !== days.value) drawn = { of: days.value, data: columns(range, days.value?.days ?? []) };
       return html`<div class="page">${pageHead("History and statistics", days.value === null ? nothing : html`<span class="muted">days in ${plain(days.value.time_zone)}</span>`)}
         <form class="panel toolbar" @change=${change} @submit=${(/** @type {Event} */ event) => event.preventDefault()} aria-label="Range">
           <label class="field"><span>From</span><input type="date" name="from" .value=${range.from} max=${range.until}></label>
@@ -122,13 +122,25 @@ function midnight(day) {
 const csv = (label, to) =>
   html`<a class="button" href=${to} download>${icon("down")}${label} <span class="muted">CSV</span></a>`;
 
-/** @param {Day[]} days @returns {Data[]} energy, revenue, utilisation */
-function columns(days) {
-  const xs = days.map((each) => midnight(each.day) + DAY_MS / 2);
+/**
+ * Energy, revenue, utilisation: a column for each day of the range, those without anything too.
+ * @param {{ from: string, until: string }} range
+ * @param {Day[]} days
+ * @returns {Data[]}
+ */
+function columns(range, days) {
+  const known = new Map(days.map((each) => [midnight(each.day), each]));
+  const first = new Date(midnight(range.from));
+  /** @type {number[]} */
+  const midnights = [];
+  for (const day = first; day.getTime() <= midnight(range.until); day.setDate(day.getDate() + 1)) midnights.push(day.getTime());
+  const xs = midnights.map((each) => each + DAY_MS / 2);
+  const of = (/** @type {(day: Day) => number} */ value) =>
+    midnights.map((each) => (known.has(each) ? value(/** @type {Day} */ (known.get(each))) : 0));
   return [
-    [xs, days.map((each) => each.energy_wh / 1000)],
-    [xs, days.map((each) => major(each.amount_minor, each.currency))],
-    [xs, days.map((each) => each.utilisation_percent ?? null)],
+    [xs, of((day) => day.energy_wh / 1000)],
+    [xs, of((day) => major(day.amount_minor, day.currency))],
+    [xs, of((day) => day.utilisation_percent ?? 0)],
   ];
 }
 

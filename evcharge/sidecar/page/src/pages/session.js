@@ -28,7 +28,7 @@ export function sessionPage(app, place) {
   const { live, api } = app;
   const id = place().params["id"] ?? "";
   /** @type {Loader<any>} */
-  const past = new Loader((signal) => whole(api, id, past.value, signal), app.update);
+  const past = new Loader((signal, known) => whole(api, id, known, signal), app.update);
   /** What Central itself says of it: of one that runs, and where history is away. @type {Loader<any> | null} */
   let known = null;
   let generation = live.generation;

@@ -20,7 +20,7 @@ export class Loader {
   #changed;
 
   /**
-   * @param {(signal: AbortSignal) => Promise<T>} ask
+   * @param {(signal: AbortSignal, known: T | null) => Promise<T>} ask ``known``: the newest answer
    * @param {() => void} changed
    */
   constructor(ask, changed) {
@@ -40,7 +40,7 @@ export class Loader {
     clearTimeout(this.#timer);
     if (this.now.state !== "there") this.now = { state: "loading", value: this.now.value };
     try {
-      const value = await this.#ask(abort.signal);
+      const value = await this.#ask(abort.signal, this.now.value);
       if (!abort.signal.aborted) this.now = { state: "there", value };
     } catch (error) {
       if (abort.signal.aborted) return;
