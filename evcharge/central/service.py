@@ -35,6 +35,7 @@ from evcharge.central.peaks import PeakWatch
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.planning import Planning
 from evcharge.central.recall import Recalled, recall
+from evcharge.central.reception import Reception
 from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
 from evcharge.central.rejections import WINDOW_S
@@ -60,15 +61,12 @@ from evcharge.domain.site import SiteConfig
 from evcharge.domain.state import State
 from evcharge.domain.words import LinkState, Role
 from evcharge.ids import ChargePointId, NodeId, SessionId
-from evcharge.net.adapter import Adapter
 from evcharge.net.clock import Clock
 from evcharge.net.exposition import Exposition
 from evcharge.net.server import Server
 from evcharge.net.sources import Sources, source_of
-from protocol.connection import AuthPresented, Established
 from protocol.credentials import key_id
-from protocol.errors import CloseCode, RemoteProtocolError
-from protocol.messages import Message
+from protocol.errors import CloseCode
 from protocol.records import RegistryRecord
 
 log = structlog.get_logger()
@@ -105,11 +103,7 @@ class Central:
         self._threads = threads
         self.log_dir = settings.data_dir / "log"
         self._loop = asyncio.get_running_loop()
-        # Bound once: it is asked twice for every connection, and mostly to say nothing.
-        self._log = log.bind()
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
-        self._stopping = False
-        self._paused: dict[Peer, None] = {}
         self._turned_away = 0
         self._turned_away_told_s = float("-inf")
         self.state = State()
@@ -197,10 +191,10 @@ class Central:
             witnesses=self._doubts.witnesses,
             checkpoint=self._newest_checkpoint,
         )
-        self._engine.on_relief = self._resume_reading
+        self._reception = Reception(self._engine, self._admission, self._directory)
         self._server = Server(
             self._bootstrap.credential,
-            self,
+            self._reception,
             clock=clock,
             limits=wire_limits(settings),
             server_limits=door,
@@ -208,7 +202,6 @@ class Central:
             entropy=self._entropy,
             checkpoint=self._newest_checkpoint,
         )
-        self._liveness = Liveness(self._server.timers, clock, settings.silence_s)
         substations = Substations(
             self._server.timers, clock, settings.substation_silence_s, lambda command: self._engine.execute(command)
         )
@@ -259,6 +252,7 @@ class Central:
             following,
             entropy=self._entropy,
         )
+        self._reception.attach(self._inbound, Liveness(self._server.timers, clock, settings.silence_s))
         notices.at_start(self.state, site)
         self._engine.execute(c.StartCentral(site=site))
         self._room = Room(
@@ -295,7 +289,7 @@ class Central:
 
     async def stop(self) -> None:
         """Drain: stop listening, tell the peers, finish, sync the log, close the peers."""
-        self._stopping = self._admission.draining = self._engine.draining = True
+        self._reception.stopping = self._admission.draining = self._engine.draining = True
         try:
             await self._server.drain(self._finish, return_per_s=self._settings.drain_return_per_s)
         finally:
@@ -339,7 +333,7 @@ class Central:
                 snapshots=snapshots,
                 followers=self._followers,
                 measured_w=self._sensors.measured_w,
-                paused=lambda: len(self._paused),
+                paused=lambda: len(self._reception.paused),
                 log_dir=self.log_dir,
                 files=self._files,
                 clock=self._clock,
@@ -400,64 +394,6 @@ class Central:
         self._engine.close()
         if not self.failure.done():
             self.failure.set_result(error)
-
-    # --- the door: handler of the server's adapters ---------------------------------------------------------------
-
-    def hello(self, adapter: Adapter) -> None:
-        """A whole HELLO is here."""
-        self._admission.hello(adapter)
-
-    def auth(self, adapter: Adapter, event: AuthPresented) -> None:
-        """Somebody proved to own a key."""
-        self._admission.auth(adapter, event)
-
-    def established(self, adapter: Adapter, _event: Established) -> None:
-        """A peer is in."""
-        peer: Peer = adapter.peer
-        if not self._admission.ready(peer):
-            return
-        self._liveness.watch(peer)
-        self._log.info("peer.connected", peer=peer.origin.actor, address=adapter.address, fence=peer.fence)
-
-    def message(self, adapter: Adapter, message: Message) -> None:
-        """A peer says something."""
-        self._inbound.message(adapter.peer, message)
-        if self._engine.congested:
-            self._paused[adapter.peer] = None
-            adapter.pause_reading()
-
-    def checkpoint(self, _adapter: Adapter, _note: bytes) -> None:
-        raise AssertionError("Central asks nobody for a checkpoint")
-
-    def closed(
-        self, adapter: Adapter, code: CloseCode | None, clean: bool, why: str, error: RemoteProtocolError | None
-    ) -> None:
-        """A connection ended: a peer's end is history, a stranger's leaves a line."""
-        if error is not None:
-            self._admission.tally.ended(error)
-        peer: Peer | None = adapter.peer
-        if peer is None or not peer.ready:
-            if not self._stopping:
-                self._admission.gone(adapter, code, error, clean=clean)
-            if peer is not None:
-                peer.part()
-            return
-        self._paused.pop(peer, None)
-        self._directory.remove(peer)
-        cause = why if error is None else f"{type(error).__name__}: {error.message}"
-        self._log.info(
-            "peer.disconnected", peer=peer.origin.actor, cause=cause, code=None if code is None else code.name
-        )
-        # Central's own end is no loss of its peers: the next start takes them up again.
-        if not self._stopping:
-            command = c.PeerGone(role=peer.role, entity=peer.entity, fence=peer.fence, cause=cause)
-            self._engine.execute(command, peer.origin)
-        peer.part()
-
-    def _resume_reading(self) -> None:
-        paused, self._paused = self._paused, {}
-        for peer in paused:
-            peer.adapter.resume_reading()
 
     async def _synced(self) -> None:
         """Everything that was decided so far is durable."""

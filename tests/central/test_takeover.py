@@ -202,7 +202,7 @@ async def test_silence_does_not_count_while_central_itself_does_not_read(
 
     site.central._engine.on_relief = resume_and_look
     site.disk.release()
-    await until(lambda: not site.central._paused)
+    await until(lambda: not site.central._reception.paused)
     assert not engine.downs
     await engine.heard()
     await site.beat(4.0, engine)
@@ -220,13 +220,13 @@ async def pause_by_congestion(site: Site, monkeypatch: pytest.MonkeyPatch, *peer
         driver.send(m.ChargeRequest(id=f"ask-{cp_id}", cp_id=cp_id))  # type: ignore[attr-defined]
     await until(lambda: site.central._engine.congested)
     engine.send(m.Heartbeat())  # type: ignore[attr-defined]
-    await until(lambda: len(site.central._paused) == 2)
+    await until(lambda: len(site.central._reception.paused) == 2)
 
 
 async def test_congestion_pauses_reading_and_relief_resumes_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, driver = await site.engine(), await site.driver()
     await pause_by_congestion(site, monkeypatch, engine, driver)
-    adapters = [peer.adapter for peer in site.central._paused]
+    adapters = [peer.adapter for peer in site.central._reception.paused]
     assert not any(adapter.reading for adapter in adapters)
     held = site.central._engine.backlog
     for number in range(50):
@@ -234,7 +234,7 @@ async def test_congestion_pauses_reading_and_relief_resumes_it(site: Site, monke
     await turns()
     assert site.central._engine.backlog == held, "nothing more is taken in"
     site.disk.release()
-    await until(lambda: not site.central._paused)
+    await until(lambda: not site.central._reception.paused)
     assert all(adapter.reading for adapter in adapters)
     with pytest.raises(RequestRefused):
         await driver.ask(m.EndCharge(id=0, session_id="s-none"))
@@ -250,6 +250,6 @@ async def test_a_peer_that_leaves_while_reading_is_paused_is_forgotten(
     engine.cut()
     site.clock.advance(45.1)
     site.disk.release()
-    await until(lambda: not site.central._paused)
+    await until(lambda: not site.central._reception.paused)
     await until(lambda: site.central._engine.backlog == 0)
     assert not site.central.failure.done()

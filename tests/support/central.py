@@ -152,7 +152,7 @@ class Site:
         """Central dies: nothing is said any more, not even to the log. Its disk keeps what was synced."""
         self._running = False
         central = self.central
-        central._stopping = True
+        central._reception.stopping = True
         central._engine.close()
         central._server.stop_listening()
         await central._tasks.stop()
