@@ -6,8 +6,9 @@ the source, the JSON is made from them, and a test compares the two.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+
+import click
 
 from tools.grafana import Dashboard, Panel, Query, line, quantiles, rate, rendered, tile
 
@@ -264,14 +265,14 @@ SIDECAR = Dashboard(
 DASHBOARDS = {"site.json": SITE, "central.json": CENTRAL, "sidecar.json": SIDECAR}
 
 
-def main() -> int:
-    """Write the files; the exit code."""
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Write the Grafana dashboards of deploy/grafana anew from the tables in this file."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, dashboard in DASHBOARDS.items():
         (FOLDER / name).write_bytes(rendered(dashboard))
-        print(FOLDER / name)
-    return 0
+        click.echo(FOLDER / name)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -30,6 +30,8 @@ from evcharge.demo.tally import (
 )
 from evcharge.net.client import ChannelInfo, Client, RequestFailed, RequestRefused
 from evcharge.net.clock import SiteClockFile, SystemClock
+from evcharge.sidecar.assembly import PAGE
+from evcharge.sidecar.web.files import is_built
 from evcharge.units import watts_of_kw
 from protocol.credentials import Credential
 from protocol.messages import Message, TotalsView
@@ -170,7 +172,8 @@ class _Play:
         join = site.directory / "demo.json"
         write_whole(join, msgspec.json.format(msgspec.json.encode(site.join_file())) + b"\n")
         self._screen.say(f"Everybody is connected. How to join: {join}")
-        self._screen.say(f"The page: {site.page_url} · log in as {PAGE_USER}, the secret is {site.page_password()}")
+        if is_built(PAGE):
+            self._screen.say(f"The page: {site.page_url} · log in as {PAGE_USER}, the secret is {site.page_password()}")
         if plan.day.waited:
             self._screen.say(
                 f"Cars that will find their bay taken: {plan.day.waited}. They come when it is free and stay as "

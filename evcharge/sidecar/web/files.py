@@ -112,7 +112,7 @@ class Files:
         try:
             folder = folder.resolve()
             sources = [folder / INDEX, *_listed(folder)]
-            if not sources[0].is_file() or not all((folder / name).is_file() for name in BUILT):
+            if not is_built(folder):
                 raise NoPage("The page is not built here; run 'make page' and start the sidecar again.")
             if len(sources) > FILES or sum(path.stat().st_size for path in sources) > FILES_BYTES:
                 raise NoPage(f"{folder} has more than {FILES} files or {FILES_BYTES} bytes; it is no page's folder.")
@@ -120,6 +120,11 @@ class Files:
             return cls(_file(sources[0], "text/html"), assets)
         except OSError as error:
             raise NoPage(f"The page in {folder} cannot be read: {error.strerror}.") from error
+
+
+def is_built(folder: Path) -> bool:
+    """Whether the page is there with what its build adds."""
+    return all((folder / name).is_file() for name in (INDEX, *BUILT))
 
 
 def _listed(folder: Path) -> Iterable[Path]:
