@@ -131,4 +131,7 @@ def test_a_viewer_sees_no_driver_and_no_command(screen: Screen) -> None:
     screen.open_point()
     expect(screen.page.get_by_role("group", name="Commands")).to_have_count(0)
     assert DRIVER not in screen.page.content()
+    screen.visit("Drivers")
+    expect(screen.page.locator("main")).to_contain_text("may not see who is registered")
+    assert DRIVER not in screen.page.content()
     site.end(driver, session_id)

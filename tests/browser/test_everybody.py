@@ -105,6 +105,34 @@ def test_logged_out_means_out(operator: Screen, context: BrowserContext) -> None
     assert answer.status == 401
 
 
+def test_whoever_could_not_be_logged_out_is_told(operator: Screen, complaints: list[str]) -> None:
+    page = operator.page
+    page.route("**/ui/logout", lambda route: route.abort())
+    page.locator("details.menu summary").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("alert")).to_contain_text("still be logged in")
+    assert page.context.cookies() != []
+    assert len(complaints) == 1 and "logout" in complaints.pop()
+
+
+def test_logging_out_counts_for_who_logged_in_last_in_another_tab(operator: Screen, complaints: list[str]) -> None:
+    page, context = operator.page, operator.page.context
+    other = Screen(context.new_page(), operator.site, operator.accounts)
+    # As a second log-in does it that began before the first one was done.
+    told = other.page.request.post(
+        f"{operator.site.url}/ui/login",
+        data={"client_id": "the-admin", "client_secret": operator.accounts["admin"]},
+    )
+    assert told.status == 200
+    page.locator("details.menu summary").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert context.cookies() == []
+    # The old session's token for requests was none of the new session's.
+    assert len(complaints) == 1 and "403" in complaints.pop()
+
+
 @pytest.mark.parametrize("what", ["sessions", "days"])
 def test_history_leaves_as_csv(operator: Screen, what: str) -> None:
     driver, session_id = operator.site.site.charge()

@@ -110,14 +110,18 @@ async def test_a_record_that_no_frame_holds_comes_in_pieces(site: Site) -> None:
     assert [each.seq for each in before.rows] == [big.seq - 1], "it stands alone"
 
 
-async def test_no_more_than_so_many_wait(site: Site) -> None:
-    operator = await site.operator()
+async def test_no_more_than_so_many_wait_and_one_gateway_never_takes_all_places(site: Site) -> None:
+    first, second, third = [await site.operator(f"gateway-{number}") for number in range(3)]
     await site.settled()
     far = site.central._journal.durable + 1_000
-    most = following.MOST_FOLLOWING
-    operator.send(*(m.Follow(id=number, after_seq=far, wait_ms=30_000) for number in range(1, most + 2)))
-    refused = await operator.next(m.Refused)
-    assert (refused.re, refused.reason, refused.retry_after_s) == (most + 1, "overloaded", 1)
+    most = following.MOST_OF_ONE
+    for gateway in (first, second):
+        gateway.send(*(m.Follow(id=number, after_seq=far, wait_ms=30_000) for number in range(1, most + 2)))
+        refused = await gateway.next(m.Refused)
+        assert (refused.re, refused.reason, refused.retry_after_s) == (most + 1, "overloaded", 1)
+    assert 2 * most == following.MOST_FOLLOWING
+    third.send(m.Follow(id=1, after_seq=far, wait_ms=30_000))
+    assert (await third.next(m.Refused)).reason == "overloaded"
 
 
 async def test_whoever_waits_may_be_gone_and_a_drain_waits_for_nobody(site: Site) -> None:

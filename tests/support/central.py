@@ -205,9 +205,9 @@ class Site:
         """A driver that is connected."""
         return await self._joined(self.credential(Role.DRIVER, name))
 
-    async def operator(self) -> WirePeer:
-        """The sidecar, connected."""
-        return await self._joined(self.credential(Role.GATEWAY, "sidecar"))
+    async def operator(self, name: str = "sidecar") -> WirePeer:
+        """The sidecar, connected; by another name a second one."""
+        return await self._joined(self.credential(Role.GATEWAY, name))
 
     async def console(self) -> WirePeer:
         """The netcat-like console, connected."""

@@ -7,6 +7,7 @@ loop, which costs nothing; the files are read by a worker thread. Nothing is kep
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +28,8 @@ from protocol import messages as m
 # Questions that wait for a record, or for the worker; one more is refused with `overloaded`. A site has a page, a
 # history and a publisher that follow.
 MOST_FOLLOWING = 64
+# Of one gateway: half of the places, so that one that asks and asks leaves some to the others.
+MOST_OF_ONE = 32
 # Longest piece of a body that no frame holds, bytes.
 PIECE = ROOM - AROUND
 
@@ -48,6 +51,7 @@ class Following:
         self._pages = Pages(directory, files, lambda _seq: None)
         self._runs = Runs(directory, files, self._pages)
         self._asked = 0
+        self._of: Counter[str] = Counter()
         self._grown = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
 
@@ -59,11 +63,12 @@ class Following:
 
     def answer(self, peer: Peer, asked: m.Follow) -> None:
         """Have it answered; nothing here waits."""
-        if self._asked >= MOST_FOLLOWING:
+        if self._asked >= MOST_FOLLOWING or self._of[peer.entity] >= MOST_OF_ONE:
             peer.send(_refused(asked.id, RefusalReason.OVERLOADED, retry_after_s=1))
             return
         self._note(peer.entity if asked.name is None else f"{peer.entity}/{asked.name}", asked.after_seq)
         self._asked += 1
+        self._of[peer.entity] += 1
         self._tasks.start(self._answer(peer, asked))
 
     async def _answer(self, peer: Peer, asked: m.Follow) -> None:
@@ -74,6 +79,7 @@ class Following:
                 found = await asyncio.to_thread(self.found, asked)
         finally:
             self._asked -= 1
+            self._of -= Counter({peer.entity: 1})
         peer.send(found)
 
     async def _wait(self, after_seq: int, seconds: float) -> None:

@@ -22,7 +22,7 @@ from evcharge.sidecar.database import Conflict, Database, first_line
 from evcharge.sidecar.history.course import Course, OtherLog
 from evcharge.sidecar.history.fold import Misplaced
 from evcharge.sidecar.history.spread import Calendar
-from evcharge.sidecar.history.store import Position, Store
+from evcharge.sidecar.history.store import Illegible, Position, Store
 from evcharge.sidecar.live.chain import Verdict
 from evcharge.sidecar.tail import BrokenTail, follow
 from protocol import messages as m
@@ -120,7 +120,7 @@ class Follower:
             except (BrokenTail, Misplaced) as error:
                 log.warning("history.answer_unusable", why=str(error))
                 await self._pause(RETRY_S)
-            except (SQLAlchemyError, Conflict, OSError, TimeoutError) as error:
+            except (SQLAlchemyError, Conflict, Illegible, OSError, TimeoutError) as error:
                 await self._failed(error)
                 await self._pause(RETRY_S)
 
@@ -154,7 +154,8 @@ class Follower:
 
     async def _failed(self, error: Exception) -> None:
         await self._close()
-        said = first_line(error)
+        # Without the file's path: the sentence is told to everybody who may ask the history.
+        said = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         sentence = f"The history's database cannot be used ({said}); it is tried again by itself."
         if self.problem != sentence:
             log.error("history.database_failed", why=said)
@@ -183,7 +184,7 @@ class Follower:
         course = self._course = Course(self.position, memory, self._calendar)
         self._told_s, self._told_seq = self._clock.monotonic(), self.position.seq
         after_seq = max(0, self.position.seq - 1)
-        async with aclosing(follow(link, after_seq, "history", pause=self._pause)) as batches:
+        async with aclosing(follow(link, after_seq, "history", away=self._wait, pause=self._pause)) as batches:
             async for batch in batches:
                 if self._anew.is_set():
                     return
@@ -194,6 +195,13 @@ class Follower:
                 self.newest_seq = batch.newest_seq
                 if course.waiting >= self._flush_records or (course.waiting and course.seq >= batch.newest_seq):
                     await self._flush(store, course)
+
+    def _wait(self, why: str) -> None:
+        """Central does not answer, or cannot: its log may be damaged where the history goes on."""
+        sentence = f"The history does not grow ({why}); it is tried again by itself."
+        if self.problem != sentence:
+            log.warning("history.unanswered", why=why)
+        self.problem = sentence
 
     async def _flush(self, store: Store, course: Course) -> None:
         self._check_file()
@@ -252,7 +260,9 @@ class Follower:
 
 
 def _unreadable(error: Exception) -> bool:
-    """Whether the file is no database any more, for good."""
+    """Whether the file is no database any more, or no history, for good."""
+    if isinstance(error, Illegible):
+        return True
     if not isinstance(error, DatabaseError):
         return False
     said = str(error.orig)

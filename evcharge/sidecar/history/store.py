@@ -30,6 +30,10 @@ _MEMORY = msgspec.msgpack.Decoder(Open)
 _SITE = msgspec.msgpack.Decoder(Site)
 
 
+class Illegible(Exception):
+    """What the fold goes on with cannot be read; the text is one sentence."""
+
+
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Until where the history goes."""
 
@@ -99,14 +103,21 @@ class Store:
             return await _position(connection)
 
     async def load(self) -> tuple[Position, Memory]:
-        """What the fold goes on with, as of one moment."""
+        """What the fold goes on with, as of one moment.
+
+        Raises:
+            Illegible
+            SQLAlchemyError, OSError
+        """
         async with self.database.reading() as connection:
             position = await _position(connection)
             site = (await connection.execute(select(t.position_table.c.site))).scalar_one()
-            rows = await connection.execute(select(t.open_table.c.state))
-            opened = [_MEMORY.decode(state) for state in rows.scalars()]
-        sessions = {one.session_id: one for one in opened}
-        return position, Memory(seq=position.seq, site=_SITE.decode(site), sessions=sessions)
+            states = (await connection.execute(select(t.open_table.c.state))).scalars().all()
+        try:
+            sessions = {one.session_id: one for one in map(_MEMORY.decode, states)}
+            return position, Memory(seq=position.seq, site=_SITE.decode(site), sessions=sessions)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise Illegible("what it remembers of open sessions cannot be read") from None
 
     async def apply(self, changes: Changes, position: Position, site: Site) -> None:
         """Write a run of records with the position behind it: all of it or nothing.

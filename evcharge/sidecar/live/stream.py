@@ -122,13 +122,15 @@ class Stream:
 
     async def __anext__(self) -> bytes:
         """The next piece: whole events."""
+        # Not from the last stir on: each look at the site stirs all streams, news or none.
+        silent_until_s = asyncio.get_running_loop().time() + KEEP_ALIVE_S
         while not self._over:
             self._stir.clear()
             piece = self._next()
             if piece:
                 return piece
             try:
-                async with asyncio.timeout(KEEP_ALIVE_S):
+                async with asyncio.timeout_at(silent_until_s):
                     await self._stir.wait()
             except TimeoutError:
                 return COMMENT

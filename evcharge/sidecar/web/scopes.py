@@ -46,9 +46,16 @@ ABOUT: dict[Scope, str] = {
 }
 
 _DRIVER = frozenset({Scope.RECOMMEND, Scope.ENERGY_READ, Scope.CHARGE})
-_VIEWER = frozenset({Scope.RECOMMEND, Scope.ENERGY_READ, Scope.SITE_READ, Scope.REGISTRY_READ})
-# The log names every driver in full, the tables that a viewer sees do not.
-_OPERATOR = _VIEWER | {Scope.SITE_CONTROL, Scope.AUDIT_READ, Scope.ASSIGN, Scope.WEATHER_WRITE, Scope.AUTHORITY_READ}
+_VIEWER = frozenset({Scope.RECOMMEND, Scope.ENERGY_READ, Scope.SITE_READ})
+# The registry and the log name every driver in full, the tables that a viewer sees do not.
+_OPERATOR = _VIEWER | {
+    Scope.SITE_CONTROL,
+    Scope.REGISTRY_READ,
+    Scope.AUDIT_READ,
+    Scope.ASSIGN,
+    Scope.WEATHER_WRITE,
+    Scope.AUTHORITY_READ,
+}
 # Central's own scope is nobody else's.
 _ADMIN = frozenset(Scope) - {Scope.REGISTRY_SERVICE}
 

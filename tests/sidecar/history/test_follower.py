@@ -14,11 +14,13 @@ from structlog.testing import capture_logs
 
 from evcharge.domain import events as e
 from evcharge.ids import ChargePointId
+from evcharge.net.answers import RequestRefused
 from evcharge.sidecar.database import Database
 from evcharge.sidecar.history import follower as module
 from evcharge.sidecar.history.follower import Follower
 from evcharge.sidecar.history.spread import Calendar
 from evcharge.sidecar.history.store import PRAGMAS, Store
+from protocol import messages as m
 from tests.sidecar.conftest import HandClock
 from tests.sidecar.history.support import KEY, LogLink, bodies_of, contents, fill, records_of
 from tests.support.generated_logs import lived
@@ -284,6 +286,7 @@ async def test_a_folder_that_cannot_be_written_is_waited_out(tmp_path: Path, cal
         async with running(follower) as one:
             await one.until(lambda: "tried again" in str(one.follower.problem))
             assert one.follower.store is None
+            assert str(folder) not in str(one.follower.problem), "viewers read it too"
             await soon(0)
             folder.mkdir()
             await one.reaches(len(bodies))
@@ -310,3 +313,54 @@ async def test_a_locked_file_is_waited_out(tmp_path: Path, calendar: Calendar, m
             other.execute("ROLLBACK")
         await one.reaches(len(bodies))
     assert module.RETRY_S >= 1
+
+
+async def test_a_memory_that_cannot_be_read_is_put_aside(tmp_path: Path, calendar: Calendar) -> None:
+    """One bad cell of a table is a history's trouble, and never the sidecar's."""
+    file = tmp_path / "history.sqlite"
+    bodies = [KEY, *lived(3).log]
+
+    def made() -> Follower:
+        return Follower(
+            lambda: Database.file(file, PRAGMAS),
+            LogLink(bodies),
+            calendar=calendar,
+            clock=HandClock(),
+            file=file,
+            pause=soon,
+        )
+
+    async with running(made()) as one:
+        await one.reaches(len(bodies))
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE history_position SET site = x'c1'")
+    with capture_logs() as logs:
+        async with running(made()) as one:
+            await one.until(lambda: (tmp_path / "history.sqlite.broken").exists())
+            await one.reaches(len(bodies))
+            await one.until(lambda: one.follower.problem is None)
+    assert any(each["event"] == "history.put_aside" for each in logs)
+
+
+async def test_a_central_that_cannot_answer_is_said(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [KEY, *lived(3).log]
+    link = LogLink(bodies[:30])
+    answers = link.ask
+
+    async def damaged(message: m.Message, timeout_s: float = 1.0) -> m.Reply:
+        if isinstance(message, m.Follow):
+            await asyncio.sleep(0)
+            raise RequestRefused("log_unreadable", "record 31 cannot be read.", None)
+        return await answers(message, timeout_s)
+
+    with capture_logs() as logs:
+        async with running(make(link)) as one:
+            await one.reaches(30)
+            monkeypatch.setattr(link, "ask", damaged)
+            await one.until(lambda: "record 31 cannot be read" in str(one.follower.problem))
+            assert one.follower.store is not None, "what there is can be asked"
+            monkeypatch.setattr(link, "ask", answers)
+            link.bodies = bodies
+            await one.reaches(len(bodies))
+            assert one.follower.problem is None
+    assert sum(each["event"] == "history.unanswered" for each in logs) == 1, "once, not with each attempt"

@@ -231,6 +231,27 @@ async def test_a_silent_stream_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         assert page.raw.endswith(b"\n\n:\n\n")
 
 
+async def test_a_stream_that_is_stirred_for_nothing_is_silent_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at a quiet site stirs all streams: more often than they may be silent."""
+    monkeypatch.setattr(stream, "KEEP_ALIVE_S", 0.05)
+    site = FakeSite()
+    site.down()
+
+    async def stir(page: Page) -> None:
+        while True:
+            page._pieces.stir()  # type: ignore[attr-defined]  # as the hub does it
+            await asyncio.sleep(0.01)
+
+    async with served(site) as hub:
+        page = await hub.open()
+        await page.next("hello")
+        stirring = asyncio.create_task(stir(page))
+        async with asyncio.timeout(5):
+            while not page.raw.endswith(b"\n\n:\n\n"):
+                await page.read()
+        stirring.cancel()
+
+
 def test_a_ring_keeps_what_it_may_and_no_gap() -> None:
     ring = Ring(4, records=3, size=2_000)
     entry = log_tail.entry_of

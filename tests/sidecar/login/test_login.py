@@ -106,6 +106,8 @@ async def test_a_wrong_secret_and_an_unknown_name_are_one_answer_and_are_counted
     secret = await site.add()
     wrong = await site.try_login("anna", secret + "x")
     unknown = await site.try_login("nobody", secret)
+    # Each request has an id of its own, and nothing else of the two differs.
+    assert wrong[1].pop("request_id") != unknown[1].pop("request_id")
     assert wrong == unknown
     assert (wrong[0], wrong[1]["code"], wrong[2]) == (401, "unauthorized", "")
     for _ in range(3):

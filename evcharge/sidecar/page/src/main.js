@@ -40,6 +40,9 @@ const ROUTES = [
   { pattern: "weather", page: weatherPage },
 ];
 
+/** What somebody has to know whose logging out was not answered. */
+const STILL_IN =
+  "You may still be logged in: the sidecar did not end the session. Reload this page when it answers, and log out again.";
 /** While the sidecar does not answer at the start, it is asked again so often. */
 const AGAIN_MS = 1_500;
 /** Ages and clocks move on also when no news comes. */
@@ -106,8 +109,12 @@ class Main {
   async #logout() {
     closeMenus();
     forgetRecords();
-    // Whatever the answer: this browser forgets the session; the cookie ends by itself.
-    await this.#api.logout().catch(() => undefined);
+    try {
+      await this.#api.logout();
+    } catch (error) {
+      // Only the sidecar can take the cookie away: whoever comes next to this browser must not find it unsaid.
+      if (!(error instanceof Problem && error.status === 401)) this.#login.warn(STILL_IN);
+    }
     this.#unauthorized();
   }
 

@@ -88,9 +88,10 @@ export class Api {
     if (this.user === null) throw new Problem(401, "unauthorized", "Nobody is logged in.");
   }
 
+  /** @throws {Problem} the session may not have ended */
   async logout() {
     try {
-      await this.#ask("POST", "/ui/logout", {});
+      await this.send("POST", "/ui/logout", {});
     } finally {
       this.user = null;
     }

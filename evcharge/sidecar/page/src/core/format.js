@@ -69,14 +69,20 @@ export function major(minor, currency) {
   }
 }
 
-/** @param {Maybe} at_ms */
-export const clock = (at_ms) => (at_ms ? CLOCK.format(at_ms) : NOTHING);
+/** The last instant that a `Date` knows; a figure beyond is no time, and must not take the page down. */
+const LAST_MS = 8.64e15;
+
+/** @param {Intl.DateTimeFormat} format @param {Maybe} at_ms */
+const instant = (format, at_ms) => (at_ms && Math.abs(at_ms) <= LAST_MS ? format.format(at_ms) : NOTHING);
 
 /** @param {Maybe} at_ms */
-export const clockSeconds = (at_ms) => (at_ms ? CLOCK_S.format(at_ms) : NOTHING);
+export const clock = (at_ms) => instant(CLOCK, at_ms);
 
 /** @param {Maybe} at_ms */
-export const full = (at_ms) => (at_ms ? FULL.format(at_ms) : NOTHING);
+export const clockSeconds = (at_ms) => instant(CLOCK_S, at_ms);
+
+/** @param {Maybe} at_ms */
+export const full = (at_ms) => instant(FULL, at_ms);
 
 /**
  * The time of today, with the day where it is another one.
@@ -84,7 +90,7 @@ export const full = (at_ms) => (at_ms ? FULL.format(at_ms) : NOTHING);
  * @param {number} now_ms
  */
 export function when(at_ms, now_ms) {
-  if (!at_ms) return NOTHING;
+  if (!at_ms || Math.abs(at_ms) > LAST_MS) return NOTHING;
   const same = DAY.format(at_ms) === DAY.format(now_ms);
   return same ? CLOCK_S.format(at_ms) : `${DAY.format(at_ms)} ${CLOCK.format(at_ms)}`;
 }

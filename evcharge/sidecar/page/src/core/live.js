@@ -171,6 +171,11 @@ export class Live {
       case "record":
         this.#record(said);
         break;
+      case "gap":
+        // What was seen ends before a hole, or is of another log; pages ask history for what they show of it.
+        this.records.gap(said.to_seq);
+        this.generation += 1;
+        break;
       case "chain":
         this.chain = said;
         this.#rolledBack();

@@ -63,10 +63,13 @@ export class Records {
     return this.all.slice(from);
   }
 
-  /** The stream could not go on where it ended: what is kept ends before a hole, and is told no more. */
-  gap() {
+  /**
+   * The stream could not go on where it ended: what is kept ends before a hole, and is told no more.
+   * @param {number | null} [last] behind which it goes on, where that is known: in another log it may be a lower one
+   */
+  gap(last = null) {
     this.all = [];
-    this.last = null;
+    this.last = last;
   }
 
   /** Where a reload goes on: before the tail that is shown, so that it shows the same again. */

@@ -24,6 +24,10 @@ const ROWS = 200;
 export function driversPage(app, place) {
   const { api } = app;
   const secret = new Secret(app.update);
+  if (!api.may("registry:read")) {
+    const why = `You are logged in as ${api.user?.role ?? "somebody"} and may not see who is registered: that needs the scope registry:read.`;
+    return { title: "Drivers", view: () => html`<div class="page narrow">${pageHead("Drivers")}${trouble(why)}</div>` };
+  }
   let role = place().query.get("role") ?? "driver";
   let text = "";
   let wrong = "";

@@ -37,6 +37,10 @@ export function loginView(api, on) {
   }
 
   return {
+    /** @param {string} sentence stands there until somebody tries to log in */
+    warn(sentence) {
+      wrong = sentence;
+    },
     view: () => html`<main class="login" id="main"><form class="panel login-card" @submit=${submit} aria-labelledby="login-title">
       <img src="/ui/assets/style/icon.svg" alt="" width="40" height="40">
       <h1 id="login-title">Log in to evcharge</h1>
