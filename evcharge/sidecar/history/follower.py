@@ -82,6 +82,8 @@ class Follower:
         self.problem: str | None = "The history is being opened."
         """Why it does not grow or cannot be asked, for people; None: it is well."""
         self._course: Course | None = None
+        self._other: Verdict | None = None
+        """Central has another log than the one that was taken, whatever that one was signed with."""
         self._anew = asyncio.Event()
         self._inode: int | None = None
         self._told_s = 0.0
@@ -92,6 +94,8 @@ class Follower:
 
     def verdict(self) -> Verdict:
         """Whether what was taken is what Central signed."""
+        if self._other is not None:
+            return self._other
         return NOTHING if self._course is None else self._course.verdict
 
     async def run(self) -> None:
@@ -114,6 +118,7 @@ class Follower:
                 await self._keep_up(self._link)
             except OtherLog as error:
                 self.problem = str(error)
+                self._other = Verdict(False, self.position.seq, self.problem)
                 log.error("history.other_log", sentence=self.problem)  # noqa: TRY400  # the sentence says it all
                 # Only a new channel can lead to another log.
                 await self._anew.wait()
@@ -189,7 +194,7 @@ class Follower:
                 if self._anew.is_set():
                     return
                 missing = course.take(batch)
-                self.problem = None
+                self.problem = self._other = None
                 if missing:
                     log.warning("history.archived", records=missing, sentence="They are not in the history.")
                 self.newest_seq = batch.newest_seq
