@@ -171,9 +171,14 @@ async def test_another_log_is_never_mixed_in(make: Make, other: str) -> None:
             await asyncio.sleep(0.01)
             assert link.asked == asked, "it has stopped"
             assert one.follower.store is not None, "what there is can be asked"
+            # What was read was signed; that says nothing good of the log that is there.
+            await one.follower.judge()
+            verdict = one.follower.verdict()
+            assert (verdict.ok, verdict.sentence) == (False, one.follower.problem)
             # Central comes back with the log that it had.
             link.reconnect()
             await one.until(lambda: one.follower.problem is None)
+            assert one.follower.verdict().ok is not False
     assert sum(each["event"] == "history.other_log" for each in logs) == 1
     assert await held(make) == before
 
