@@ -117,7 +117,7 @@ async def test_the_chain_is_read_and_agrees_with_what_central_signs(tmp_path: Pa
         await site.engine(CP)
         chain = Chain()
         async with asyncio.timeout(LIMIT_S):
-            async for batch in tail.follow(link, 0):
+            async for batch in tail.follow(link, 0, "chain"):
                 for one in batch.records:
                     chain.add(one)
                 asked_at = chain.size
