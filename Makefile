@@ -7,10 +7,11 @@ WORKERS ?= 2
 SEEDS   ?= 50
 DAYS    ?= 2000
 BIN      = $(VENV)/bin
-# The page's sources, and what npm installs beside them.
+# The page's sources, and what npm installs beside them; the tests of its parts that need no browser.
 PAGE     = evcharge/sidecar/page
 MODULES  = $(PAGE)/node_modules
 VENDOR   = $(PAGE)/vendor/uplot/uPlot.esm.js
+PARTS    = tests/browser/page/*.test.mjs
 
 # Newest first; EVCHARGE needs 3.11. Choose another one with `make PYTHON=/path/to/python …`.
 PYTHONS  = python3.13 python3.12 python3.11 python3
@@ -48,6 +49,7 @@ run: $(VENV)/.run
 	@$(BIN)/evcharge-demo $(ARGS)
 
 test: $(VENV)/.dev $(MODULES)/.dev
+	@$(NODE) node --test --test-reporter=dot $(PARTS)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev $(MODULES)/.dev
@@ -61,6 +63,7 @@ page: $(VENDOR)
 	@:
 
 check: lint
+	$(NODE) node --test --test-reporter=dot $(PARTS)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not tool and not process and not netns" --cov --cov-config=setup.cfg --cov-report=term $(ARGS)
 
 fuzz: $(VENV)/.dev
@@ -87,17 +90,19 @@ drill: $(VENV)/.dev
 mutation: $(VENV)/.dev
 	@$(BIN)/python -m tools.mutation $(ARGS)
 
-# What the tests of network namespaces, stepped clocks, MQTT, PostgreSQL and Prometheus (with promtool) start.
-SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl prometheus
+# What the tests of network namespaces, stepped clocks, MQTT, PostgreSQL, Prometheus (with promtool) and the page start.
+SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl prometheus chromium fonts-dejavu-core
 
 # The servers are for the tests to start: policy-rc.d keeps Debian from starting them when it installs them.
 system-deps: ## Servers, network namespaces and a C compiler for the tests that need them
 	@PATH="$$PATH:/usr/sbin"; \
 	if command -v ip >/dev/null && command -v iptables >/dev/null && command -v cc >/dev/null && command -v curl >/dev/null \
-	    && command -v mosquitto >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; } >/dev/null 2>&1; then \
-	    echo "system-deps: iproute2, iptables, cc, curl, mosquitto, PostgreSQL and Prometheus are there"; \
+	    && command -v mosquitto >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null \
+	    && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; } >/dev/null 2>&1 \
+	    && command -v chromium >/dev/null && [ -n "$$(find /usr/share/fonts -name 'DejaVuSans.ttf' -print -quit 2>/dev/null)" ]; then \
+	    echo "system-deps: iproute2, iptables, cc, curl, mosquitto, PostgreSQL, Prometheus, Chromium and its fonts are there"; \
 	elif ! command -v apt-get >/dev/null; then \
-	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto, PostgreSQL, Prometheus, curl and a C compiler with this system's tool" >&2; exit 1; \
+	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto, PostgreSQL, Prometheus, Chromium, the DejaVu fonts, curl and a C compiler with this system's tool" >&2; exit 1; \
 	elif [ "$$(id -u)" != 0 ]; then \
 	    echo "system-deps: not root; run: sudo apt-get install $(SYSTEM_DEPS)" >&2; exit 1; \
 	else \

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+
+from tests.support.site import make_registry
 
 # Moderate, so that the whole suite stays fast; a test that needs more of them says so itself.
 EXAMPLES = 40
@@ -28,6 +31,12 @@ LONG = ("netns", "process", "tool")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests first, otherwise the order as it is."""
     items.sort(key=lambda item: not any(item.get_closest_marker(mark) for mark in LONG))
+
+
+@pytest.fixture(scope="session")
+def made_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For every site of real processes, which takes a copy: making one is six processes."""
+    return make_registry(tmp_path_factory.mktemp("registered"))
 
 
 @pytest.fixture(autouse=True)

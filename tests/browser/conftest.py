@@ -7,6 +7,7 @@ told to fetch anything.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,9 +16,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.browser.support import CHROMIUM, FLAGS, SCREEN, Screen
-from tests.support.http_site import HttpSite, open_http
+from tests.support.http_site import HttpSite, add_client, open_http
 from tests.support.processes import Timeline
-from tests.support.site import Loopback, Site, make_registry
+from tests.support.site import Loopback, Site
 
 # Longest wait for any fact on the page, milliseconds: two cores may be busy with other tests.
 PATIENCE_MS = 30_000
@@ -32,7 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(300))
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: while Playwright is there, its own event loop counts as running in this thread, and no
+# other test that comes later could run one.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Chromium, without a window."""
     if not Path(CHROMIUM).exists():
@@ -49,25 +52,28 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def page_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_registry(tmp_path_factory.mktemp("page-registry"))
+def page_registry(made_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The registry of every site before it has accounts; they are made in it once."""
+    folder = tmp_path_factory.mktemp("page-registry") / "registry"
+    shutil.copytree(made_registry, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def accounts(page_registry: Path) -> dict[str, str]:
+    """Role → secret of the person who has it; their names are the roles'."""
+    return {
+        role: add_client(page_registry, f"the-{role}", "--role", role)["client_secret"]
+        for role in ("viewer", "operator", "admin")
+    }
 
 
 @pytest.fixture(scope="module")
-def site(page_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpSite]:
+def site(page_registry: Path, accounts: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpSite]:
     """Registry, Central, two charge points, a monitor, and a sidecar that is connected."""
     folder = tmp_path_factory.mktemp("page")
     with Site(folder, Loopback(), page_registry, Timeline("a site with its page")) as site:
         yield open_http(site, folder)
-
-
-@pytest.fixture(scope="module")
-def accounts(site: HttpSite) -> dict[str, str]:
-    """Role → secret of the person who has it; their names are the roles'."""
-    found = {}
-    for role in ("viewer", "operator", "admin"):
-        found[role] = site.client(f"the-{role}", "--role", role)["client_secret"]
-    return found
 
 
 @pytest.fixture

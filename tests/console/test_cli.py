@@ -20,7 +20,7 @@ from evcharge.cli.nc_register import parse_valid
 from evcharge.console.rows import Row, to_lines
 from tests.console.support import leaf, recording, vector
 from tests.support.processes import Timeline, until
-from tests.support.site import CP, DRIVER, Loopback, Site, make_registry
+from tests.support.site import CP, DRIVER, Loopback, Site
 from tests.support.wire import CENTRAL, credential
 
 ROOT = Path(__file__).parents[2]
@@ -190,10 +190,8 @@ def test_a_row_for_people() -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    (folder := tmp_path / "registered").mkdir()
-    registry = make_registry(folder)
-    with Site(tmp_path, Loopback(), registry, Timeline("console")) as site:
+def site(tmp_path: Path, made_registry: Path) -> Iterator[Site]:
+    with Site(tmp_path, Loopback(), made_registry, Timeline("console")) as site:
         yield site
 
 

@@ -21,7 +21,7 @@ from evcharge.domain.words import Hold, Role, SessionStatus, Shown, StopCause
 from evcharge.ids import ChargePointId
 from tests.support.netns import Network, missing
 from tests.support.processes import Timeline, until
-from tests.support.site import CP, DRIVER, MIN_KW, OTHER_DRIVER, SECOND_CP, Site, make_registry
+from tests.support.site import CP, DRIVER, MIN_KW, OTHER_DRIVER, SECOND_CP, Site
 
 pytestmark = pytest.mark.netns
 
@@ -39,13 +39,14 @@ LEASE_S = 10
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def registry(request: pytest.FixtureRequest) -> Path:
     lacking = missing()
     if lacking is not None and os.environ.get("CI") == "true":
         pytest.fail(lacking)
     if lacking is not None:
         pytest.skip(lacking)
-    return make_registry(tmp_path_factory.mktemp("registered"))
+    made: Path = request.getfixturevalue("made_registry")
+    return made
 
 
 @pytest.fixture

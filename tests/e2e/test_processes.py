@@ -12,34 +12,29 @@ import pytest
 from evcharge.domain import events as e
 from evcharge.domain.words import Role, Shown
 from tests.support.processes import Process, Timeline, until
-from tests.support.site import CP, DRIVER, OTHER_DRIVER, Loopback, Site, make_registry
+from tests.support.site import CP, DRIVER, OTHER_DRIVER, Loopback, Site
 
 pytestmark = pytest.mark.process
 
 
-@pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_registry(tmp_path_factory.mktemp("registered"))
-
-
 @pytest.fixture
-def site(tmp_path: Path, registry: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+def site(tmp_path: Path, made_registry: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     timeline = Timeline(request.node.name.removeprefix("test_").replace("_", " "))
-    with Site(tmp_path, Loopback(), registry, timeline) as site:
+    with Site(tmp_path, Loopback(), made_registry, timeline) as site:
         yield site
 
 
-def test_the_registry_is_made_by_hand_and_keeps_its_secrets(registry: Path) -> None:
-    secrets = [registry / name for name in ("central.json", "operator.token", f"{DRIVER}.json")]
-    secrets += (registry / "cps" / CP).iterdir()
+def test_the_registry_is_made_by_hand_and_keeps_its_secrets(made_registry: Path) -> None:
+    secrets = [made_registry / name for name in ("central.json", "operator.token", f"{DRIVER}.json")]
+    secrets += (made_registry / "cps" / CP).iterdir()
     for secret in secrets:
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600, secret
-    roles = {json.loads(file.read_bytes())["role"] for file in (registry / "cps" / CP).iterdir()}
+    roles = {json.loads(file.read_bytes())["role"] for file in (made_registry / "cps" / CP).iterdir()}
     assert roles == {"cp", "monitor"}
     # What the commands printed says where the secrets are, and holds none.
-    password = json.loads((registry / f"{DRIVER}.json").read_bytes())["password"]
-    printed = [file.read_text() for file in registry.parent.glob("*.out")]
-    assert any(str(registry / f"{DRIVER}.json") in text for text in printed)
+    password = json.loads((made_registry / f"{DRIVER}.json").read_bytes())["password"]
+    printed = [file.read_text() for file in made_registry.parent.glob("*.out")]
+    assert any(str(made_registry / f"{DRIVER}.json") in text for text in printed)
     assert not any(password in text or "evc1_" in text for text in printed)
 
 
@@ -142,11 +137,11 @@ MISUSE: list[tuple[str, list[str], int, str]] = [
 ]
 
 
-def test_misuse_is_one_sentence(tmp_path: Path, registry: Path) -> None:
+def test_misuse_is_one_sentence(tmp_path: Path, made_registry: Path) -> None:
     """All at once: each one only starts, complains and ends."""
     started = []
     for number, (module, arguments, code, says) in enumerate(MISUSE):
-        words = [word.format(registry=registry) for word in arguments]
+        words = [word.format(registry=made_registry) for word in arguments]
         started.append((Process(f"{module}-{number}", module, words, tmp_path), code, says))
     for process, code, says in started:
         assert process.wait() == code, process.tail()

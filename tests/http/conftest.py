@@ -9,12 +9,7 @@ import pytest
 
 from tests.support.http_site import HttpSite, open_http
 from tests.support.processes import Timeline
-from tests.support.site import Loopback, Site, make_registry
-
-
-@pytest.fixture(scope="session")
-def made_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_registry(tmp_path_factory.mktemp("http-registry"))
+from tests.support.site import Loopback, Site
 
 
 @pytest.fixture(scope="module")

@@ -18,19 +18,14 @@ from evcharge.net.metrics import COMMON
 from evcharge.sidecar import metrics as sidecar_metrics
 from tests.metrics.support import Told, check_metrics, get
 from tests.support.processes import Process, Timeline
-from tests.support.site import Loopback, Site, make_registry
+from tests.support.site import Loopback, Site
 
 pytestmark = pytest.mark.process
 
 
-@pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_registry(tmp_path_factory.mktemp("registered"))
-
-
 @pytest.fixture
-def site(tmp_path: Path, registry: Path) -> Iterator[Site]:
-    with Site(tmp_path, Loopback(), registry, Timeline("metrics of real processes")) as site:
+def site(tmp_path: Path, made_registry: Path) -> Iterator[Site]:
+    with Site(tmp_path, Loopback(), made_registry, Timeline("metrics of real processes")) as site:
         yield site
 
 

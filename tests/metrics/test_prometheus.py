@@ -22,7 +22,7 @@ import pytest
 
 from tests.metrics.support import PROMETHEUS, get, of_the_system
 from tests.support.processes import Timeline, until
-from tests.support.site import CP, OTHER_DRIVER, Loopback, Site, make_registry
+from tests.support.site import CP, OTHER_DRIVER, Loopback, Site
 from tools import dashboards
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
@@ -100,18 +100,13 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_registry(tmp_path_factory.mktemp("registered"))
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory, registry: Path) -> Iterator[Prometheus]:
+def watched(tmp_path_factory: pytest.TempPathFactory, made_registry: Path) -> Iterator[Prometheus]:
     """Prometheus, with the site running behind it."""
     of_the_system("prometheus")
     directory = tmp_path_factory.mktemp("watched")
     (directory / "site.toml").write_text(SITE)
     (directory / "services.toml").write_text(SERVICES)
-    with Site(directory, Loopback(), registry, Timeline("a site that Prometheus watches")) as site:
+    with Site(directory, Loopback(), made_registry, Timeline("a site that Prometheus watches")) as site:
         site.start_sidecar()
         site.central = site.start_central("--site", directory / "site.toml", "--metrics", "127.0.0.1:0")
         # Once more, now that it is known where Central is.
@@ -152,7 +147,7 @@ def panels() -> Iterator[Any]:
                 yield pytest.param(expr, id=f"{name}: {panel['title']} {target['refId']}")
 
 
-@pytest.mark.parametrize("expr", panels())
+@pytest.mark.parametrize("expr", list(panels()))
 def test_a_picture_has_something_to_show(watched: Prometheus, expr: str) -> None:
     until(lambda: watched.values(expr), lambda: f"nothing for {expr}")
 

@@ -147,6 +147,10 @@ async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str | No
     await server.drop(url)
 
 
+# For a test of what is refused before any table is asked: once is enough.
+one_database = pytest.mark.parametrize("database_url", [None], ids=["sqlite"])
+
+
 @pytest.fixture(scope="session")
 def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one key: making RSA primes takes a good part of a second."""

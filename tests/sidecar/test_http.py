@@ -14,7 +14,7 @@ from evcharge.sidecar.registry import rules as module
 from evcharge.sidecar.web import api as api_module
 from evcharge.sidecar.web.route import BODY_BYTES
 from protocol.credentials import Credential, Role, b64url, decode_password, key_id
-from tests.sidecar.conftest import HandClock, MakeSite, Site, everything
+from tests.sidecar.conftest import HandClock, MakeSite, Site, everything, one_database
 
 
 def read(answer: dict[str, Any]) -> Credential:
@@ -177,6 +177,7 @@ async def test_a_charge_point_may_be_named_by_its_id(site: Site, name: str) -> N
         ({"entity": "CP-1", "username": ""}, {"username"}),
     ],
 )
+@one_database
 async def test_every_bad_field_is_named(site: Site, body: dict[str, object], fields: set[str]) -> None:
     status, said, _ = await site.ask("POST", "/register", token=site.operator, body=body)
     assert (status, said["code"], set(said["fields"])) == (422, "bad_fields", fields)
@@ -186,6 +187,7 @@ async def test_every_bad_field_is_named(site: Site, body: dict[str, object], fie
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"\xff\xfe", b"[1]", b"null", b'"text"', b"[" * 9000, b'{"entity": "\xff"}', b'{"a":1}x']
 )
+@one_database
 async def test_a_body_that_is_no_object_is_refused(site: Site, data: bytes) -> None:
     for path in ("/register", "/verify"):
         status, said, _ = await site.ask("POST", path, token=site.operator, data=data)
@@ -193,12 +195,14 @@ async def test_a_body_that_is_no_object_is_refused(site: Site, data: bytes) -> N
         assert said["detail"]
 
 
+@one_database
 async def test_a_body_above_the_limit_is_refused(site: Site) -> None:
     data = b'{"entity": "CP-1", "note": "' + b"x" * BODY_BYTES + b'"}'
     status, said, _ = await site.ask("POST", "/register", token=site.operator, data=data)
     assert (status, said["code"]) == (413, "too_large")
 
 
+@one_database
 async def test_other_paths_and_methods_answer_json_too(site: Site) -> None:
     status, said, headers = await site.ask("GET", "/nothing")
     assert (status, said["code"]) == (404, "not_found")
@@ -218,6 +222,7 @@ GUARDED = [
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), GUARDED)
+@one_database
 async def test_each_route_asks_for_its_token(make_site: MakeSite, method: str, path: str, scope: str) -> None:
     site: Site = await make_site(failed_authentications=100)
     for token in (None, "", "x", site.operator[:-1], site.operator + "x", "ö"):
@@ -311,6 +316,7 @@ async def test_an_unknown_name_costs_the_derivations_of_a_known_one(
         ({"username": "x", "password": "y", "public_key": "A" * 43}, {"public_key"}),
     ],
 )
+@one_database
 async def test_bad_password_checks_name_their_fields(site: Site, body: dict[str, object], fields: set[str]) -> None:
     status, said, _ = await site.ask("POST", "/verify", body=body)
     assert (status, set(said["fields"])) == (422, fields)
@@ -388,11 +394,13 @@ async def test_pages_are_complete_in_order_and_without_secrets(site: Site) -> No
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "limit=%C2%B2", "limit=" + "9" * 20, "role=pilot"])
+@one_database
 async def test_bad_queries_are_named(site: Site, query: str) -> None:
     status, said, _ = await site.ask("GET", f"/list?{query}", token=site.operator)
     assert (status, set(said["fields"])) == (422, {query.partition("=")[0]})
 
 
+@one_database
 async def test_health_is_open(site: Site) -> None:
     status, said, _ = await site.ask("GET", "/health")
     assert (status, said) == (200, {"status": "ok", "central": "unset", "rev": 2})
@@ -416,6 +424,7 @@ async def test_strange_names_are_unknown(site: Site, word: str) -> None:
     assert (await site.ask("POST", "/verify", data=body))[0] in (400, 401)
 
 
+@one_database
 async def test_a_body_that_never_ends_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_module, "BODY_S", 0.05)
     reader, writer = await asyncio.open_connection(site.client.host, site.client.port)

@@ -173,7 +173,8 @@ async def test_weather_and_sensors_are_counted_by_how_it_went(sidecar: Sidecar) 
 async def test_what_parts_say_of_themselves(sidecar: Sidecar) -> None:
     told = await sidecar.told()
     assert told.value("evcharge_live_clients") == 0
-    assert told.samples("evcharge_history_sequence") == told.samples("evcharge_central_connected") == []
+    assert told.samples("evcharge_history_lag_records") == told.samples("evcharge_central_connected") == []
+    assert told.value("evcharge_history_sequence") == 0
     sidecar.metrics._parts = msgspec.structs.replace(
         sidecar.parts, standing=lambda: Standing(live_clients=3, history_seq=90, history_newest=100)
     )

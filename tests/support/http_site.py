@@ -27,10 +27,27 @@ site = 1000000
 token = 1000000
 verify = 1000000
 """
+SERVICES_FILE = "services.toml"
 # Driver that the client apps with role driver charge for.
 APP_DRIVER = "app-driver"
 # Every kind of client that there is: without a token, each role's, the operator's and Central's own.
 KINDS = ("nobody", *sorted(ROLES), "operator token", "central")
+
+
+def command(registry: Path, *words: str) -> str:
+    """What ``evcharge-sidecar WORDS`` prints."""
+    arguments = [*words, "--data-dir", str(registry)]
+    done = subprocess.run(
+        [sys.executable, "-m", "evcharge.cli.sidecar", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def add_client(registry: Path, name: str, *options: str) -> dict[str, str]:
+    """A new client app, whether the sidecar runs or not: its id, secret and token URL."""
+    made: dict[str, str] = json.loads(command(registry, "client", "add", name, *options))
+    return made
 
 
 class HttpSite:
@@ -42,14 +59,9 @@ class HttpSite:
         self.url = f"http://127.0.0.1:{site.sidecar_port}"
         self._tokens: dict[str, str] = {}
 
-    def command(self, *words: str) -> str:
-        """What ``evcharge-sidecar WORDS`` prints."""
-        arguments = [*words, "--data-dir", str(self.folder)]
-        done = subprocess.run(
-            [sys.executable, "-m", "evcharge.cli.sidecar", *arguments], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+    def start_sidecar(self) -> None:
+        """Anew, after its end, with the services that it had."""
+        self.site.sidecar = self.site.start_sidecar(None, "--services", self.site.directory / SERVICES_FILE)
 
     def get(self, path: str, kind: str = "nobody") -> dict[str, Any]:
         """What is answered, a problem too."""
@@ -64,8 +76,7 @@ class HttpSite:
 
     def client(self, name: str, *options: str) -> dict[str, str]:
         """A new client app: its id, secret and token URL."""
-        made: dict[str, str] = json.loads(self.command("client", "add", name, *options))
-        return made
+        return add_client(self.folder, name, *options)
 
     def token(self, kind: str) -> str | None:
         """A token of this kind of client; None for nobody."""
@@ -79,20 +90,19 @@ class HttpSite:
         if kind not in self._tokens:
             more = ["--driver", APP_DRIVER] if kind == "driver" else []
             self.client(f"app-{kind}", "--role", kind, *more)
-            self._tokens[kind] = self.command("client", "token", f"app-{kind}", "--life-s", "86400")
+            self._tokens[kind] = command(self.folder, "client", "token", f"app-{kind}", "--life-s", "86400")
         return self._tokens[kind]
 
 
 def open_http(site: Site, folder: Path) -> HttpSite:
     """Start everything: registry, Central, two charge points, and a sidecar that is connected."""
-    services = folder / "services.toml"
-    services.write_text(SERVICES)
+    (folder / SERVICES_FILE).write_text(SERVICES)
     site.start()
     assert site.sidecar.stop() == 0
-    site.sidecar = site.start_sidecar(None, "--services", services)
+    made = HttpSite(site, site.registry)
+    made.start_sidecar()
     # The first charge point has a vehicle; this one is free for whoever asks where to charge.
     site.start_cp(SECOND_CP, plugged=False)
-    made = HttpSite(site, site.registry)
     until(lambda: made.get("/health")["central"] == "connected", site.sidecar.tail)
     free = f"/api/cps/{SECOND_CP}"
     until(lambda: made.get(free, "operator token").get("state") == "ACTIVATED", site.sidecar.tail)

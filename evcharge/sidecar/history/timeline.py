@@ -69,6 +69,7 @@ _LIMITED = {
     "need": "it needs no more",
     "steady": "raises are not given too often",
     "ramp": "it is on its way up",
+    "operator": "an operator allows no more",
     "substation_lost": "a node above it is lost",
     "equal_share": "the capacity is shared equally",
 }

@@ -72,6 +72,7 @@ ROUTES: tuple[Route, ...] = (
         words={"id": _WORD},
         query=s.RangeQuery,
         answers={200: s.PointFound},
+        refusals=(HTTPStatus.NOT_FOUND,),
     ),
     Route(
         method="GET",

@@ -102,8 +102,8 @@ def _operation(route: Route, path: str, name: str, named: Mapping[int, Any]) -> 
     parameters = [_path_parameter(route, word) for word in re.findall(r"{(\w+)}", path)]
     if route.query is not None:
         parameters += _query_parameters(route.query)
-    # Printable ASCII, so that a key means the same to everybody between.
-    header = {"type": "string", "pattern": "^[!-~]{1,128}$"}
+    # Printable ASCII, so that a key means the same to everybody between; HTTP takes spaces around it away.
+    header = {"type": "string", "pattern": "^[!-~]([ -~]{0,126}[!-~])?$"}
     parameters += [
         {"name": name, "in": "header", "required": False, "schema": header, "description": about}
         for name, about in route.headers.items()

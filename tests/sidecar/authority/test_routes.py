@@ -8,6 +8,7 @@ import pytest
 
 from evcharge.sidecar.authority.settings import AuthoritySettings
 from tests.sidecar.authority.conftest import STATION, TOKEN, MakePlace, Place
+from tests.sidecar.conftest import one_database
 
 ASK, CHECK, INSERT = "/api/chargingRequestValidator/", "/api/checkauthority/", "/api/insertACL/"
 PAIR = {"station_id": STATION, "driver_token": TOKEN}
@@ -50,6 +51,7 @@ async def test_a_request_is_acknowledged_when_it_is_stored(place: Place) -> None
         ({"driver_token": "x" * 20 + "\n", "callback_url": "http://127.0.0.2/"}, {"driver_token"}),
     ],
 )
+@one_database
 async def test_every_bad_field_is_named_in_a_400(place: Place, body: dict[str, Any], bad: set[str]) -> None:
     good: dict[str, Any] = {} if not body or "more" in body else {**PAIR, "callback_url": place.hook()}
     status, said, _ = await place.ask("POST", ASK, json={**good, **body})
@@ -88,6 +90,7 @@ async def test_each_kind_of_station_id(place: Place, station: str) -> None:
         ("a", "GET", "/api/acl?before=1", 400),
     ],
 )
+@one_database
 async def test_who_may_do_what(place: Place, who: str, method: str, path: str, status: int) -> None:
     assert (await place.ask(method, path, who, json={}))[0] == status
 
@@ -141,6 +144,7 @@ async def test_expiries(place: Place, given: dict[str, Any], expires: str, activ
     "given",
     [{"expires_at": "2025-11-22T00:00:00"}, {"expires_at": "tomorrow"}, {"expires_at": 1}, {"valid_s": 0}, {"x": 1}],
 )
+@one_database
 async def test_an_expiry_that_is_none(place: Place, given: dict[str, Any]) -> None:
     status, said, _ = await place.ask("POST", INSERT, json={**PAIR, **given})
     assert (status, set(said["fields"]), await place.rows("acl")) == (400, set(given), 0)

@@ -15,6 +15,7 @@ from evcharge.sidecar.services import AUDIENCE as BEARER_AUDIENCE
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.web.route import COOKIE, CSRF_HEADER, HOST_COOKIE
 from evcharge.sidecar.web.scopes import ROLES, Scope
+from tests.sidecar.conftest import one_database
 from tests.sidecar.login.conftest import LoginSite, MakeLoginSite
 
 
@@ -43,6 +44,7 @@ async def test_each_login_is_a_session_of_its_own(site: LoginSite) -> None:
     assert one.me["csrf"] != two.me["csrf"]
 
 
+@one_database
 async def test_over_tls_or_behind_a_proxy_that_speaks_it_the_cookie_is_bound_to_this_host(
     make_login_site: MakeLoginSite,
 ) -> None:
@@ -91,11 +93,13 @@ async def test_a_driver_s_client_logs_in_and_sees_what_it_may(site: LoginSite) -
         {"client_id": "anna", "client_secret": "x", "admin": True},
     ],
 )
+@one_database
 async def test_bad_fields_are_named(site: LoginSite, body: dict[str, Any]) -> None:
     status, problem = await site.ask("POST", "/ui/login", json=body)
     assert (status, problem["code"]) == (422, "bad_fields")
 
 
+@one_database
 async def test_a_form_of_another_site_is_no_login(site: LoginSite) -> None:
     for kind in ("application/x-www-form-urlencoded", "text/plain"):
         status, _ = await site.ask("POST", "/ui/login", {"Content-Type": kind}, data="{}")

@@ -78,6 +78,7 @@ const REASONS = {
   need: "needs no more to be full in time",
   steady: "gets more soon",
   ramp: "on its way up",
+  operator: "an operator allows no more",
   substation_lost: "its substation is lost",
   target_reached: "target reached",
   vehicle_full: "vehicle full",
