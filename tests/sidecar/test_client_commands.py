@@ -110,7 +110,7 @@ async def test_a_running_sidecar_sees_what_the_commands_do(made: Path) -> None:
             async with session.get(f"{sidecar.url}/list", headers=headers) as answer:
                 return answer.status
 
-        await command("client", "add", "dash", "--role", "viewer")
+        await command("client", "add", "dash", "--role", "operator")
         token = (await command("client", "token", "dash")).stdout.strip()
         assert await listed(token) == 200, "a client that was added a moment ago is known"
         new = json.loads((await command("keys", "rotate")).stdout)["kid"]
@@ -127,7 +127,7 @@ async def test_a_running_sidecar_sees_what_the_commands_do(made: Path) -> None:
         while await listed(token) == 200:
             await command("client", "list")
         assert await listed(token) == 401
-        await command("client", "add", "dash", "--role", "viewer")
+        await command("client", "add", "dash", "--role", "operator")
         assert await listed(token) == 401, "another client under the name does not inherit its tokens"
         token = (await command("client", "token", "dash")).stdout.strip()
         assert await listed(token) == 200
