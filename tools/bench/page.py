@@ -84,7 +84,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Of what the page's own script and layout did at a stretch; 0: nothing was longer than 50 ms."""
     heap_bytes: int
     page_bytes: int
-    """Of its process, shared pages counted in part."""
+    """Of its process alone: what Chromium's own task manager calls its memory footprint."""
+    shared_bytes: int
+    """The same with its part of what it shares with other processes: the program and its libraries."""
     central_alone: float
     central_watched: float
     sidecar_watched: float
@@ -265,7 +267,8 @@ async def _watch(page: Page, site: Site, charge_points: int, seconds: float, alo
         frame_longest_ms=frames[-1],
         task_longest_ms=max(tasks, default=0.0),
         heap_bytes=int(heap),
-        page_bytes=_pss(process),
+        page_bytes=_memory(process, "Private_Dirty", "SwapPss"),
+        shared_bytes=_memory(process, "Pss"),
         central_alone=alone,
         central_watched=watched,
         sidecar_watched=sidecar,
@@ -282,17 +285,17 @@ async def _share(daemon: Daemon, seconds: float) -> float:
 def _renderer() -> int:
     """The process of the page: of Chromium's renderers the largest."""
     found = subprocess.run(["pgrep", "-f", "--", "--type=renderer"], capture_output=True, text=True, check=False)
-    return max((int(pid) for pid in found.stdout.split()), key=_pss)
+    return max((int(pid) for pid in found.stdout.split()), key=lambda pid: _memory(pid, "Pss"))
 
 
-def _pss(pid: int) -> int:
-    """Its memory, bytes; what it shares with others is counted in part. 0: it is gone."""
+def _memory(pid: int, *fields: str) -> int:
+    """The sum of some fields of a process's memory (proc(5), smaps_rollup), bytes. 0: it is gone."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0
-    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) << 10 if found else 0
+    found = {name: int(size) << 10 for name, size in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+    return sum(found.get(field, 0) for field in fields)
 
 
 def show(measured: Measured, *, as_json: bool) -> None:
@@ -313,6 +316,7 @@ def show(measured: Measured, *, as_json: bool) -> None:
             "",
         ),
         ("memory of the page's process", f"{measured.page_bytes / 2**20:.0f} MiB", f"{MEMORY >> 20} MiB"),
+        ("with its part of what is shared", f"{measured.shared_bytes / 2**20:.0f} MiB", ""),
         ("of that JavaScript", f"{measured.heap_bytes / 2**20:.0f} MiB", ""),
         ("Central, nobody looks", f"{measured.central_alone:.1%} of a core", ""),
         ("Central, somebody looks", f"{measured.central_watched:.1%} of a core", ""),

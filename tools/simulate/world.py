@@ -17,6 +17,7 @@ import msgspec
 from evcharge.audit.files import Files
 from evcharge.audit.folding import Folding
 from evcharge.audit.verify import Verification
+from evcharge.central import repeats
 from evcharge.domain.digest import fingerprint
 from protocol.credentials import Role
 from tools.drill.history import Ack
@@ -43,6 +44,10 @@ REST_S = 900.0
 LOOK_S = 1.0
 # Powers of different charge points are told up to a tick late; they are added up after this time, milliseconds.
 LATE_MS = 2_000
+
+
+# More equal refusals than any run has.
+EVERY_ONE = 1 << 30
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -260,6 +265,9 @@ class World:
 def simulate(seed: int, minutes: float, *, troubles: Any, trace: list[str] | None = None) -> Outcome:
     """One run, from its seed alone."""
     hook = sys.unraisablehook
+    recorded = repeats.AT_ONCE
+    # A driver asks a thousand times here, and each refusal is looked for in the log: none is left out as a repeat.
+    repeats.AT_ONCE = EVERY_ONE
     try:
         outcome = _simulate(seed, minutes, troubles, trace)
         # The dead are let go of now, and whatever their generators still want to say is no longer heard.
@@ -268,6 +276,7 @@ def simulate(seed: int, minutes: float, *, troubles: Any, trace: list[str] | Non
         return outcome
     finally:
         sys.unraisablehook = hook
+        repeats.AT_ONCE = recorded
 
 
 def _simulate(seed: int, minutes: float, troubles: Any, trace: list[str] | None) -> Outcome:
