@@ -20,7 +20,7 @@ from evcharge.domain.views import view_charge_point
 from evcharge.domain.words import LimitReason, ReservationState
 from evcharge.energy.allocate import CALM_MS
 from evcharge.energy.recommend import Occupancy
-from evcharge.ids import ANYWHERE, ChargePointId, ConnectorNo, SessionId
+from evcharge.ids import ANYWHERE, ChargePointId, ConnectorNo, DriverId, SessionId
 from evcharge.units import Watts
 from tests.domain.test_grid import acknowledge, limits, one, share, share_events, steady, two
 from tests.support.scenario import (
@@ -289,10 +289,10 @@ def test_a_recommendation_reckons_with_it() -> None:
     assert (limited.connectors[0].occupancy, limited.periods[0].power_w) == (Occupancy.OUT, 0)
 
 
-def _reserve(scenario: Scenario, driver_id: str = BEN) -> c.Reserve:
+def _reserve(scenario: Scenario, driver_id: DriverId = BEN) -> c.Reserve:
     return c.Reserve(
         reservation_id=SessionId("r-1"),
-        driver_id=driver_id,  # type: ignore[arg-type]
+        driver_id=driver_id,
         cp_id=CP,
         connector=ConnectorNo(0),
         from_ms=scenario.at_ms + 3_600_000,
