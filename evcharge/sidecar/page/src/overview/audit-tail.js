@@ -17,8 +17,11 @@ const LINES = 40;
 /** Records that the log makes for itself: they count for the chain and tell a person nothing. */
 const OWN = new Set(["mark", "state"]);
 
-/** @param {Chain | null} chain */
-export function chainBadge(chain) {
+/**
+ * @param {Chain | null} chain
+ * @param {number | null} newest the newest record that is shown: the stream brings records before it says anew how far they are verified
+ */
+export function chainBadge(chain, newest) {
   if (chain === null || chain.ok === null) {
     return html`<span class="chain tone-stopped" data-testid="chain" title=${plain(chain?.sentence ?? "")}>${icon("clock")}${
       chain?.by === "central" && chain.seq > 0
@@ -26,7 +29,7 @@ export function chainBadge(chain) {
         : "not verified yet"
     }</span>`;
   }
-  const behind = chain.newest_seq === undefined ? 0 : Math.max(0, chain.newest_seq - chain.seq);
+  const behind = Math.max(0, Math.max(chain.newest_seq ?? 0, newest ?? 0) - chain.seq);
   return chain.ok
     ? html`<span class="chain tone-supplying" data-testid="chain" title=${plain(chain.sentence ?? "")}>${icon("shield")}verified to #${whole(chain.seq)}${behind > 0 ? html`<small> · ${whole(behind)} newer</small>` : nothing}</span>`
     : html`<span class="chain tone-fault" role="alert" data-testid="chain" title=${plain(chain.sentence ?? "")}>${icon("cross")}NOT verified${chain.seq > 0 ? ` after #${whole(chain.seq)}` : nothing}</span>`;
@@ -37,7 +40,7 @@ export function auditTail(live) {
   const now = live.clock.now();
   const rows = live.records.all.filter((row) => !OWN.has(row.kind)).slice(-LINES).reverse();
   return html`<section class="panel tail" aria-labelledby="tail-title">
-    <header class="panel-head"><h2 id="tail-title">Audit log</h2>${chainBadge(live.chain)}
+    <header class="panel-head"><h2 id="tail-title">Audit log</h2>${chainBadge(live.chain, live.records.last)}
       <a class="aside" href=${href("audit")}>Search the log</a></header>
     <div class="panel-scroll" tabindex="0" role="group" aria-label="Newest records" data-testid="audit-tail">
       ${

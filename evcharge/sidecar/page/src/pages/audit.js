@@ -104,7 +104,7 @@ export function auditPage(app, place) {
         list?.close();
         list = load();
       }
-      return html`<div class="page">${pageHead("Audit log", chainBadge(live.chain))}
+      return html`<div class="page">${pageHead("Audit log", chainBadge(live.chain, live.records.last))}
         ${live.chain?.sentence ? html`<p class="lead">${said(live.chain.sentence)}</p>` : nothing}
         ${
           list === null
