@@ -12,6 +12,7 @@ from joserfc.jwk import RSAKey
 from yarl import URL
 
 from evcharge.net.clock import Clock
+from evcharge.net.link import CentralLink
 from evcharge.net.timers import TimerWheel
 from evcharge.sidecar.authority.concern import Authority
 from evcharge.sidecar.authority.keys import load_keys
@@ -26,7 +27,6 @@ from evcharge.sidecar.history.settings import DATABASE as HISTORY
 from evcharge.sidecar.history.settings import HistorySettings
 from evcharge.sidecar.history.spread import Calendar
 from evcharge.sidecar.history.store import PRAGMAS
-from evcharge.sidecar.link import CentralLink
 from evcharge.sidecar.live.hub import Live
 from evcharge.sidecar.login.concern import LoginConcern
 from evcharge.sidecar.login.door import AUDIENCE as PAGE_AUDIENCE

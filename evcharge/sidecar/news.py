@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evcharge.net import answers
-from evcharge.sidecar.link import CentralLink
+from evcharge.net.link import CentralLink
 from evcharge.sidecar.sensors.settings import ReadingName
 from evcharge.sidecar.telling import RETRY_S, CentralAway, CentralRefused
 from evcharge.sidecar.weather.concern import Alert

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from evcharge.net.clock import Clock
 from evcharge.net.exposition import Exposition
+from evcharge.net.link import CentralLink
 from evcharge.net.witness import Witness
 from evcharge.sidecar.assembly import Assembled, Outside, assemble
 from evcharge.sidecar.bootstrap import locked, open_registry
-from evcharge.sidecar.link import CentralLink
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.settings import DRAIN_S, SidecarSettings
 from evcharge.sidecar.web.server import Runner

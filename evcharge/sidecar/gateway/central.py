@@ -15,7 +15,7 @@ Table = Literal["charge_points", "sessions", "tickets"]
 
 
 class Link(Protocol):
-    """What the gateway needs of ``evcharge.sidecar.link.CentralLink``."""
+    """What the gateway needs of ``evcharge.net.link.CentralLink``."""
 
     @property
     def state(self) -> str: ...

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from evcharge.net.tail import Batch, Record
 from evcharge.sidecar.history.changes import Changes
 from evcharge.sidecar.history.fold import Fold
 from evcharge.sidecar.history.memory import Memory, Site
 from evcharge.sidecar.history.spread import Calendar
 from evcharge.sidecar.history.store import Position, record_hash
 from evcharge.sidecar.live.chain import BadState, Chain, Verdict
-from evcharge.sidecar.tail import Batch, Record
 
 
 class OtherLog(Exception):

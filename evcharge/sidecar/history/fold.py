@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 import msgspec
 
+from evcharge.net.tail import Record
 from evcharge.sidecar.history import kinds as k
 from evcharge.sidecar.history.carbon import petrol_g
 from evcharge.sidecar.history.changes import Changes, Day
 from evcharge.sidecar.history.memory import Memory, Open, Site
 from evcharge.sidecar.history.rows import instant_of, record_row, session_of, session_row
 from evcharge.sidecar.history.spread import Calendar, quarter_of, spread
-from evcharge.sidecar.tail import Record
 
 # ms of one hour, for what a power makes of an energy.
 HOUR_MS = 3_600_000

@@ -18,13 +18,13 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from evcharge.net.answers import RequestFailed, RequestRefused
 from evcharge.net.clock import Clock
+from evcharge.net.tail import BrokenTail, follow
 from evcharge.sidecar.database import Conflict, Database, first_line
 from evcharge.sidecar.history.course import Course, OtherLog
 from evcharge.sidecar.history.fold import Misplaced
 from evcharge.sidecar.history.spread import Calendar
 from evcharge.sidecar.history.store import Illegible, Position, Store
 from evcharge.sidecar.live.chain import Verdict
-from evcharge.sidecar.tail import BrokenTail, follow
 from protocol import messages as m
 
 log = structlog.get_logger()

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
+from evcharge.net.tail import Record
 from evcharge.sidecar.history import kinds as k
 from evcharge.sidecar.history.changes import Row
 from evcharge.sidecar.history.memory import Open
 from evcharge.sidecar.history.spread import LAST_MS
-from evcharge.sidecar.tail import Record
 
 
 def session_of(record: Record) -> str | None:

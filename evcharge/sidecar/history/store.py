@@ -12,12 +12,12 @@ from sqlalchemy import Table, bindparam, case, delete, func, insert, inspect, se
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from evcharge.net.tail import Record
 from evcharge.sidecar.database import Database
 from evcharge.sidecar.history import tables as t
 from evcharge.sidecar.history.changes import Changes, Row
 from evcharge.sidecar.history.fold import Misplaced
 from evcharge.sidecar.history.memory import Memory, Open, Site
-from evcharge.sidecar.tail import Record
 
 # Rows of one statement: the loop does other things between two.
 ROWS = 400

@@ -50,7 +50,7 @@ _QUIET = frozenset(
 
 
 class Link(Protocol):
-    """What the live picture needs of ``evcharge.sidecar.link.CentralLink``."""
+    """What the live picture needs of ``evcharge.net.link.CentralLink``."""
 
     @property
     def state(self) -> str: ...

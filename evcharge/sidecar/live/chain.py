@@ -40,7 +40,7 @@ _Edge = tuple[bytes, Any]
 
 
 class Stored(Protocol):
-    """What is read of a record: ``evcharge.sidecar.tail.Record``."""
+    """What is read of a record: ``evcharge.net.tail.Record``."""
 
     @property
     def seq(self) -> int: ...

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from evcharge.net.answers import CentralAway, Unanswered
 from evcharge.net.clock import Clock
+from evcharge.net.tail import Record
 from evcharge.sidecar.live.asking import Link
 from evcharge.sidecar.live.chain import Verdict
 from evcharge.sidecar.live.log_tail import LogTail
@@ -22,7 +23,6 @@ from evcharge.sidecar.live.settings import LiveSettings
 from evcharge.sidecar.live.sse import Audience, Tell, audience_of, event
 from evcharge.sidecar.live.stream import Stream
 from evcharge.sidecar.live.watch import LEAST_S, LOOK_S, Watch
-from evcharge.sidecar.tail import Record
 from evcharge.sidecar.web.problem import Problem, bad_request, unavailable
 from evcharge.sidecar.web.route import Answer, Call, Handler
 from protocol.fields import MAX_COUNT

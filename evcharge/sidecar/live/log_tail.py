@@ -9,11 +9,11 @@ from contextlib import aclosing
 import structlog
 
 from evcharge.net.answers import RequestFailed, RequestRefused
+from evcharge.net.tail import Batch, BrokenTail, Record, follow
 from evcharge.sidecar.live import asking
 from evcharge.sidecar.live.asking import Link
 from evcharge.sidecar.live.records import Entry, entry_of
 from evcharge.sidecar.live.ring import Ring
-from evcharge.sidecar.tail import Batch, BrokenTail, Record, follow
 
 log = structlog.get_logger()
 

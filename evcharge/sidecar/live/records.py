@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from evcharge.net.tail import Record
 from evcharge.sidecar.gateway.site import masked
 from evcharge.sidecar.live.rows import Incident
 from evcharge.sidecar.live.sse import Audience, event
-from evcharge.sidecar.tail import Record
 
 # Longest record that is sent with all it says, bytes of JSON: a set-point with its reasons has 1,000. The whole of a
 # longer one (the site's configuration at a start) is in the log's pages and proofs.

@@ -13,11 +13,11 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from evcharge.net.tail import BrokenTail
 from evcharge.sidecar.live.log_tail import TAIL, LogTail
 from evcharge.sidecar.live.records import Entry
 from evcharge.sidecar.live.ring import piece_of
 from evcharge.sidecar.live.sse import COMMENT, RETRY, Audience, event
-from evcharge.sidecar.tail import BrokenTail
 
 log = structlog.get_logger()
 

@@ -10,6 +10,7 @@ import structlog
 
 from evcharge.net.answers import CentralAway, RequestFailed, RequestRefused, Unanswered
 from evcharge.net.clock import Clock
+from evcharge.net.tail import Record
 from evcharge.sidecar.live import asking
 from evcharge.sidecar.live.asking import Cursor, Link
 from evcharge.sidecar.live.badge import Badge, badge_of
@@ -18,7 +19,6 @@ from evcharge.sidecar.live.picture import Picture
 from evcharge.sidecar.live.records import incident_of
 from evcharge.sidecar.live.rows import Incident
 from evcharge.sidecar.live.sse import Audience, Tell, event
-from evcharge.sidecar.tail import Record
 from protocol import messages as m
 
 log = structlog.get_logger()

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from evcharge.net.client import Client
+from evcharge.net.link import CentralLink
 from evcharge.sidecar.gateway.channels import DriverChannels
 from evcharge.sidecar.gateway.settings import GatewaySettings
-from evcharge.sidecar.link import CentralLink
 from protocol import messages as m
 from protocol.credentials import Credential, Role
 from tests.central.conftest import quick  # noqa: F401  # a Central that does not wait

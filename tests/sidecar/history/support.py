@@ -16,12 +16,12 @@ from evcharge.audit.note import Checkpoint, Signer, write_note
 from evcharge.domain import events as e
 from evcharge.domain.words import Stamp
 from evcharge.net.answers import CentralAway
+from evcharge.net.tail import Batch, Record, read
 from evcharge.sidecar.database import Database
 from evcharge.sidecar.history import tables as t
 from evcharge.sidecar.history.changes import Changes
 from evcharge.sidecar.history.course import Course
 from evcharge.sidecar.history.store import Store
-from evcharge.sidecar.tail import Batch, Record, read
 from protocol import messages as m
 from protocol.views import AuditStateView, CheckpointView
 

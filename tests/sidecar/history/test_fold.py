@@ -15,12 +15,12 @@ from evcharge.domain.evolve import evolve
 from evcharge.domain.state import State, Ticket
 from evcharge.domain.words import SessionStatus, StopCause
 from evcharge.ids import ChargePointId, CommandId, ConnectorNo, DriverId, NodeId, SessionId, TicketId
+from evcharge.net.tail import Record
 from evcharge.sidecar.history.course import Course, OtherLog
 from evcharge.sidecar.history.fold import Fold, Misplaced
 from evcharge.sidecar.history.memory import SITE, Memory, Open, Site
 from evcharge.sidecar.history.spread import QUARTER_MS, Calendar
 from evcharge.sidecar.history.store import Position
-from evcharge.sidecar.tail import Record
 from evcharge.units import Grams, Millis, MinorUnits, PriceE4, WattHours, Watts
 from tests.sidecar.history.support import Book, batch_of, bodies_of, cuts, records_of
 from tests.support.generated_logs import lived

@@ -11,12 +11,12 @@ from evcharge.domain import reasons as domain
 from evcharge.domain.events import EVENTS
 from evcharge.domain.words import LeftCause, LimitReason, ReservationEnd, Stamp, StopCause
 from evcharge.energy.model import Input
+from evcharge.net.tail import read
 from evcharge.sidecar.gateway.site import masked
 from evcharge.sidecar.history import timeline
 from evcharge.sidecar.history.kinds import DECISIONS, PASSED
 from evcharge.sidecar.history.reasons import basis_sentence, objection_sentence, read_basis, read_objections
 from evcharge.sidecar.history.timeline import Entry, tell
-from evcharge.sidecar.tail import read
 from protocol.messages import StoredView
 from tests.support.generated_logs import lived
 

@@ -9,7 +9,7 @@ import msgspec
 from evcharge.audit.control import signing_key_body
 from evcharge.audit.merkle import Frontier, leaf_hash
 from evcharge.audit.note import Checkpoint, Signer, write_note
-from evcharge.sidecar.tail import Record, read
+from evcharge.net.tail import Record, read
 from protocol.messages import StoredView
 from protocol.views import CheckpointView
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from evcharge.net import tail
 from evcharge.net.client import Client
-from evcharge.sidecar import tail
-from evcharge.sidecar.link import CentralLink
+from evcharge.net.link import CentralLink
 from evcharge.sidecar.live import asking, hub, stream, watch
 from evcharge.sidecar.live.chain import Chain
 from protocol import messages as m

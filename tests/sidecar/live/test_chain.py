@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from evcharge.audit.control import signing_key_body
 from evcharge.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from evcharge.net.tail import Record, read
 from evcharge.sidecar.live import chain as chain_module
 from evcharge.sidecar.live.chain import BadState, Chain, NotNext
-from evcharge.sidecar.tail import Record, read
 from tests.sidecar.live.chains import SIGNER, STRANGER, SUCCESSOR, checkpoint_of, event_body, log_of, stored
 
 

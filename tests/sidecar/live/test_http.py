@@ -13,8 +13,8 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
+from evcharge.net import tail
 from evcharge.net.clock import SystemClock
-from evcharge.sidecar import tail
 from evcharge.sidecar.live.hub import Live
 from evcharge.sidecar.live.settings import LiveSettings
 from evcharge.sidecar.routes.live import ROUTES

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evcharge.sidecar import tail
+from evcharge.net import tail
 from evcharge.sidecar.live.records import RECORD_BYTES, entry_of
 from evcharge.sidecar.live.sse import Audience, audience_of
 from evcharge.sidecar.web.route import Principal

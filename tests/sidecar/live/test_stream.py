@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evcharge.sidecar import tail
+from evcharge.net import tail
 from evcharge.sidecar.live import log_tail, stream
 from evcharge.sidecar.live.ring import Ring
 from protocol import messages as m

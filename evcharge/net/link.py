@@ -1,7 +1,7 @@
-"""The sidecar's own channel to Central: an ordinary peer of role gateway that asks and is answered.
+"""A gateway's channel to Central, up for as long as its process runs: it asks and is answered.
 
-The registry serves first and needs no channel; Central asks it before it can admit anybody, this peer
-included. Everything that the sidecar says to Central in its own name goes through this link.
+The sidecar has one in its own name: the registry serves first and needs no channel, because Central asks it before it
+can admit anybody, this peer included. The publisher of events has one of its own.
 """
 
 from __future__ import annotations

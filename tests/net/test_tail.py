@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evcharge.net import tail
 from evcharge.net.answers import CentralAway, RequestRefused, Unanswered
-from evcharge.sidecar import tail
-from evcharge.sidecar.tail import Batch, BrokenTail, Record, follow, read
+from evcharge.net.tail import Batch, BrokenTail, Record, follow, read
 from protocol import messages as m
 
 STAMP = {"at_ms": 5, "clock_ms": 7, "actor": "driver:anna", "source": "127.0.0.1"}

@@ -11,7 +11,7 @@ import pytest
 
 from evcharge.net.answers import BadAnswer, CentralAway, RequestRefused, TooManyRequests, Unanswered
 from evcharge.net.client import MAX_REQUESTS, Client
-from evcharge.sidecar.link import ANSWER_S, CentralLink
+from evcharge.net.link import ANSWER_S, CentralLink
 from protocol import messages as m
 from protocol.credentials import Role
 from protocol.errors import CloseCode
