@@ -22,6 +22,7 @@ _CRASH = {
     "central-kills": "tools.drill.central_kills",
     "charge-point-kills": "tools.drill.charge_point_kills",
     "clock": "tools.drill.clock_steps",
+    "exactly-once": "tools.drill.exactly_once",
     "feeder": "tools.drill.feeder",
 }
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
