@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,8 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def made_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For every site of real processes, which takes a copy: making one is six processes."""
-    return make_registry(tmp_path_factory.mktemp("registered"))
+    """For every site of real processes, which takes a copy: making one is six processes, for all workers once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "registered"
+    folder.mkdir(exist_ok=True)
+    made = folder / "made"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            made.symlink_to(make_registry(Path(tempfile.mkdtemp(dir=folder))))
+    return made.resolve()
 
 
 @pytest.fixture(autouse=True)

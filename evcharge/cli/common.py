@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 import msgspec
@@ -25,7 +25,9 @@ from click.core import ParameterSource
 
 from evcharge import logs
 from evcharge.net.clock import SystemClock
-from evcharge.net.exposition import Address
+
+if TYPE_CHECKING:
+    from evcharge.net.exposition import Address
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,7 +70,7 @@ def load_toml(context: click.Context, _parameter: click.Parameter, path: Path | 
     context.default_map = {**(context.default_map or {}), **flat}
     if isinstance(context.command, click.Group):
         tables = {key: value for key, value in section.items() if isinstance(value, dict)}
-        for verb in context.command.commands:
+        for verb in context.command.list_commands(context):
             context.default_map[verb] = {**flat, **tables.get(verb, {})}
     return path
 
@@ -112,6 +114,9 @@ def metrics_option(default: str) -> Callable[[F], F]:
     """Add ``--metrics HOST:PORT|off``: an ``Address``, or None."""
 
     def read(context: click.Context, parameter: click.Parameter, value: str) -> Address | None:
+        # Here, because most commands serve no metrics and need neither an HTTP server nor Prometheus' client.
+        from evcharge.net.exposition import Address
+
         if value == "off":
             return None
         host, port = parse_address(value, int(default.rpartition(":")[2]))

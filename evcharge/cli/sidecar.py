@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import os
-import random
-import sys
-from pathlib import Path
 from typing import NoReturn
 
 import click
-import msgspec
-import structlog
-import uvloop
 
-from evcharge.cli.common import (
-    CONTEXT,
-    Failed,
-    clock_option,
-    config_option,
-    levels_on_signals,
-    log_options,
-    make_clock,
-    metrics_option,
-    parse_address,
-    print_json,
-    ready,
-    run_command,
-)
-from evcharge.cli.peer import CENTRAL_PORT, stop_on_signals
-from evcharge.cli.sidecar_clients import client, data_dir_option, database_option, keys
-from evcharge.cli.sidecar_history import history
-from evcharge.net.exposition import Address, Exposition
-from evcharge.sidecar.assembly import Outside
-from evcharge.sidecar.bootstrap import BootstrapError, Made, initialise
-from evcharge.sidecar.database import StoreError
-from evcharge.sidecar.outgoing.secrets import LackingSecret
-from evcharge.sidecar.sensors.mqtt import BadBroker
-from evcharge.sidecar.serve import CannotListen, Listen, serve
-from evcharge.sidecar.services import BadServices, Services, load_services
-from evcharge.sim.sensors import SimulatedSensors, SimulatedSite
+from evcharge.cli.common import CONTEXT, config_option, run_command
+from evcharge.cli.verbs import Verbs
 
-# Where the registry listens unless told otherwise: this machine only.
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8080
-
-_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
-
-log = structlog.get_logger()
+VERBS = {
+    "client": "evcharge.cli.sidecar_clients:client",
+    "history": "evcharge.cli.sidecar_history:history",
+    "init": "evcharge.cli.sidecar_init:init",
+    "keys": "evcharge.cli.sidecar_clients:keys",
+    "run": "evcharge.cli.sidecar_run:run",
+}
 
 
-@click.group(name="evcharge-sidecar", context_settings=CONTEXT)
+@click.group(name="evcharge-sidecar", cls=Verbs, verbs=VERBS, context_settings=CONTEXT)
 @config_option
 def cli() -> None:
     """The HTTP side of evcharge: registry, gateway, authorizations, weather.
@@ -59,132 +26,6 @@ def cli() -> None:
     init makes its directory once, run serves it, client makes client apps and access tokens, history looks after what
     was read of Central's log.
     """
-
-
-cli.add_command(client)
-cli.add_command(keys)
-cli.add_command(history)
-
-
-@cli.command()
-@data_dir_option
-@click.option(
-    "--url",
-    default=f"http://{DEFAULT_HOST}:{DEFAULT_PORT}",
-    help="URL at which Central will reach this registry: loopback, or https:// with a verified certificate.",
-)
-@database_option
-def init(data_dir: Path, url: str, database: str | None) -> None:
-    """Make a new registry: database, signing key, operator's token and Central's credential."""
-    try:
-        made = asyncio.run(initialise(data_dir, url, clock=make_clock(None), entropy=os.urandom, database_url=database))
-    except BootstrapError as error:
-        raise Failed(str(error)) from error
-    _show(made)
-
-
-def _show(made: Made) -> None:
-    if not sys.stdout.isatty():
-        print_json(made)
-        return
-    click.echo(f"Made a new registry in {made.data_dir}. Keep these files secret:")
-    click.echo(f"  {made.operator_token}  lets its holder register and revoke")
-    click.echo(f"  {made.central}  makes a program Central")
-    click.echo("Next:")
-    click.echo(f"  evcharge-sidecar run --data-dir {made.data_dir}")
-    click.echo(f"  evcharge-central --credentials {made.central}")
-
-
-@cli.command()
-@data_dir_option
-@database_option
-@click.option("--host", default=DEFAULT_HOST, help="Address to listen on; beyond loopback use TLS.")
-@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, help="Port; 0: any free one.")
-@click.option("--central", default=None, metavar="HOST:PORT", help="Connect to Central as a gateway.")
-@click.option(
-    "--services",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    default=None,
-    help="TOML file with the settings of the services: tokens, limits, weather, sensors, authorizations.",
-)
-@click.option("--tls-cert", type=_FILE, default=None, help="Certificate with its chain, PEM: serve HTTPS.")
-@click.option("--tls-key", type=_FILE, default=None, help="Its key, PEM, if it is not in the same file.")
-@metrics_option("127.0.0.1:9411")
-@clock_option
-@log_options
-def run(  # one argument for each option
-    *,
-    data_dir: Path,
-    database: str | None,
-    host: str,
-    port: int,
-    central: str | None,
-    services: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    metrics: Address | None,
-    clock_file: Path | None,
-) -> None:
-    """Serve until SIGTERM."""
-    address = None if central is None else parse_address(central, CENTRAL_PORT)
-    if tls_key is not None and tls_cert is None:
-        raise click.UsageError("--tls-key needs --tls-cert.")
-    if not is_loopback(host) and tls_cert is None:
-        log.warning(
-            "sidecar.not_loopback",
-            host=host,
-            sentence="Passwords cross this address unencrypted; use --tls-cert, or put a TLS proxy in front of it.",
-        )
-    try:
-        asked = Services() if services is None else load_services(services)
-        listen = Listen(host=host, port=port, certificate=tls_cert, key=tls_key)
-        uvloop.run(_run(data_dir, listen, address, asked, database, metrics, clock_file))
-    except (BootstrapError, BadServices, BadBroker, CannotListen, LackingSecret, StoreError) as error:
-        raise Failed(str(error)) from error
-
-
-async def _run(
-    data_dir: Path,
-    listen: Listen,
-    central: tuple[str, int] | None,
-    services: Services,
-    database: str | None,
-    metrics: Address | None,
-    clock_file: Path | None,
-) -> None:
-    levels_on_signals()
-    stop = stop_on_signals()
-    try:
-        simulated = SimulatedSensors(msgspec.convert(services.simulated_site, SimulatedSite))
-    except msgspec.ValidationError as error:
-        raise Failed(f"The table simulated_site: {error}.") from error
-    exposition = None if metrics is None else Exposition("sidecar", metrics)
-
-    def say(url: str) -> None:
-        served = None if exposition is None else exposition.listening
-        ready("sidecar", url=url, **({} if served is None else {"metrics": served}))
-
-    await serve(
-        data_dir,
-        listen,
-        central=central,
-        clock=make_clock(clock_file),
-        entropy=os.urandom,
-        ready=say,
-        stop=stop,
-        services=services,
-        database_url=database,
-        outside=Outside(environ=os.environ, random=random.random, simulated=simulated),
-        exposition=exposition,
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def main() -> NoReturn:

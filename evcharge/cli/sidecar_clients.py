@@ -19,9 +19,9 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.cli.common import CONTEXT, Failed, configure_logging, make_clock, print_json, write_secret
+from evcharge.cli.sidecar_options import data_dir_option, database_option
 from evcharge.net.clock import Clock
-from evcharge.sidecar.assembly import KEYS
-from evcharge.sidecar.bootstrap import BootstrapError, check_database, open_database, public_url
+from evcharge.sidecar.bootstrap import KEYS, BootstrapError, check_database, open_database, public_url
 from evcharge.sidecar.database import Database, StoreError, first_line
 from evcharge.sidecar.layout import LAYOUT, STEPS
 from evcharge.sidecar.oauth.clients import OVERLAP_S, ClientExists, Clients, OAuthClient
@@ -34,20 +34,6 @@ from evcharge.sidecar.web.scopes import ROLES, Scope, parse_scopes, scope_text
 
 T = TypeVar("T")
 
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Directory of the sidecar's database, keys and tokens (0700).",
-)
-database_option = click.option(
-    "--database",
-    envvar="EVCHARGE_DATABASE_URL",
-    default=None,
-    metavar="URL",
-    help="postgresql+asyncpg://USER@HOST/NAME in place of a file in the directory; "
-    "with a password set EVCHARGE_DATABASE_URL instead.",
-)
 _scopes_option = click.option(
     "--scope", "scopes", multiple=True, metavar="SCOPE", help=f"One of {', '.join(sorted(s.value for s in Scope))}."
 )

@@ -9,7 +9,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.cli.common import CONTEXT, Failed, configure_logging
-from evcharge.cli.sidecar_clients import data_dir_option, database_option
+from evcharge.cli.sidecar_options import data_dir_option, database_option
 from evcharge.sidecar.bootstrap import BootstrapError, check_database, locked
 from evcharge.sidecar.database import Database, StoreError, first_line, url_from_environment
 from evcharge.sidecar.history.settings import DATABASE

@@ -30,8 +30,7 @@ from evcharge.demo.tally import (
 )
 from evcharge.net.client import ChannelInfo, Client, RequestFailed, RequestRefused
 from evcharge.net.clock import SiteClockFile, SystemClock
-from evcharge.sidecar.assembly import PAGE
-from evcharge.sidecar.web.files import is_built
+from evcharge.sidecar.web.built import PAGE, is_built
 from evcharge.units import watts_of_kw
 from protocol.credentials import Credential
 from protocol.messages import Message, TotalsView

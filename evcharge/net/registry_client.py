@@ -2,15 +2,21 @@
 
 The answer holds a secret, so the registry is reached on loopback or over verified TLS (SPEC §2); plain HTTP
 to another machine has to be asked for.
+
+Many commands import this module for one verb of theirs. The HTTP client takes longer to load than all the rest of such
+a command, so it is imported in the functions that call.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
-from yarl import URL
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+    from yarl import URL
 
 # The whole call, in seconds; the registry answers in milliseconds.
 TIMEOUT_S = 10.0
@@ -48,6 +54,8 @@ async def register(
     Raises:
         RegistryCallFailed: with one sentence that says what to do.
     """
+    import aiohttp
+
     base = _base(url, plain_http=plain_http)
     body: dict[str, object] = {"role": role, "entity": entity}
     if username is not None:
@@ -82,6 +90,8 @@ def _headers(token: str) -> dict[str, str]:
 
 
 def _base(url: str, *, plain_http: bool) -> URL:
+    from yarl import URL
+
     try:
         base = URL(url.rstrip("/"))
         host = base.host
@@ -106,7 +116,7 @@ def _loopback(host: str) -> bool:
         return False
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: ClientResponse) -> bytes:
     data = bytearray()
     async for chunk in response.content.iter_any():
         data += chunk

@@ -16,7 +16,7 @@ from evcharge.net.link import CentralLink
 from evcharge.net.timers import TimerWheel
 from evcharge.sidecar.authority.concern import Authority
 from evcharge.sidecar.authority.keys import load_keys
-from evcharge.sidecar.bootstrap import BootstrapError, Opened
+from evcharge.sidecar.bootstrap import KEYS, BootstrapError, Opened
 from evcharge.sidecar.database import Database
 from evcharge.sidecar.drivers import DriverCredentials
 from evcharge.sidecar.gateway.channels import DriverChannels
@@ -56,15 +56,12 @@ from evcharge.sidecar.settings import SidecarSettings
 from evcharge.sidecar.weather.concern import Weather
 from evcharge.sidecar.weather.providers import make_provider
 from evcharge.sidecar.web.api import Api
+from evcharge.sidecar.web.built import PAGE
 from evcharge.sidecar.web.files import add_page
 from evcharge.sidecar.web.openapi import document
 from evcharge.sidecar.web.route import Concern
 from evcharge.sidecar.web.scopes import Scope
 
-# Folder of the keys that sign access tokens, in the data directory.
-KEYS = "jwt"
-# Folder of the page that browsers get.
-PAGE = Path(__file__).parent / "page"
 # Folder of the secrets of charge authorizations.
 AUTHORITY = "authority"
 # Folder of the credentials with which it speaks for drivers.

@@ -52,6 +52,8 @@ SIGNING_KEY = "registry.key"
 OPERATOR_TOKEN = "operator.token"  # noqa: S105  # a file name
 CENTRAL = "central.json"
 SIDECAR = "sidecar.json"
+# Folder of the keys that sign access tokens.
+KEYS = "jwt"
 FILES = (DATABASE, SIGNING_KEY, OPERATOR_TOKEN, CENTRAL, SIDECAR)
 # Where a registry that an earlier version made is reached, unless it was told otherwise.
 DEFAULT_URL = b"http://127.0.0.1:8080"

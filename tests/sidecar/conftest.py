@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from joserfc.jwk import RSAKey
 from sqlalchemy import select
 
-from evcharge.sidecar.assembly import KEYS, assemble
-from evcharge.sidecar.bootstrap import Opened, initialise, open_registry
+from evcharge.sidecar import assembly
+from evcharge.sidecar.assembly import assemble
+from evcharge.sidecar.bootstrap import KEYS, Opened, initialise, open_registry
 from evcharge.sidecar.database import Database, metadata
 from evcharge.sidecar.oauth.keys import KeyFolder
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.settings import SidecarSettings
+from evcharge.sidecar.web.openapi import document
+from evcharge.sidecar.web.route import Route
 from protocol.credentials import b64url_decode
 from protocol.records import RegistryRecord, SignedRecord, open_record
 from tests.support.postgres import Postgres, running
@@ -159,9 +164,71 @@ def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def primes_looked_at_once() -> Iterator[None]:
+    """A key that was read before is not proven again: every site has a copy of the same one."""
+    read = RSAKey.import_key
+
+    @functools.lru_cache(maxsize=8)
+    def known(members: frozenset[tuple[str, str]]) -> RSAKey:
+        return read(dict(members))
+
+    def import_key(value: Any, *more: Any, **named: Any) -> RSAKey:
+        private = isinstance(value, dict) and "p" in value
+        return known(frozenset(value.items())) if private and not (more or named) else read(value, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RSAKey, "import_key", import_key)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def documents_made_once() -> Iterator[None]:
+    """The OpenAPI document of the same routes is the same: making it is a third of a site's start."""
+    made: list[tuple[object, dict[str, Any]]] = []
+
+    def once(routes: Sequence[Route], **words: str) -> dict[str, Any]:
+        asked = (routes, words)
+        for known, paper in made:
+            if known == asked:
+                return paper
+        made.append((asked, document(routes, **words)))
+        return made[-1][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assembly, "document", once)
+        yield
+
+
+def write_page(folder: Path) -> Path:
+    """All that a page has to have, in ``folder``."""
+    for name, text in {
+        "index.html": "<!doctype html><title>evcharge</title>",
+        "src/main.js": "export const answer = 42;\n" * 40,
+        "style/base.css": "body { margin: 0 }\n",
+        "style/favicon.svg": "<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "vendor/lit-html/lit-html.js": "export {};\n",
+        "vendor/uplot/uPlot.esm.js": "export {};\n",
+        # What lies beside the sources and is nobody's business.
+        "package.json": "{}",
+        "src/main.ts": "secret",
+        "node_modules/x/index.js": "secret",
+        "vendor/lit-html/lit-html.d.ts": "secret",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For sites whose page nobody looks at: reading and packing the whole one takes a third of a site's start."""
+    return write_page(tmp_path_factory.mktemp("page"))
+
+
 @pytest.fixture
 async def make_site(
-    tmp_path: Path, clock: HandClock, signing_keys: Path, database_url: str | None
+    tmp_path: Path, clock: HandClock, signing_keys: Path, database_url: str | None, small_page: Path
 ) -> AsyncIterator[MakeSite]:
     """Makes a served registry with the settings that a test needs."""
     sites: list[Site] = []
@@ -176,7 +243,9 @@ async def make_site(
             directory, clock=clock, entropy=os.urandom, settings=chosen, database_url=database_url
         )
         services = Services(failed_authentications=failed_authentications)
-        made = assemble(directory, opened, clock=clock, entropy=os.urandom, settings=chosen, services=services)
+        made = assemble(
+            directory, opened, clock=clock, entropy=os.urandom, settings=chosen, services=services, page=small_page
+        )
         client: TestClient[Any, Any] = TestClient(TestServer(made.application))
         await client.start_server()
         sites.append(Site(opened, client, directory, clock))

@@ -16,8 +16,8 @@ from prometheus_client.exposition import generate_latest
 from sqlalchemy.exc import OperationalError
 
 from evcharge.sidecar import metrics as m
-from evcharge.sidecar.assembly import KEYS, Outside, assemble
-from evcharge.sidecar.bootstrap import initialise, open_registry
+from evcharge.sidecar.assembly import Outside, assemble
+from evcharge.sidecar.bootstrap import KEYS, initialise, open_registry
 from evcharge.sidecar.metrics import SidecarMetrics, Standing
 from evcharge.sidecar.sensors.settings import SimulatedSensor
 from evcharge.sidecar.services import Services

@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from evcharge.cli.sidecar import cli, is_loopback
+from evcharge.cli.sidecar import cli
+from evcharge.cli.sidecar_run import is_loopback
 from evcharge.net.clock import SystemClock
 from evcharge.sidecar.bootstrap import BootstrapError, initialise, open_database
 from evcharge.sidecar.oauth.clients import Clients, OAuthClient

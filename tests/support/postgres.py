@@ -1,4 +1,7 @@
-"""A real PostgreSQL server for tests: started once in a folder of its own, with a fresh database for each test."""
+"""A real PostgreSQL server for tests: started once in a folder of its own, with an empty database for each test.
+
+A database is emptied behind a test and is the next one's: making and dropping one takes six times as long.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ class Postgres:
     def __init__(self, port: int) -> None:
         self.port = port
         self._made = 0
+        self._empty: list[str] = []
 
     def url(self, name: str) -> str:
         """The URL of a database of it, as the sidecar takes it."""
@@ -39,19 +43,30 @@ class Postgres:
 
     async def make(self) -> str:
         """An empty database; its URL."""
+        if self._empty:
+            return self.url(self._empty.pop())
         self._made += 1
         name = f"test{self._made}"
-        await self._order(f"CREATE DATABASE {name}")
+        await self._order("postgres", f"CREATE DATABASE {name}")
         return self.url(name)
 
     async def drop(self, url: str) -> None:
-        """Take a database away, whoever is still connected."""
-        await self._order(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+        """Take all out of a database, whoever is still connected."""
+        name = url.rpartition("/")[2]
+        await self._order(
+            name,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            "DROP SCHEMA public CASCADE",
+            "CREATE SCHEMA public",
+        )
+        self._empty.append(name)
 
-    async def _order(self, statement: str) -> None:
-        connection = await asyncpg.connect(host="127.0.0.1", port=self.port, user=USER, database="postgres")
+    async def _order(self, database: str, *statements: str) -> None:
+        connection = await asyncpg.connect(host="127.0.0.1", port=self.port, user=USER, database=database)
         try:
-            await connection.execute(statement)
+            for statement in statements:
+                await connection.execute(statement)
         finally:
             await connection.close()
 

@@ -11,9 +11,8 @@ import base64
 import hmac
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from aiohttp import web
 from yarl import URL
 
 from evcharge.net.clock import Clock
@@ -25,6 +24,9 @@ from evcharge.sidecar.oauth.tokens import BadToken, ClientGone, Verifier
 from evcharge.sidecar.web.problem import Problem, unauthorized
 from evcharge.sidecar.web.route import COOKIE, CSRF_HEADER, HOST_COOKIE, Session
 from evcharge.sidecar.web.scopes import Scope
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 # ``aud`` of a session.
 AUDIENCE = "evcharge-page"

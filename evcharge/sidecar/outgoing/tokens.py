@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote_plus
 
 import msgspec
@@ -17,7 +17,7 @@ import structlog
 
 from evcharge.net.clock import Clock
 from evcharge.sidecar.outgoing.http import Fetched, FetchFailed, Http
-from evcharge.sidecar.outgoing.secrets import check_url
+from evcharge.sidecar.outgoing.settings import ClientCredentials
 
 log = structlog.get_logger()
 
@@ -41,27 +41,6 @@ TOKEN_CHARS: Final = 8_000
 
 class NoToken(Exception):
     """There is none now; the text is one sentence without any secret."""
-
-
-class ClientCredentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a token comes from."""
-
-    token_url: str
-    client_id: str
-    secret_env: str
-    """Name of the environment variable that holds the client's secret."""
-    scope: str = ""
-    """Empty: what the server gives by itself."""
-    style: Literal["basic", "form"] = "basic"
-    """How the client shows its secret; every server takes ``basic`` by RFC 6749 §2.3.1, but a few do not."""
-
-    def __post_init__(self) -> None:
-        if not self.client_id or not self.secret_env:
-            raise ValueError("client_id and secret_env are not empty")
-        try:
-            check_url(self.token_url, secret=True)
-        except ValueError as error:
-            raise ValueError(f"token_url {error}") from None
 
 
 class Granted(NamedTuple):

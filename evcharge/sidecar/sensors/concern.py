@@ -12,7 +12,8 @@ import structlog
 from evcharge.net.clock import Clock, site_instant
 from evcharge.sidecar.outgoing.http import Http
 from evcharge.sidecar.outgoing.secrets import secret
-from evcharge.sidecar.outgoing.tokens import ClientCredentials, Granted, TokenCache, ask_for_token
+from evcharge.sidecar.outgoing.settings import ClientCredentials
+from evcharge.sidecar.outgoing.tokens import Granted, TokenCache, ask_for_token
 from evcharge.sidecar.sensors.book import Book, Due, Reading, SensorReadings, State
 from evcharge.sidecar.sensors.mqtt import MqttSource
 from evcharge.sidecar.sensors.settings import (

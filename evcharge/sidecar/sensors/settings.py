@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from evcharge.sidecar.outgoing.secrets import check_url, is_loopback
-from evcharge.sidecar.outgoing.tokens import ClientCredentials
+from evcharge.sidecar.outgoing.settings import ClientCredentials
 from evcharge.sidecar.sensors.pick import check_pointer
 
 ReadingName = Literal["base_w", "solar_w", "grid_percent", "battery_percent", "temperature_c"]

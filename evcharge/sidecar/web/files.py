@@ -24,16 +24,14 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from evcharge.sidecar.web.built import INDEX, is_built
 from evcharge.sidecar.web.problem import Problem, not_found
 
 log = structlog.get_logger()
 
-INDEX = "index.html"
 # Folders below which something is served, and the kinds of files there.
 FOLDERS = ("src", "style", "vendor")
 KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-# What the build puts beside the sources; without them the page cannot start.
-BUILT = ("vendor/lit-html/lit-html.js", "vendor/uplot/uPlot.esm.js")
 # Most files and bytes that are kept in memory: the page has about 100 with half a megabyte.
 FILES = 500
 FILES_BYTES = 8 * 1024 * 1024
@@ -120,11 +118,6 @@ class Files:
             return cls(_file(sources[0], "text/html"), assets)
         except OSError as error:
             raise NoPage(f"The page in {folder} cannot be read: {error.strerror}.") from error
-
-
-def is_built(folder: Path) -> bool:
-    """Whether the page is there with what its build adds."""
-    return all((folder / name).is_file() for name in (INDEX, *BUILT))
 
 
 def _listed(folder: Path) -> Iterable[Path]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from aiohttp import web
 from msgspec.structs import fields as fields_of
 
 from evcharge.sidecar.web.problem import Problem
 from evcharge.sidecar.web.scopes import Scope
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 # Largest request body in bytes. The largest legal one, a registration, is under 300. SPEC §2
 BODY_BYTES = 16 * 1024

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import DummyCookieJar
 from aiohttp.test_utils import TestClient, TestServer
 
-from evcharge.sidecar.assembly import KEYS, assemble
-from evcharge.sidecar.bootstrap import Opened, initialise, open_registry
+from evcharge.sidecar.assembly import assemble
+from evcharge.sidecar.bootstrap import KEYS, Opened, initialise, open_registry
 from evcharge.sidecar.login.door import AUDIENCE
 from evcharge.sidecar.oauth.clients import Clients, OAuthClient
 from evcharge.sidecar.oauth.concern import OAuthConcern
@@ -23,7 +23,7 @@ from evcharge.sidecar.oauth.tokens import issue
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.web.route import COOKIE, CSRF_HEADER, HOST_COOKIE, Concern
 from evcharge.sidecar.web.scopes import ROLES, Scope
-from tests.sidecar.conftest import HandClock
+from tests.sidecar.conftest import HandClock, write_page
 
 URL = "http://127.0.0.1:8080"
 
@@ -116,23 +116,7 @@ MakeLoginSite = Callable[..., Any]
 @pytest.fixture
 def built_page(tmp_path: Path) -> Path:
     """A folder with all that a page has to have."""
-    folder = tmp_path / "page"
-    for name, text in {
-        "index.html": "<!doctype html><title>evcharge</title>",
-        "src/main.js": "export const answer = 42;\n" * 40,
-        "style/base.css": "body { margin: 0 }\n",
-        "style/favicon.svg": "<svg xmlns='http://www.w3.org/2000/svg'/>",
-        "vendor/lit-html/lit-html.js": "export {};\n",
-        "vendor/uplot/uPlot.esm.js": "export {};\n",
-        # What lies beside the sources and is nobody's business.
-        "package.json": "{}",
-        "src/main.ts": "secret",
-        "node_modules/x/index.js": "secret",
-        "vendor/lit-html/lit-html.d.ts": "secret",
-    }.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
+    return write_page(tmp_path / "page")
 
 
 @pytest.fixture

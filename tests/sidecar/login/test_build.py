@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from evcharge.sidecar.assembly import PAGE
-from evcharge.sidecar.web.files import BUILT, Files
+from evcharge.sidecar.web.built import BUILT, PAGE
+from evcharge.sidecar.web.files import Files
 
 ROOT = Path(__file__).parents[3]
 # `import … from "…"`, `export … from "…"`, `import "…"` and `import("…")`.

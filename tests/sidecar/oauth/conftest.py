@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,12 @@ class OAuthSite:
 
 
 @pytest.fixture
-async def site(tmp_path: Path, database_url: str | None) -> AsyncIterator[OAuthSite]:
+async def site(tmp_path: Path, database_url: str | None, signing_keys: Path) -> AsyncIterator[OAuthSite]:
     clock, entropy = HandClock(), SeededEntropy()
     database = Database.file(tmp_path / "sidecar.sqlite") if database_url is None else Database.open(database_url)
     await database.create(b"1")
-    clients, keys = Clients(database, entropy), KeyFolder(tmp_path / "jwt")
-    keys.add(clock.steady_ms())
+    clients, keys = Clients(database, entropy), KeyFolder(shutil.copytree(signing_keys, tmp_path / "jwt"))
+    keys.refresh()
     own = Issuer(
         name=ISSUER, audience=AUDIENCE, key=lambda kid: found.key if (found := keys.keys.get(kid)) else None, own=True
     )

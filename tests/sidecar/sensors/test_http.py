@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer, unused_port
 
 from evcharge.sidecar.outgoing.http import Http
 from evcharge.sidecar.outgoing.secrets import LackingSecret
-from evcharge.sidecar.outgoing.tokens import ClientCredentials
+from evcharge.sidecar.outgoing.settings import ClientCredentials
 from evcharge.sidecar.sensors.concern import Sensors
 from evcharge.sidecar.sensors.settings import HttpSensor, SensorsSettings, SimulatedSensor
 from evcharge.sidecar.sensors.sources import HttpSource
