@@ -22,6 +22,9 @@ INSTALL  = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED   = $(INSTALL) --require-hashes
 COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
+# Where the environment forbids it (some CIs do), every process of every test would compile its sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test page lint check fuzz simulate trees load bench drill mutation kafka system-deps image-test lock clean
 
