@@ -26,13 +26,13 @@ COMPILE  = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test page lint check fuzz simulate trees load bench drill mutation kafka system-deps image-test lock clean
+.PHONY: help run test page lint check fuzz simulate trees load bench drill mutation kafka system-deps containers container-deps apt lock clean
 
 help: ## What there is
 	@echo "make run ARGS='…'      the whole system on this machine, a simulated day; ARGS go to evcharge-demo (--help)"
 	@echo "make test ARGS='…'     the tests; ARGS go to pytest"
 	@echo "make page              what the page needs from npm, for the sidecar to serve (make run, test and lint do it)"
-	@echo "make lint              ruff, mypy --strict, import contracts, tsc over the page's sources"
+	@echo "make lint              ruff, mypy --strict, import contracts, hadolint, tsc over the page's sources"
 	@echo "make check             make lint, and the tests that need no processes with their branch coverage"
 	@echo "make fuzz ARGS='…'     the protocol under atheris, a minute unless ARGS say otherwise (python -m tools.fuzz run --help)"
 	@echo "make simulate SEEDS=n  the whole system and the log on virtual time, everything going wrong (python -m tools.simulate --help)"
@@ -43,7 +43,7 @@ help: ## What there is
 	@echo "make mutation ARGS='…' do the tests notice changes of frames, handshake, cipher, states, journal? an hour"
 	@echo "make kafka             an Apache Kafka on 127.0.0.1:9092 to try things out with, until Ctrl-C (Java and Maven)"
 	@echo "make system-deps       the Debian packages that some tests need (as root)"
-	@echo "make image-test        build the container image from nothing and run the demo in it (as root)"
+	@echo "make containers ARGS='…' the tests of the container image and what is started from it: Docker, minutes (as root)"
 	@echo "make lock              new lock files from setup.cfg"
 	@echo "make clean             remove .venv and everything built"
 
@@ -61,6 +61,7 @@ lint: $(VENV)/.dev $(MODULES)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 	cd $(PAGE) && $(NODE) node node_modules/typescript/bin/tsc --project .
 
 page: $(VENDOR)
@@ -110,23 +111,41 @@ system-deps: ## Servers, network namespaces and a C compiler for the tests that 
 	    && command -v java >/dev/null && command -v mvn >/dev/null \
 	    && command -v chromium >/dev/null && [ -n "$$(find /usr/share/fonts -name 'DejaVuSans.ttf' -print -quit 2>/dev/null)" ]; then \
 	    echo "system-deps: iproute2, iptables, cc, curl, mosquitto, PostgreSQL, Prometheus, Chromium with its fonts, Java and Maven are there"; \
-	elif ! command -v apt-get >/dev/null; then \
-	    echo "system-deps: no apt-get here; install iproute2, iptables, mosquitto, PostgreSQL, Prometheus, Chromium, the DejaVu fonts, Java, Maven, curl and a C compiler with this system's tool" >&2; exit 1; \
-	elif [ "$$(id -u)" != 0 ]; then \
-	    echo "system-deps: not root; run: sudo apt-get install $(SYSTEM_DEPS)" >&2; exit 1; \
 	else \
-	    echo "system-deps: apt-get install $(SYSTEM_DEPS)"; \
+	    $(MAKE) --no-print-directory apt WHAT=system-deps PACKAGES="$(SYSTEM_DEPS)"; \
+	fi
+
+# For the two above and below: installs PACKAGES.
+apt:
+	@if ! command -v apt-get >/dev/null; then \
+	    echo "$(WHAT): no apt-get here; install what Debian calls $(PACKAGES) with this system's tool" >&2; exit 1; \
+	elif [ "$$(id -u)" != 0 ]; then \
+	    echo "$(WHAT): not root; run: sudo apt-get install $(PACKAGES)" >&2; exit 1; \
+	else \
+	    echo "$(WHAT): apt-get install $(PACKAGES)"; \
 	    export DEBIAN_FRONTEND=noninteractive policy=/usr/sbin/policy-rc.d; \
 	    if [ ! -e $$policy ]; then \
 	        trap 'rm -f $$policy' EXIT; \
 	        printf '#!/bin/sh\nexit 101\n' >$$policy && chmod 755 $$policy; \
 	    fi; \
 	    apt-get -o DPkg::Lock::Timeout=300 -qq update && \
-	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends $(SYSTEM_DEPS) >/dev/null; \
+	    apt-get -o DPkg::Lock::Timeout=300 -qq install --yes --no-install-recommends $(PACKAGES) >/dev/null; \
 	fi
 
-image-test:
-	@tests/containers/image.sh
+# The engine is the tests' own, and all images are made here: see tests/containers/engine.py.
+containers: $(VENV)/.dev container-deps
+	@$(BIN)/python -m pytest -m containers tests/containers $(ARGS)
+
+CONTAINER_DEPS = docker.io docker-compose mmdebstrap iptables
+
+container-deps: ## A container engine, and what makes a base image without a registry
+	@PATH="$$PATH:/usr/sbin"; \
+	if command -v docker >/dev/null && command -v dockerd >/dev/null && command -v docker-compose >/dev/null \
+	    && command -v mmdebstrap >/dev/null && command -v iptables >/dev/null; then \
+	    echo "container-deps: docker, docker-compose, mmdebstrap and iptables are there"; \
+	else \
+	    $(MAKE) --no-print-directory apt WHAT=container-deps PACKAGES="$(CONTAINER_DEPS)"; \
+	fi
 
 lock: $(BIN)/python
 	$(INSTALL) uv

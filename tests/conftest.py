@@ -30,9 +30,19 @@ settings.load_profile("evcharge")
 LONG = ("netns", "process", "tool")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, otherwise the order as it is."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests first, otherwise the order as it is; those of containers only for who asks for them."""
+    if not _asks_for_containers(config):
+        left = [item for item in items if item.get_closest_marker("containers") is not None]
+        items[:] = [item for item in items if item.get_closest_marker("containers") is None]
+        config.hook.pytest_deselected(items=left)
     items.sort(key=lambda item: not any(item.get_closest_marker(mark) for mark in LONG))
+
+
+def _asks_for_containers(config: pytest.Config) -> bool:
+    """They are named by ``-m`` or by their folder: to build an image and start an engine takes root and minutes."""
+    named = any("tests/containers" in argument for argument in config.args)
+    return named or "containers" in config.option.markexpr
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ from evcharge.central.outbound import Outbound
 from evcharge.central.peaks import PeakWatch
 from evcharge.central.peers import Directory, Peer
 from evcharge.central.planning import Planning
+from evcharge.central.readiness import Doors, readiness_of
 from evcharge.central.recall import Recalled, recall
 from evcharge.central.reception import Reception
 from evcharge.central.records import KeptRecords
@@ -63,6 +64,7 @@ from evcharge.domain.words import LinkState, Role
 from evcharge.ids import ChargePointId, NodeId, SessionId
 from evcharge.net.clock import Clock
 from evcharge.net.exposition import Exposition
+from evcharge.net.readiness import Readiness
 from evcharge.net.server import Server
 from evcharge.net.sources import Sources, source_of
 from protocol.credentials import key_id
@@ -268,7 +270,7 @@ class Central:
         if settings.metrics is not None:
             self._exposition = Exposition("central", settings.metrics)
             undo.push_async_callback(self._exposition.close)
-            await self._exposition.start(self._metrics(recalled, replay_s, snapshots))
+            await self._exposition.start(self._metrics(recalled, replay_s, snapshots), self._readiness())
         addresses = await self._server.start(settings.host, settings.port)
         self.host, self.port = addresses[0]
         self._server.timers.schedule(clock.monotonic() + settings.monitor_return_s, self._miss_monitors)
@@ -316,6 +318,16 @@ class Central:
     def metrics_address(self) -> str | None:
         """``HOST:PORT`` of /metrics; None: it is not served."""
         return None if self._exposition is None else self._exposition.listening
+
+    def _readiness(self) -> Readiness:
+        return readiness_of(
+            Doors(
+                synced=self._synced,
+                failed=self.failure.done,
+                draining=lambda: self._server.draining,
+                listening=lambda: self._server.listening,
+            )
+        )
 
     def _metrics(self, recalled: Recalled, replay_s: float, snapshots: Snapshots) -> CentralMetrics:
         return CentralMetrics(

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
 import click
@@ -37,6 +37,7 @@ from evcharge.cli.peer import (
     stop_on_signals,
     token_option,
 )
+from evcharge.cli.probes import health_option, probed
 from evcharge.cp.console import on_terminal
 from evcharge.cp.engine import EngineCore
 from evcharge.cp.health import HealthServer
@@ -47,11 +48,15 @@ from evcharge.cp.script import Action, Schedule, ScriptError, read_script
 from evcharge.cp.store import StoreError
 from evcharge.net.client import Client, Refusal
 from evcharge.net.clock import SystemClock
+from evcharge.net.readiness import Readiness, channels
 from evcharge.net.registry_client import RegistryCallFailed, register
 from evcharge.net.timers import TimerWheel
 from evcharge.net.witness import Witness
 from protocol.credentials import Credential, Role
 from protocol.messages import MAX_CONNECTORS, ConnectorInfo
+
+if TYPE_CHECKING:
+    from evcharge.net.exposition import Address
 
 # Random bytes of a boot id. SPEC §4: AUTH field 4.
 BOOT_ID_SIZE = 16
@@ -110,6 +115,9 @@ class Settings:
     actions: list[Action]
     trace: Path | None
     health: tuple[str, int]
+    """Where monitors ask, in their own words."""
+    probes: Address | None
+    """Where HTTP probes ask."""
 
 
 @cli.command("run")
@@ -140,6 +148,7 @@ class Settings:
     help='Write every change of power: {"t": site ms, "cp": id, "c": connector, "w": watts}.',
 )
 @click.option("--health-listen", default="127.0.0.1:0", metavar="HOST:PORT", help="Where monitors ask; port 0: any.")
+@health_option
 @clock_option
 @log_options
 def run_cp(
@@ -155,6 +164,7 @@ def run_cp(
     script: Path | None,
     trace: Path | None,
     health_listen: str,
+    health: Address | None,
     clock_file: Path | None,
 ) -> None:
     """Run charge points until SIGTERM (or q): running sessions then end with their final meters."""
@@ -163,7 +173,7 @@ def run_cp(
     if min_w > max_w:
         raise click.UsageError(f"the smallest power, {min_w} W, is above the largest, {max_w} W.")
     address = parse_address(central, CENTRAL_PORT)
-    health = parse_address(health_listen, 0)
+    monitors = parse_address(health_listen, 0)
     found = read_credentials(credentials, Role.CP)
     actions: list[Action] = []
     if script is not None:
@@ -178,7 +188,8 @@ def run_cp(
         ratings=connectors(count, min_w, max_w),
         actions=actions,
         trace=trace,
-        health=health,
+        health=monitors,
+        probes=health,
     )
     try:
         meters = asyncio.run(serve(settings, make_clock(clock_file)))
@@ -222,15 +233,26 @@ async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, i
             raise Failed(f"cannot listen for monitors on {where}: {why}; choose another --health-listen.") from error
         try:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            ready("cp", health=shown, charge_points=len(hosts))
-            if on_terminal():
-                async with LiveView(fleet, stop):
+            async with probed("cp", settings.probes, readiness_of(hosts, stop)) as served:
+                ready("cp", health=shown, charge_points=len(hosts), **served)
+                if on_terminal():
+                    async with LiveView(fleet, stop):
+                        await fleet.run(stop)
+                else:
                     await fleet.run(stop)
-            else:
-                await fleet.run(stop)
         finally:
             await server.close()
         return fleet.meters()
+
+
+def readiness_of(hosts: list[Host], stop: asyncio.Event) -> Readiness:
+    """Ready with a channel to Central; without one it goes on charging, so ``/healthz`` does not ask for it."""
+
+    def unready() -> str | None:
+        up = sum(host.channel is not None and host.channel.connected for host in hosts)
+        return "draining" if stop.is_set() else channels(up, len(hosts))
+
+    return Readiness(unready=unready)
 
 
 def make_host(

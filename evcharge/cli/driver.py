@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import sys
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,13 +14,12 @@ from evcharge.cli.common import (
     Failed,
     config_option,
     print_json,
-    ready,
     run_command,
     write_secret,
 )
 from evcharge.cli.driver_advice import recommend_command, why_command
+from evcharge.cli.driver_auto import auto_command
 from evcharge.cli.driver_options import (
-    PATIENT_S,
     connection_options,
     door_of,
     json_option,
@@ -48,18 +45,9 @@ from evcharge.cli.driver_view import (
 )
 from evcharge.cli.driver_waiting import COMMANDS
 from evcharge.cli.peer import read_token, registry_option, token_option
-from evcharge.driver.auto import PAUSE_S, Collector, FaultKind, Faults, PointsRun
 from evcharge.driver.client import DriverClient, RequestRefused
 from evcharge.driver.places import GONE, place_of
-from evcharge.driver.replay import SessionsRun
-from evcharge.driver.scripted import (
-    ScriptError,
-    Summary,
-    check_labels,
-    energy_wh,
-    read_points,
-    read_sessions,
-)
+from evcharge.driver.scripted import energy_wh
 from evcharge.net.registry_client import RegistryCallFailed, register
 from protocol.credentials import Role
 from protocol.messages import MAX_CONNECTORS, SessionView, WaitingView
@@ -324,91 +312,9 @@ def tickets_command(context: click.Context, /, as_json: bool, **options: Any) ->
     run(work())
 
 
-@cli.command("auto")
-@click.argument(
-    "points", metavar="[FILE]", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False
-)
-@click.option(
-    "--sessions",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    default=None,
-    help="Instead of FILE: JSON lines {session, cp_id, connector, arrive_ms, depart_ms, energy_wh, wait} in site time.",
-)
-@click.option("--pause", type=click.FloatRange(0, 86_400), default=PAUSE_S, help="Seconds between two requests.")
-@click.option("--fault-rate", type=click.FloatRange(0, 1), default=0.0, help="Probability of a fault per request.")
-@click.option(
-    "--fault-kind",
-    "kinds",
-    type=click.Choice([kind.value for kind in FaultKind]),
-    multiple=True,
-    help="What goes wrong; may be given several times.  [default: all]",
-)
-@click.option("--seed", type=int, default=None, help="Makes the faults repeatable.")
-@connection_options
-@json_option
-@click.pass_context
-def auto_command(
-    context: click.Context,
-    /,
-    points: Path | None,
-    sessions: Path | None,
-    pause: float,
-    fault_rate: float,
-    kinds: tuple[str, ...],
-    seed: int | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Charge at each charge point of FILE, one after the other, or play the sessions of a day."""
-    if (points is None) == (sessions is None):
-        raise click.UsageError("give either FILE or --sessions FILE.")
-    door = door_of(context, **options)
-    say = _say_json if as_json else _say_lines
-    faults = Faults(fault_rate, tuple(FaultKind(kind) for kind in kinds) or tuple(FaultKind))
-    try:
-        if points is not None:
-            wishes = read_points(points)
-        else:
-            assert sessions is not None
-            stays = read_sessions(sessions)
-            check_labels(sessions, stays, {credential.entity for credential in door.credentials})
-    except ScriptError as error:
-        raise click.UsageError(str(error)) from error
-
-    async def work() -> Summary:
-        collector = Collector(say)
-        async with AsyncExitStack() as stack:
-            if points is not None:
-                client = await stack.enter_async_context(door.only(collector, PATIENT_S))
-                ready("driver", drivers=1)
-                dice = random.Random(seed)  # noqa: S311  # faults, no secrets
-                one = PointsRun(client, collector, say, faults=faults, dice=dice, sleep=asyncio.sleep, pause_s=pause)
-                return await one.run(wishes)
-            clients = {
-                credential.entity: door.client(credential, collector, PATIENT_S) for credential in door.credentials
-            }
-            async with asyncio.TaskGroup() as connecting:
-                for client in clients.values():
-                    connecting.create_task(stack.enter_async_context(client))
-            ready("driver", drivers=len(clients))
-            return await SessionsRun(clients, collector, say, clock=door.clock, sleep=asyncio.sleep).run(stays)
-
-    print_json(run(work()))
-
-
+cli.add_command(auto_command)
 cli.add_command(recommend_command)
 cli.add_command(why_command)
-
-
-def _say_json(what: str, **fields: Any) -> None:
-    print_json({"what": what, **fields})
-    sys.stdout.flush()
-
-
-def _say_lines(what: str, **fields: Any) -> None:
-    """Happenings for a person to read, on stderr; the summary is the last line of stdout."""
-    shown = "  ".join(f"{key}={plain(str(value))}" for key, value in fields.items() if value not in (None, "", []))
-    click.echo(f"{what.replace('_', ' ')}  {shown}".rstrip(), err=True)
 
 
 def main() -> NoReturn:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -29,6 +29,7 @@ from evcharge.cli.peer import (
     read_credentials,
     stop_on_signals,
 )
+from evcharge.cli.probes import health_option, probed
 from evcharge.cp.console import Keyboard, on_terminal, say
 from evcharge.cp.health import Probe
 from evcharge.cp.monitor import MonitorCore
@@ -36,8 +37,12 @@ from evcharge.cp.monitor_runner import MonitorHost, Watch
 from evcharge.cp.script import MonitorAction, Schedule, ScriptError, read_script
 from evcharge.net.client import Client, Refusal
 from evcharge.net.clock import SystemClock
+from evcharge.net.readiness import Readiness, channels
 from evcharge.net.timers import TimerWheel
 from protocol.credentials import Credential, Role
+
+if TYPE_CHECKING:
+    from evcharge.net.exposition import Address
 
 # Random bytes of a boot id. SPEC §4: AUTH field 4.
 BOOT_ID_SIZE = 16
@@ -61,6 +66,7 @@ def cli() -> None:
     help='JSON lines: {"at_ms"|"after_s", "cp_id", "do": fault|recover, "code"}.',
 )
 @click.option("--keys/--no-keys", default=None, help="Keys that simulate faults; default: on a terminal.")
+@health_option
 @clock_option
 @log_options
 def run_monitor(
@@ -69,6 +75,7 @@ def run_monitor(
     engine: str,
     script: Path | None,
     keys: bool | None,
+    health: Address | None,
     clock_file: Path | None,
 ) -> None:
     """Check the engine once a second until SIGTERM; three misses or its own word make a fault."""
@@ -87,7 +94,7 @@ def run_monitor(
         raise click.UsageError("--keys needs a terminal; use --script.")
     use_keys = on_terminal() if keys is None else keys
     try:
-        asyncio.run(serve(found, address, engine_address, actions, use_keys, make_clock(clock_file)))
+        asyncio.run(serve(found, address, engine_address, actions, use_keys, make_clock(clock_file), health))
     except Refusal as error:
         raise Failed(f"Central refused this monitor: {error}") from error
 
@@ -99,8 +106,9 @@ async def serve(
     actions: list[MonitorAction],
     keys: bool,
     clock: SystemClock,
+    probes: Address | None = None,
 ) -> None:
-    """Watch until told to stop. Raises Refusal."""
+    """Watch until told to stop. Raises Refusal, Failed."""
     levels_on_signals()
     stop = stop_on_signals()
     hosts = []
@@ -118,11 +126,22 @@ async def serve(
         )
         hosts.append(host)
     watch = Watch(clock, hosts, Schedule(actions, clock.site_ms()))
-    ready("monitor", monitors=len(hosts))
-    with Keyboard(lambda key: press(key, watch, stop)) if keys else nullcontext():
-        if keys:
-            say(HELP)
-        await watch.run(stop)
+    async with probed("monitor", probes, readiness_of(hosts, stop)) as served:
+        ready("monitor", monitors=len(hosts), **served)
+        with Keyboard(lambda key: press(key, watch, stop)) if keys else nullcontext():
+            if keys:
+                say(HELP)
+            await watch.run(stop)
+
+
+def readiness_of(hosts: list[MonitorHost], stop: asyncio.Event) -> Readiness:
+    """Ready with a channel to Central. What it thinks of its engines is for Central, not for who runs the monitor."""
+
+    def unready() -> str | None:
+        up = sum(host.channel is not None and host.channel.connected for host in hosts)
+        return "draining" if stop.is_set() else channels(up, len(hosts))
+
+    return Readiness(unready=unready)
 
 
 def press(key: str, watch: Watch, stop: asyncio.Event) -> None:

@@ -137,6 +137,10 @@ class PointsRun:
                 await self._sleep(self._pause_s)
             self._summary.sessions += 1
             await self._one(f"{number}:{wish.cp_id}", wish)
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """What it came to until now."""
         self._collector.add_to(self._summary, self._sessions)
         return self._summary
 

@@ -108,6 +108,11 @@ class DriverClient:
 
     # --- the link -----------------------------------------------------------------------------------------------------
 
+    @property
+    def up(self) -> bool:
+        """A channel is open."""
+        return self._link.up
+
     async def connected(self) -> None:
         """Wait for the channel.
 

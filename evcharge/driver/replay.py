@@ -93,9 +93,14 @@ class SessionsRun:
             for stay in stays:
                 await self._until(stay.arrive_ms)
                 cars.create_task(self._one(stay), name=f"session {stay.session}")
-        self._collector.add_to(self._summary, self._sessions)
+        summary = self.summary()
         # A session that was given up as never started may have got its ticket after all.
-        self._summary.expired = self._summary.authorized - self._summary.started
+        summary.expired = summary.authorized - summary.started
+        return summary
+
+    def summary(self) -> Summary:
+        """What it came to until now."""
+        self._collector.add_to(self._summary, self._sessions)
         return self._summary
 
     def driver_of(self, stay: Stay) -> DriverClient:

@@ -1,7 +1,9 @@
-"""``/metrics`` of a daemon on a listener of its own: plain HTTP, one path, and a bound on everything.
+"""``/metrics``, ``/healthz`` and ``/readyz`` of a daemon on a listener of its own: plain HTTP, a bound on everything.
 
-It shares the event loop with what the daemon is for. So an answer is made in small pieces between which the loop goes
-on, and however often somebody asks, there is one answer in ``FRESH_S``.
+It shares the event loop with what the daemon is for. So the metrics are made in small pieces between which the loop
+goes on, and however often somebody asks, there is one answer in ``FRESH_S``. ``/healthz`` is answered by the loop
+alone: whoever hears nothing knows that it hangs. ``/readyz`` says whether the daemon is of use now (``readiness``).
+A daemon without metrics has the other two.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric as Family
 
 from evcharge.net.metrics import Own
+from evcharge.net.readiness import Readiness
 
 log = structlog.get_logger(__name__)
 
-PATH = "/metrics"
+METRICS = "/metrics"
+HEALTH = "/healthz"
+READY = "/readyz"
 # An answer is given to all who ask within this time, seconds: more often nobody needs one, and a thousand who ask cost
 # the daemon no more than one.
 FRESH_S = 1.0
@@ -68,25 +73,32 @@ class Collector(Protocol):
 class Exposition:
     """Serves what a ``Collector`` knows. ``start`` and ``close`` belong to one event loop."""
 
-    def __init__(self, daemon: str, address: Address) -> None:
+    def __init__(self, daemon: str, address: Address, *, option: str = "--metrics") -> None:
+        """``option``: what an operator chooses another address with."""
         self.listening: str | None = None
         """``HOST:PORT`` while it serves."""
         self._address = address
+        self._option = option
         self._own = Own(daemon)
-        self._collector: Collector
+        self._collector: Collector | None = None
+        self._readiness = Readiness()
         self._server: asyncio.Server | None = None
         self._handlers: web.Server | None = None
         self._watching: asyncio.Task[None] | None = None
         self._making = asyncio.Lock()
         self._text = b""
         self._made_s = float("-inf")
+        self._looking = asyncio.Lock()
+        self._looked_s = float("-inf")
 
-    async def start(self, collector: Collector) -> None:
+    async def start(self, collector: Collector | None, readiness: Readiness | None = None) -> None:
         """Listen. A default address that is taken is a line in the log, and nothing is served.
 
+        ``collector``: None serves no metrics. ``readiness``: None is ready as long as it answers.
         Raises OSError: an address that was asked for is taken, or is none of this machine.
         """
         self._collector = collector
+        self._readiness = readiness or Readiness()
         host, port, asked = self._address
         loop = asyncio.get_running_loop()
         handlers = _Handlers(
@@ -103,7 +115,7 @@ class Exposition:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             self._server = await loop.create_server(handlers, *found[0][4][:2], backlog=CONNECTIONS)
         except OSError as error:
-            sentence = _sentence(host, port, error)
+            sentence = _sentence(host, port, error, self._option)
             if asked or error.errno != errno.EADDRINUSE:
                 raise OSError(error.errno, sentence) from None
             log.warning("metrics.not_served", sentence=sentence)
@@ -111,7 +123,8 @@ class Exposition:
         self._handlers = handlers
         bound = self._server.sockets[0].getsockname()
         self.listening = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
-        self._watching = loop.create_task(self._own.run(), name="metrics: loop lag")
+        if collector is not None:
+            self._watching = loop.create_task(self._own.run(), name="metrics: loop lag")
 
     async def close(self) -> None:
         """Stop; again: nothing."""
@@ -127,17 +140,17 @@ class Exposition:
             self._handlers = None
         self.listening = None
 
-    async def text(self) -> bytes:
-        """The whole answer, in Prometheus' text format; at most ``FRESH_S`` old."""
+    async def text(self, collector: Collector) -> bytes:
+        """All metrics, in Prometheus' text format; at most ``FRESH_S`` old."""
         loop = asyncio.get_running_loop()
         async with self._making:
             began_s = loop.time()
             if began_s - self._made_s < FRESH_S:
                 return self._text
-            await asyncio.gather(self._own.look(), self._collector.look())
+            await asyncio.gather(self._own.look(), collector.look())
             parts: list[bytes] = []
             piece_s = loop.time()
-            for source in (self._own, self._collector):
+            for source in (self._own, collector):
                 for family in source.collect():
                     parts.append(generate_latest(_One(family)))
                     if loop.time() - piece_s > PIECE_S:
@@ -147,12 +160,33 @@ class Exposition:
             self._own.scrape_s = self._made_s - began_s
             return self._text
 
+    async def ready(self) -> tuple[bool, str]:
+        """Whether the daemon is of use now, and the sentence that says it."""
+        readiness, loop = self._readiness, asyncio.get_running_loop()
+        async with self._looking:
+            if loop.time() - self._looked_s >= FRESH_S:
+                await readiness.look()
+                self._looked_s = loop.time()
+        why = readiness.unready()
+        if why is not None:
+            return False, f"not ready: {why}"
+        note = readiness.note()
+        return True, f"ready; {note}" if note else "ready"
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path != PATH:
-            return _plain(404, f"There is {PATH}, and nothing else.\n")
+        if request.path not in (HEALTH, READY) and (request.path != METRICS or self._collector is None):
+            there = f"{HEALTH} and {READY}" if self._collector is None else f"{METRICS}, {HEALTH} and {READY}"
+            return _plain(404, f"There are {there}, and nothing else.\n")
         if request.method not in ("GET", "HEAD"):
-            return _plain(405, f"{PATH} answers GET and HEAD.\n", Allow="GET, HEAD")
-        return web.Response(body=await self.text(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, **_HEADERS})
+            return _plain(405, f"{request.path} answers GET and HEAD.\n", Allow="GET, HEAD")
+        if request.path == HEALTH:
+            return _plain(200, "ok\n")
+        if request.path == READY:
+            ready, sentence = await self.ready()
+            return _plain(200 if ready else 503, f"{sentence}\n")
+        assert self._collector is not None
+        text = await self.text(self._collector)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, **_HEADERS})
 
 
 class _One:
@@ -205,10 +239,10 @@ def _plain(status: int, text: str, **headers: str) -> web.Response:
     return web.Response(status=status, text=text, headers={**_HEADERS, **headers})
 
 
-def _sentence(host: str, port: int, error: OSError) -> str:
-    where = f"{host} port {port}"
+def _sentence(host: str, port: int, error: OSError, option: str) -> str:
+    where, other = f"{host} port {port}", f"choose another address with {option}, or `off`"
     if error.errno == errno.EADDRINUSE:
-        return f"{where} is in use, so there are no metrics: choose another address with --metrics, or `off`"
+        return f"{where} is in use, so nothing is served there: {other}"
     # getaddrinfo has numbers of its own.
     why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-    return f"cannot serve metrics on {where}: {why}; choose another address with --metrics, or `off`"
+    return f"cannot listen on {where}: {why}; {other}"

@@ -154,6 +154,11 @@ class Server:
             raise
         return addresses
 
+    @property
+    def listening(self) -> bool:
+        """Whether somebody may connect."""
+        return bool(self._servers)
+
     def stop_listening(self) -> None:
         """Take no new connection; those that are there stay."""
         for server in self._servers:

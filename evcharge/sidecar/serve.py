@@ -15,9 +15,11 @@ from aiohttp import web
 from evcharge.net.clock import Clock
 from evcharge.net.exposition import Exposition
 from evcharge.net.link import CentralLink
+from evcharge.net.readiness import Readiness
 from evcharge.net.witness import Witness
 from evcharge.sidecar.assembly import Assembled, Outside, assemble
 from evcharge.sidecar.bootstrap import locked, open_registry
+from evcharge.sidecar.readiness import readiness_of
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.settings import DRAIN_S, SidecarSettings
 from evcharge.sidecar.web.server import Runner
@@ -89,7 +91,10 @@ async def serve(
                 await runner.setup()
                 try:
                     if exposition is not None:
-                        await _expose(exposition, assembled)
+                        readiness = readiness_of(
+                            opened.store.database, link, serving=lambda: bool(url), stopping=stop.is_set
+                        )
+                        await _expose(exposition, assembled, readiness)
                     try:
                         await web.TCPSite(runner, listen.host, listen.port, ssl_context=context).start()
                     except OSError as error:
@@ -127,9 +132,9 @@ def tls_context(listen: Listen) -> ssl.SSLContext | None:
     return context
 
 
-async def _expose(exposition: Exposition, assembled: Assembled) -> None:
+async def _expose(exposition: Exposition, assembled: Assembled, readiness: Readiness) -> None:
     try:
-        await exposition.start(assembled.metrics)
+        await exposition.start(assembled.metrics, readiness)
     except OSError as error:
         raise CannotListen(f"{(error.strerror or str(error)).capitalize()}.") from error
 

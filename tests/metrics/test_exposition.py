@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric as Family
 
 from evcharge.net.exposition import CONNECTIONS, Address, Exposition
 from evcharge.net.metrics import COMMON, Asked, counter, gauge, histogram
+from evcharge.net.readiness import NO_CHANNEL, Readiness, channels
 from evcharge.tally import OTHER, Bounded, Buckets, Rising
 from tests.metrics.support import Told, check_metrics
 
@@ -82,13 +83,18 @@ async def test_it_says_what_the_collector_knows_and_what_every_daemon_tells(serv
         (b"GET /metrics/ HTTP/1.1", b"404"),
         (b"GET /metrics/../secret HTTP/1.1", b"404"),
         (b"POST /metrics HTTP/1.1", b"405"),
+        (b"POST /healthz HTTP/1.1", b"405"),
+        (b"DELETE /readyz HTTP/1.1", b"405"),
+        (b"GET /healthz/ HTTP/1.1", b"404"),
+        (b"HEAD /healthz HTTP/1.1", b"200"),
+        (b"GET /readyz?verbose HTTP/1.1", b"200"),
         (b"HEAD /metrics HTTP/1.1", b"200"),
         (b"GET /metrics?x=1 HTTP/1.1", b"200"),
         (b"nonsense", b"400"),
         (b"GET /" + b"x" * 2_000 + b" HTTP/1.1", b"400"),
     ],
 )
-async def test_there_is_one_path_and_two_methods(served: Exposition, head: bytes, status: bytes) -> None:
+async def test_there_are_three_paths_and_two_methods(served: Exposition, head: bytes, status: bytes) -> None:
     start, body = await ask(served, head)
     assert start.startswith((b"HTTP/1.1 " + status, b"HTTP/1.0 " + status)), start
     # Nothing of what was sent is said again, and nothing of what answers.
@@ -111,6 +117,69 @@ async def test_a_bug_is_a_500_and_the_next_one_is_answered(served: Exposition, s
     source.wrong = False
     start, _ = await ask(served, b"GET /metrics HTTP/1.1")
     assert start.startswith(b"HTTP/1.1 200")
+
+
+async def test_health_asks_nobody_but_the_loop(served: Exposition, source: Source) -> None:
+    source.wrong = True
+    start, body = await ask(served, b"GET /healthz HTTP/1.1")
+    assert start.startswith(b"HTTP/1.1 200") and b"no-store" in start and body == b"ok\n"
+    assert source.looks == 0
+
+
+class State:
+    """What readiness looks at."""
+
+    def __init__(self) -> None:
+        self.why: str | None = "starting"
+        self.looks = 0
+
+    async def look(self) -> None:
+        self.looks += 1
+
+    @property
+    def readiness(self) -> Readiness:
+        return Readiness(unready=lambda: self.why, note=lambda: "Central: connected", look=self.look)
+
+
+async def test_ready_is_said_with_its_reason_and_follows_the_state_at_once(source: Source) -> None:
+    state, exposition = State(), Exposition("test", Address("127.0.0.1", 0))
+    await exposition.start(source, state.readiness)
+    try:
+        start, body = await ask(exposition, b"GET /readyz HTTP/1.1")
+        assert start.startswith(b"HTTP/1.1 503") and body == b"not ready: starting\n"
+        state.why = None
+        start, body = await ask(exposition, b"GET /readyz HTTP/1.1")
+        assert start.startswith(b"HTTP/1.1 200") and body == b"ready; Central: connected\n"
+        state.why = "draining"
+        start, _ = await ask(exposition, b"GET /healthz HTTP/1.1")
+        assert start.startswith(b"HTTP/1.1 200"), "who is not ready lives all the same"
+        # What has to be waited for is asked once in FRESH_S, however many come.
+        answers = await asyncio.gather(*(ask(exposition, b"GET /readyz HTTP/1.1") for _ in range(20)))
+        assert {body for _, body in answers} == {b"not ready: draining\n"} and state.looks == 1
+        assert source.looks == 0
+    finally:
+        await exposition.close()
+
+
+async def test_a_daemon_without_metrics_has_the_other_two() -> None:
+    exposition = Exposition("test", Address("127.0.0.1", 0), option="--health")
+    await exposition.start(None)
+    try:
+        for path, status in ((b"/healthz", b"200"), (b"/readyz", b"200"), (b"/metrics", b"404")):
+            start, body = await ask(exposition, b"GET " + path + b" HTTP/1.1")
+            assert start.startswith(b"HTTP/1.1 " + status)
+        assert body == b"There are /healthz and /readyz, and nothing else.\n"
+        with pytest.raises(OSError, match="--health"):
+            await Exposition("test", Address("127.0.0.1", port_of(exposition)), option="--health").start(None)
+    finally:
+        await exposition.close()
+
+
+@given(st.integers(0, 50), st.integers(1, 50))
+def test_one_open_channel_of_many_is_enough(up: int, most: int) -> None:
+    why = channels(min(up, most), most)
+    assert (why is None) == (up > 0)
+    assert most > 1 or why in (None, NO_CHANNEL)
 
 
 async def test_connections_on_top_of_what_it_takes_are_cut(served: Exposition) -> None:
