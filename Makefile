@@ -98,20 +98,22 @@ mutation: $(VENV)/.dev
 kafka: $(VENV)/.dev
 	@$(BIN)/python -m tests.kafka.broker $(ARGS)
 
-# What the tests of network namespaces, stepped clocks, MQTT, PostgreSQL, Prometheus (with promtool), the page and Kafka start.
+# What the tests of network namespaces, stepped clocks, MQTT, PostgreSQL, Prometheus, the page, Kafka and the files of deploy/
+# start, and how it is seen that it is there.
 SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl prometheus chromium fonts-dejavu-core \
-    openjdk-17-jre-headless maven
+    openjdk-17-jre-headless maven openssl systemd docker-compose
+SYSTEM_TOOLS = ip iptables cc mosquitto curl promtool prometheus chromium java mvn openssl systemd-analyze docker-compose
 
 # The servers are for the tests to start: policy-rc.d keeps Debian from starting them when it installs them.
 system-deps: ## Servers, network namespaces and a C compiler for the tests that need them
-	@PATH="$$PATH:/usr/sbin"; \
-	if command -v ip >/dev/null && command -v iptables >/dev/null && command -v cc >/dev/null && command -v curl >/dev/null \
-	    && command -v mosquitto >/dev/null && command -v promtool >/dev/null && command -v prometheus >/dev/null \
-	    && { command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; } >/dev/null 2>&1 \
-	    && command -v java >/dev/null && command -v mvn >/dev/null \
-	    && command -v chromium >/dev/null && [ -n "$$(find /usr/share/fonts -name 'DejaVuSans.ttf' -print -quit 2>/dev/null)" ]; then \
-	    echo "system-deps: iproute2, iptables, cc, curl, mosquitto, PostgreSQL, Prometheus, Chromium with its fonts, Java and Maven are there"; \
+	@PATH="$$PATH:/usr/sbin"; missing=; \
+	for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	{ command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; } >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	[ -n "$$(find /usr/share/fonts -name DejaVuSans.ttf -print -quit 2>/dev/null)" ] || missing="$$missing fonts"; \
+	if [ -z "$$missing" ]; then \
+	    echo "system-deps: all that the tests start is there"; \
 	else \
+	    echo "system-deps: missing:$$missing"; \
 	    $(MAKE) --no-print-directory apt WHAT=system-deps PACKAGES="$(SYSTEM_DEPS)"; \
 	fi
 
