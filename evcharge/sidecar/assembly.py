@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -12,10 +13,13 @@ from joserfc.jwk import RSAKey
 from yarl import URL
 
 from evcharge.net.clock import Clock
+from evcharge.net.kafka import BadKafka, client_arguments
 from evcharge.net.link import CentralLink
 from evcharge.net.timers import TimerWheel
 from evcharge.sidecar.authority.concern import Authority
 from evcharge.sidecar.authority.keys import load_keys
+from evcharge.sidecar.authority.queue import RequestQueue
+from evcharge.sidecar.authority.settings import AuthoritySettings
 from evcharge.sidecar.bootstrap import KEYS, BootstrapError, Opened
 from evcharge.sidecar.database import Database
 from evcharge.sidecar.drivers import DriverCredentials
@@ -61,6 +65,9 @@ from evcharge.sidecar.web.files import add_page
 from evcharge.sidecar.web.openapi import document
 from evcharge.sidecar.web.route import Concern
 from evcharge.sidecar.web.scopes import Scope
+
+if TYPE_CHECKING:
+    from evcharge.sidecar.authority.kafka.queue import KafkaQueue
 
 # Folder of the secrets of charge authorizations.
 AUTHORITY = "authority"
@@ -162,7 +169,8 @@ def assemble(
     history = _history(data_dir / HISTORY, database, services.history, link, clock)
     live = Live(link, clock=clock, version=version("evcharge"), settings=services.live, chain=history.verdict)
     weather, sensors = _surroundings(services, link, http, outside, clock)
-    authority = _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy)
+    kafka = _kafka(database, services.authority, outside, clock)
+    authority = _authority(data_dir / AUTHORITY, database, services, outside, clock, entropy, kafka)
     concerns: list[Concern] = [
         RegistryConcern(opened.registry, door, settings),
         OAuthConcern(oauth, keys, known, external, clock),
@@ -173,7 +181,13 @@ def assemble(
         weather,
         sensors,
         authority,
-        Operation(database, central=lambda: _state(link), rev=lambda: opened.registry.rev, document=paper),
+        Operation(
+            database,
+            central=lambda: _state(link),
+            rev=lambda: opened.registry.rev,
+            document=paper,
+            kafka=None if kafka is None else lambda: kafka.state,
+        ),
     ]
     handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
     api = Api(routes, handlers, door=door, browser=page_door, clock=clock, entropy=entropy)
@@ -202,6 +216,7 @@ def assemble(
             rev=lambda: opened.registry.rev,
             connected=lambda: None if link is None else link.state == "connected",
             standing=lambda: _standing(live, history),
+            kafka=kafka,
         )
     )
     return Assembled(application, concerns, metrics)
@@ -264,6 +279,7 @@ def _authority(
     outside: Outside,
     clock: Clock,
     entropy: Callable[[int], bytes],
+    queue: RequestQueue | None,
 ) -> Authority:
     chosen = services.authority
     keys = load_keys(folder, entropy=entropy, environ=outside.environ, signing_env=chosen.signing_secret_env)
@@ -276,6 +292,31 @@ def _authority(
         entropy=entropy,
         random=outside.random,
         settings=chosen,
+        queue=queue,
+    )
+
+
+def _kafka(database: Database, chosen: AuthoritySettings, outside: Outside, clock: Clock) -> KafkaQueue | None:
+    """The queue on Kafka, where the settings want one."""
+    if chosen.kafka is None:
+        return None
+    try:
+        from evcharge.sidecar.authority.kafka.queue import KafkaQueue
+    except ModuleNotFoundError as error:
+        raise BadServices(
+            f"The table authority.kafka needs the package {error.name}: pip install 'evcharge[kafka]'."
+        ) from None
+    try:
+        arguments = client_arguments(chosen.kafka, outside.environ, "evcharge-sidecar")
+    except BadKafka as error:
+        raise BadServices(f"The table authority.kafka: {error}") from None
+    return KafkaQueue(
+        database,
+        chosen.kafka,
+        arguments,
+        clock=clock,
+        most=chosen.backlog,
+        most_of_client=chosen.client_backlog,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 from prometheus_client.metrics_core import Metric as Family
@@ -14,12 +15,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.metrics import Asked, Metric, counter, gauge, histogram
 from evcharge.sidecar.authority.concern import Authority
+from evcharge.sidecar.authority.kafka.fate import Death
 from evcharge.sidecar.authority.tables import CallbackState, Decision
 from evcharge.sidecar.database import Database
 from evcharge.sidecar.oauth.door import Door
 from evcharge.sidecar.sensors.concern import Sensors
 from evcharge.sidecar.weather.concern import Weather
 from evcharge.sidecar.web.tally import HttpTally
+
+if TYPE_CHECKING:
+    from evcharge.sidecar.authority.kafka.queue import KafkaQueue
 
 REQUESTS = counter(
     "evcharge_http_requests_total",
@@ -43,6 +48,22 @@ AUTHORIZATIONS = counter(
     "evcharge_authorizations_total", "Charge authorizations by decision", "authorizations", "decision"
 )
 QUEUE = gauge("evcharge_authorization_queue_depth", "Accepted requests that are not decided yet", "requests")
+UNRELAYED = gauge(
+    "evcharge_authorization_unrelayed",
+    "Accepted requests that were not on Kafka's topic yet; none without [authority.kafka]",
+    "requests",
+)
+DEAD_MESSAGES = counter(
+    "evcharge_authorization_dead_messages_total",
+    "Messages of Kafka's topic that were put aside: unreadable, bad_fields, unknown_request, altered",
+    "messages",
+    "reason",
+)
+KAFKA = gauge(
+    "evcharge_authorization_kafka_connected",
+    "1: the brokers do all that is asked of them; none without [authority.kafka]",
+    "",
+)
 CALLBACKS = counter(
     "evcharge_callbacks_total",
     "Callbacks that were tried: delivered, dead, or pending (tried again)",
@@ -85,6 +106,7 @@ TABLE: tuple[Metric, ...] = tuple(value for value in globals().values() if isins
 _AUTH: dict[str, int] = dict.fromkeys(("accepted", "none", "expired", "failed", "throttled"), 0)
 _DECISIONS: dict[str, int] = dict.fromkeys((each.value for each in Decision), 0)
 _CALLBACKS: dict[str, int] = dict.fromkeys((each.value for each in CallbackState), 0)
+_DEAD_MESSAGES: dict[str, int] = dict.fromkeys((each.value for each in Death), 0)
 _SENSORS: dict[str, int] = {"fresh": 0, "stale": 0, "missing": 0}
 
 
@@ -111,6 +133,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     connected: Callable[[], bool | None]
     """Whether there is a channel to Central; None: it is not meant to have one."""
     standing: Callable[[], Standing] = Standing
+    kafka: KafkaQueue | None = None
 
 
 class SidecarMetrics:
@@ -135,6 +158,10 @@ class SidecarMetrics:
         yield AUTHORIZATIONS.rows(_DECISIONS | parts.authority.worker.decisions)
         yield CALLBACKS.rows(_CALLBACKS | parts.authority.sender.outcomes)
         yield QUEUE.alone(None if backlog is None else backlog.undecided)
+        kafka = parts.kafka
+        yield UNRELAYED.alone(None if backlog is None or kafka is None else backlog.unrelayed)
+        yield DEAD_MESSAGES.rows({} if kafka is None else _DEAD_MESSAGES | kafka.dead)
+        yield KAFKA.alone(None if kafka is None else int(kafka.state == "connected"))
         yield UNTOLD.rows({} if backlog is None else {"pending": backlog.untold, "dead": backlog.dead})
         connected = parts.connected()
         yield CENTRAL.alone(None if connected is None else int(connected))

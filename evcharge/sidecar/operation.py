@@ -17,6 +17,7 @@ from evcharge.sidecar.web.route import Answer, Call, Handler
 RETRY_S = 5
 
 CentralState = Literal["connected", "disconnected", "unset"]
+KafkaState = Literal["connected", "disconnected"]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +27,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     central: CentralState
     rev: int
     """Newest revision of the registry."""
+    kafka: KafkaState | msgspec.UnsetType = msgspec.UNSET
+    """Whether the brokers of the charge authorizations do all that is asked; only where there are some."""
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +74,12 @@ class Operation:
         central: Callable[[], CentralState],
         rev: Callable[[], int],
         document: Mapping[str, Any],
+        kafka: Callable[[], KafkaState] | None = None,
     ) -> None:
         self._database = database
         self._central = central
         self._rev = rev
+        self._kafka = kafka
         self._document = msgspec.json.encode(document)
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -92,7 +97,8 @@ class Operation:
 
     async def health(self, _call: Call) -> Answer:
         """The process answers; nothing else is asked of."""
-        return Answer(body=Health(status="ok", central=self._central(), rev=self._rev()))
+        kafka = msgspec.UNSET if self._kafka is None else self._kafka()
+        return Answer(body=Health(status="ok", central=self._central(), rev=self._rev(), kafka=kafka))
 
     async def ready(self, _call: Call) -> Answer:
         """Database and Central are there."""

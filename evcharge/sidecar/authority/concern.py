@@ -102,6 +102,7 @@ class Authority:
     async def run(self) -> None:
         """Decide, tell and clean up until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._queue.run(), name="authority queue")
             tasks.create_task(self.worker.run(), name="authority decisions")
             tasks.create_task(self.sender.run(), name="authority callbacks")
             tasks.create_task(self.cleaner.run(), name="authority cleaning")

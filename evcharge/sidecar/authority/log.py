@@ -84,6 +84,8 @@ class Backlog(NamedTuple):
 
     undecided: int
     """Requests."""
+    unrelayed: int
+    """Of these, those that were never given to a broker: all of them where there is none."""
     untold: int
     """Callbacks that are due now or later."""
     dead: int
@@ -215,10 +217,11 @@ class Log:
         """How much waits; each table holds no more than its limit."""
         states = select(callbacks_table.c.state, func.count()).group_by(callbacks_table.c.state)
         async with self._database.reading() as connection:
-            undecided = await connection.scalar(select(func.count()).select_from(queue_table))
+            waiting = select(func.count(), func.count(queue_table.c.relayed_ms)).select_from(queue_table)
+            undecided, relayed = (await connection.execute(waiting)).one()
             by_state = {row[0]: row[1] for row in (await connection.execute(states)).all()}
         pending, dead = CallbackState.PENDING.value, CallbackState.DEAD.value
-        return Backlog(undecided or 0, by_state.get(pending, 0), by_state.get(dead, 0))
+        return Backlog(undecided, undecided - relayed, by_state.get(pending, 0), by_state.get(dead, 0))
 
     async def send_again(self, request_id: str, now_ms: int) -> bool:
         """A dead callback is due once more, with all its tries; False: there is none."""

@@ -2,8 +2,9 @@
 
 What is put within the transaction that accepts a request is there exactly when that transaction is. What is taken comes
 again until it is acknowledged, also after a ``kill -9``: at least once, never exactly once, so a decision has to be
-idempotent (``Log.decide``). A broker fits behind the same methods: its ``put`` writes this table too, and a task of its
-own moves what is committed on to a topic, from which ``take`` reads.
+idempotent (``Log.decide``). Every implementation has a row in the table for each request that is not decided, so that
+one finds what another has left: the one on Kafka (``kafka.queue``) writes it too, relays it to a topic and takes from
+there.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Taken(msgspec.Struct, frozen=True):
 
     place: int
     data: bytes
+    request_id: str | None = None
+    """Whose it is, where that is known without reading it."""
 
 
 class QueueFull(Exception):
@@ -65,6 +68,18 @@ class RequestQueue(Protocol):
         """They are decided, durably: they need not come again."""
         ...
 
+    async def run(self) -> None:
+        """What it has to do beside, until it is cancelled."""
+        ...
+
+
+def read_waiting(data: bytes) -> Waiting | None:
+    """What is in a message; None: it is none."""
+    try:
+        return msgspec.msgpack.decode(data, type=Waiting)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
 
 class OutboxQueue:
     """The queue as a table of the sidecar's own database."""
@@ -87,7 +102,8 @@ class OutboxQueue:
         everybodys, own = (await connection.execute(counts)).one()
         if everybodys >= self._most or own >= self._most_of_client:
             raise QueueFull
-        row = {"client": waiting.client, "data": msgspec.msgpack.encode(waiting)}
+        data = msgspec.msgpack.encode(waiting)
+        row = {"client": waiting.client, "data": data, "request_id": waiting.request_id}
         await connection.execute(insert(queue_table), [row])
 
     def committed(self) -> None:
@@ -96,12 +112,13 @@ class OutboxQueue:
 
     async def take(self, most: int) -> Sequence[Taken]:
         """The oldest ones that are not acknowledged, 1 to ``most``; waits until there is one."""
-        query = select(queue_table.c.number, queue_table.c.data).order_by(queue_table.c.number).limit(most)
+        columns = (queue_table.c.number, queue_table.c.data, queue_table.c.request_id)
+        query = select(*columns).order_by(queue_table.c.number).limit(most)
         while True:
             async with self._database.reading() as connection:
                 rows = (await connection.execute(query)).all()
             if rows:
-                return [Taken(row.number, row.data) for row in rows]
+                return [Taken(*row) for row in rows]
             await self._wake.wait()
 
     async def ack(self, taken: Sequence[Taken]) -> None:
@@ -109,3 +126,6 @@ class OutboxQueue:
         places = [one.place for one in taken]
         async with self._database.writing() as connection:
             await connection.execute(delete(queue_table).where(queue_table.c.number.in_(places)))
+
+    async def run(self) -> None:
+        """Nothing."""

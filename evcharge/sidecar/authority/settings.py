@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from evcharge.sidecar.authority.kafka.settings import QueueKafka
+
 # An answer that comes later is of no use to a driver at a station (features.md, charge authorization).
 REQUEST_AGE_S = 1_800
 # Time for one look at the list, in seconds: it takes a millisecond where the database is well.
@@ -81,3 +83,5 @@ class AuthoritySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     deliveries_per_host: Positive = DELIVERIES_PER_HOST
     deliveries_per_client: Positive = DELIVERIES_PER_CLIENT
     database_retry_s: Seconds = DATABASE_RETRY_S
+    kafka: QueueKafka | None = None
+    """Requests wait on a topic; None: in the database alone."""

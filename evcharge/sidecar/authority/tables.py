@@ -92,6 +92,9 @@ queue_table = Table(
     Column("number", _NUMBER, primary_key=True, autoincrement=True),
     Column("client", String(64), nullable=False, index=True),
     Column("data", LargeBinary, nullable=False),
+    Column("request_id", String(36), index=True),
+    # When it was last given to a broker, where there is one; None: never.
+    Column("relayed_ms", BigInteger),
 )
 callbacks_table = Table(
     "authority_callbacks",

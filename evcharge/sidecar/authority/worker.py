@@ -6,14 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import msgspec
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.clock import Clock
 from evcharge.sidecar.authority.acl import Asked, Authority
 from evcharge.sidecar.authority.log import Log, Verdict
-from evcharge.sidecar.authority.queue import RequestQueue, Taken, Waiting
+from evcharge.sidecar.authority.queue import RequestQueue, Taken, Waiting, read_waiting
 from evcharge.sidecar.authority.rules import bad_request
 from evcharge.sidecar.authority.sealing import Sealer, Unsealable
 from evcharge.sidecar.authority.settings import AuthoritySettings
@@ -72,8 +71,10 @@ class Worker:
     async def step(self) -> None:
         """One batch; waits until there is one."""
         taken = await self._queue.take(self._settings.batch)
-        waiting = [one for one in map(_read, taken) if one is not None]
-        verdicts = await self._judge(waiting)
+        read = [(one, _read(one)) for one in taken]
+        verdicts = await self._judge([waiting for _, waiting in read if waiting is not None])
+        # Nobody can be told of those that cannot be read, but who asks finds them decided.
+        verdicts += [_lost(one.request_id) for one, waiting in read if waiting is None and one.request_id is not None]
         for verdict in await self._requests.decide(verdicts, self._clock.steady_ms()):
             self.decisions[verdict.decision.value] += 1
             log.info(
@@ -123,12 +124,16 @@ class Worker:
 
 
 def _read(taken: Taken) -> Waiting | None:
-    try:
-        return msgspec.msgpack.decode(taken.data, type=Waiting)
-    except msgspec.DecodeError:
-        # Nobody can say whose it was; it must not hold up those behind it.
-        log.error("authority.unreadable", place=taken.place, size=len(taken.data))  # noqa: TRY400
-        return None
+    waiting = read_waiting(taken.data)
+    if waiting is None:
+        # It must not hold up those behind it.
+        log.error("authority.unreadable", place=taken.place, size=len(taken.data), request_id=taken.request_id)
+    return waiting
+
+
+def _lost(request_id: str) -> Verdict:
+    reason = Reason.UNREADABLE
+    return Verdict(request_id=request_id, decision=_DECISIONS[reason], reason=reason, sealed=None)
 
 
 def _verdict(one: Waiting, reason: Reason) -> Verdict:

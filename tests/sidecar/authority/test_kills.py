@@ -104,13 +104,13 @@ class Facts:
 class Sidecar:
     """The process, and its next life."""
 
-    def __init__(self, directory: Path, receiver: str, database_url: str | None) -> None:
+    def __init__(self, directory: Path, receiver: str, database_url: str | None, more: str) -> None:
         self.directory = directory
         self.receiver = receiver
         self.database_url = database_url
         self.registry = directory / "registry"
         services = directory / "services.toml"
-        services.write_text(SERVICES.format(receiver=receiver))
+        services.write_text(SERVICES.format(receiver=receiver) + more)
         self._command = [sys.executable, "-m", "evcharge.cli.sidecar", "run", "--data-dir", str(self.registry)]
         self._command += ["--port", "0", "--services", str(services)]
         self.up = asyncio.Event()
@@ -178,10 +178,10 @@ async def post(session: aiohttp.ClientSession, sidecar: Sidecar, facts: Facts) -
         await facts.note()
 
 
-async def kill(sidecar: Sidecar, facts: Facts) -> None:
+async def kill(sidecar: Sidecar, facts: Facts, kills: int) -> None:
     """At random moments, all of them while there is work: each request is two facts at least."""
-    for _ in range(KILLS):
-        after = facts.count + facts.random.randint(1, max(1, int(1.8 * REQUESTS / KILLS)))
+    for _ in range(kills):
+        after = facts.count + facts.random.randint(1, max(1, int(1.8 * REQUESTS / kills)))
         try:
             async with asyncio.timeout(TOLD_S):
                 await facts.until(lambda after=after: facts.count >= after)
@@ -210,8 +210,13 @@ async def logged(session: aiohttp.ClientSession, sidecar: Sidecar) -> list[dict[
 @pytest.mark.tool
 @pytest.mark.timeout(LIMIT_S + 60)
 async def test_whatever_is_acknowledged_is_decided_once_and_told(tmp_path: Path, database_url: str | None) -> None:
+    await survive(tmp_path, database_url)
+
+
+async def survive(tmp_path: Path, database_url: str | None, more: str = "", kills: int = KILLS) -> set[str]:
+    """Requests, kills, and what has to be true after them; ``more`` settings than those of here. Who was decided."""
     seed = random.SystemRandom().getrandbits(32)
-    timeline = Timeline(f"{REQUESTS} requests, {KILLS} kills, seed {seed}")
+    timeline = Timeline(f"{REQUESTS} requests, {kills} kills, seed {seed}")
     facts = Facts(seed)
     app = web.Application()
     app.router.add_post("/hook", facts.receive)
@@ -225,7 +230,7 @@ async def test_whatever_is_acknowledged_is_decided_once_and_told(tmp_path: Path,
         aiohttp.ClientSession(headers=token) as session,
         asyncio.timeout(LIMIT_S),
     ):
-        sidecar = Sidecar(tmp_path, f"127.0.0.1:{receiver.port}", database_url)
+        sidecar = Sidecar(tmp_path, f"127.0.0.1:{receiver.port}", database_url, more)
         await sidecar.start()
         facts.secret = sidecar.secret
         pair = {"station_id": STATION, "driver_token": ALLOWED}
@@ -234,7 +239,7 @@ async def test_whatever_is_acknowledged_is_decided_once_and_told(tmp_path: Path,
         async with asyncio.TaskGroup() as tasks:
             for _ in range(AT_ONCE):
                 tasks.create_task(post(session, sidecar, facts))
-            tasks.create_task(kill(sidecar, facts))
+            tasks.create_task(kill(sidecar, facts, kills))
         timeline.say(f"{len(facts.acknowledged)} acknowledged, {facts.unanswered} posts without an answer")
         try:
             async with asyncio.timeout(TOLD_S):
@@ -256,7 +261,7 @@ async def test_whatever_is_acknowledged_is_decided_once_and_told(tmp_path: Path,
     theirs = children.ru_utime + children.ru_stime - before.ru_utime - before.ru_stime
     here = time.process_time() - used
     timeline.say(f"{time.monotonic() - began:.1f} s; CPU: {here:.1f} s here, {theirs:.1f} s in {sidecar.lives} lives")
-    assert sidecar.lives == KILLS + 1
+    assert sidecar.lives == kills + 1
     assert set(named.values()) == {1}
     for name, token in facts.acknowledged.items():
         entry = by_name[name]
@@ -265,3 +270,4 @@ async def test_whatever_is_acknowledged_is_decided_once_and_told(tmp_path: Path,
     for name, statuses in facts.callbacks.items():
         assert set(statuses) == {by_name[name]["status"]}, "all that was told is the one decision"
     assert set(decided.values()) == {1}, "no life decided what another had decided"
+    return set(decided)

@@ -1,0 +1,181 @@
+"""Topics that are there, and messages that the brokers have: what the relay and the dead letters need of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+
+from evcharge.net.kafka_client import FAILURES, give_up, is_too_large, reason, sentence
+from evcharge.sidecar.authority.kafka.fate import Message
+from evcharge.sidecar.authority.kafka.settings import QueueKafka
+from evcharge.sidecar.authority.kafka.troubles import Trouble
+
+log = structlog.get_logger()
+
+# How long a client may take to say good-bye, in seconds.
+CLOSE_S = 1.0
+_HOUR_MS = 3_600_000
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of several messages, by their places."""
+
+    done: list[int] = []
+    """All brokers that have to have it have it."""
+    too_large: list[int] = []
+    trouble: str | None = None
+    """Of all others; they may be there or not."""
+
+
+class Cluster:
+    """A producer and an administrator: made when they are needed, made anew after each failure."""
+
+    def __init__(self, settings: QueueKafka, arguments: Mapping[str, Any]) -> None:
+        """``arguments``: as from ``client_arguments``."""
+        self._settings = settings
+        self._arguments = dict(arguments)
+        self._patience = {"request_timeout_ms": int(settings.patience_s * 1000)}
+        self._admin: AIOKafkaAdminClient | None = None
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._lost = False
+        """The topic of the requests was not there, and nobody was told yet."""
+
+    async def look(self) -> bool:
+        """Make topics that are missing; whether that of the requests was, also when making it took several looks.
+
+        Raises:
+            Trouble
+        """
+        chosen = self._settings
+        async with self._answered("look for the topics"):
+            # Held here: who writes dead letters may give it up meanwhile.
+            admin = self._admin
+            if admin is None:
+                # One that could not be started has nothing to be closed.
+                admin = AIOKafkaAdminClient(**self._arguments, **self._patience)
+                await admin.start()
+                self._admin = admin
+            described = await admin.describe_topics([chosen.topic, chosen.dead_topic])
+        missing = []
+        for one in described:
+            error = for_code(one["error_code"])
+            if error is UnknownTopicOrPartitionError:
+                missing.append(one["topic"])
+            elif error is not NoError:
+                raise Trouble(sentence(error(), chosen.addresses, f"look at the topic {one['topic']}"))
+        self._lost = self._lost or chosen.topic in missing
+        if missing:
+            await self._make(admin, missing)
+        lost, self._lost = self._lost, False
+        return lost
+
+    async def _make(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+        chosen = self._settings
+        kept_ms = {
+            chosen.topic: chosen.retention_hours * _HOUR_MS,
+            chosen.dead_topic: chosen.dead_days * 24 * _HOUR_MS,
+        }
+        wanted = [
+            NewTopic(name, chosen.partitions, chosen.replication, topic_configs={"retention.ms": str(kept_ms[name])})
+            for name in names
+        ]
+        async with self._answered(f"make the topics {', '.join(names)}"):
+            told = await admin.create_topics(wanted)
+        for name, code, *_ in told.topic_errors:
+            error = for_code(code)
+            if error is NoError:
+                log.info("authority.topic_made", topic=name, partitions=chosen.partitions)
+            elif error is not TopicAlreadyExistsError:
+                raise Trouble(sentence(error(), chosen.addresses, f"make the topic {name}"))
+
+    async def send(self, topic: str, messages: Sequence[Message]) -> Sent:
+        """Write them and wait for the brokers' word."""
+        try:
+            sent = await self._send(topic, messages)
+        except Trouble as trouble:
+            return Sent(trouble=str(trouble))
+        if len(messages) > 1 and sent.too_large:
+            # Together they may have been too large: alone it is seen which one is.
+            done = list(sent.done)
+            too_large: list[int] = []
+            for place in sent.too_large:
+                alone = await self.send(topic, [messages[place]])
+                if alone.trouble is not None:
+                    return Sent(done=done, too_large=too_large, trouble=alone.trouble)
+                (done if alone.done else too_large).append(place)
+            return Sent(done=done, too_large=too_large, trouble=sent.trouble)
+        return sent
+
+    async def _send(self, topic: str, messages: Sequence[Message]) -> Sent:
+        doing = f"write to the topic {topic}"
+        async with self._answered(doing):
+            producer = await self._started()
+            waiting: list[asyncio.Future[Any]] = []
+            try:
+                for one in messages:
+                    waiting.append(await producer.send(topic, one.value, key=one.key, headers=list(one.headers)))
+                said = await asyncio.gather(*waiting, return_exceptions=True)
+            finally:
+                # Nobody asks any more for those that are still open.
+                for future in waiting:
+                    future.cancel()
+        done: list[int] = []
+        too_large: list[int] = []
+        failed: BaseException | None = None
+        for place, word in enumerate(said):
+            if not isinstance(word, BaseException):
+                done.append(place)
+            elif is_too_large(word):
+                too_large.append(place)
+            else:
+                failed = word
+        if failed is not None:
+            await self._drop()
+            return Sent(done=done, too_large=too_large, trouble=sentence(failed, self._settings.addresses, doing))
+        return Sent(done=done, too_large=too_large)
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **self._arguments, **self._patience, acks="all", enable_idempotence=True, linger_ms=0
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await give_up(producer, CLOSE_S)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    @asynccontextmanager
+    async def _answered(self, doing: str) -> AsyncIterator[None]:
+        """In time, or both clients are given up: none of them tells reliably whether it can still be used."""
+        try:
+            async with asyncio.timeout(self._settings.patience_s):
+                yield
+        except FAILURES as error:
+            await self._drop()
+            why = await reason(error, self._arguments, self._settings.patience_s)
+            raise Trouble(sentence(why, self._settings.addresses, doing)) from error
+
+    async def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        admin, self._admin = self._admin, None
+        if producer is not None:
+            await give_up(producer, CLOSE_S)
+        if admin is not None:
+            await admin.close()
+
+    async def close(self) -> None:
+        """Give both back."""
+        await self._drop()
