@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from evcharge.central import metric_table
+from evcharge.events import metrics as events_metrics
 from evcharge.net.metrics import COMMON, Kind, Metric
 from evcharge.sidecar import metrics as sidecar_metrics
 from tests.metrics.support import PROMETHEUS, ROOT, promtool
@@ -18,9 +19,28 @@ from tools import dashboards, grafana
 
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
-TABLES = {"Central": metric_table.TABLE, "The sidecar": sidecar_metrics.TABLE, "Both": COMMON}
+TABLES = {
+    "Central": metric_table.TABLE,
+    "The sidecar": sidecar_metrics.TABLE,
+    "The publisher of events": events_metrics.TABLE,
+    "All": COMMON,
+}
 # What PromQL itself has to say, beside names of metrics.
-WORDS = {"absent", "and", "by", "changes", "histogram_quantile", "increase", "le", "on", "or", "rate", "sum", "up"}
+WORDS = {
+    "absent",
+    "and",
+    "by",
+    "changes",
+    "histogram_quantile",
+    "increase",
+    "le",
+    "max",
+    "on",
+    "or",
+    "rate",
+    "sum",
+    "up",
+}
 
 
 def alerts(path: Path) -> list[dict[str, Any]]:
@@ -45,7 +65,7 @@ def series_of(table: tuple[Metric, ...]) -> dict[str, set[str]]:
     return found
 
 
-KNOWN = series_of((*metric_table.TABLE, *sidecar_metrics.TABLE, *COMMON))
+KNOWN = series_of((*metric_table.TABLE, *sidecar_metrics.TABLE, *events_metrics.TABLE, *COMMON))
 
 
 def unknown_names(expr: str) -> set[str]:

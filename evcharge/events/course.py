@@ -1,0 +1,91 @@
+"""From Central's answers to messages: every record once and in order, and never one of another log."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from hashlib import sha256
+
+import msgspec
+
+from evcharge.events.keys import Keys
+from evcharge.events.message import Format, Message, message_of
+from evcharge.events.position import Position
+from evcharge.events.troubles import Kind, Trouble
+from evcharge.net.tail import Batch, Record
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What one answer brought."""
+
+    messages: list[Message]
+    missed: int = 0
+    """Records that were archived before they could be published."""
+    verified: bool | None = None
+    """Whether the record at the position is still the one that was published; None: that was known already."""
+
+
+class Course:
+    """Where the reading of a log is. It begins at a position that was published, and goes on with what it took."""
+
+    def __init__(self, position: Position, keys: Keys, log_name: str, form: Format) -> None:
+        self.seq = position.seq
+        """The last record that was taken."""
+        self._sha256 = position.sha256
+        self._keys = keys
+        self._log_name = log_name
+        self._form = form
+        self._to_verify = self.seq > 0
+
+    @property
+    def after_seq(self) -> int:
+        """Behind which record to ask: the last one that was taken comes once more, to be compared."""
+        return max(0, self.seq - 1)
+
+    def ask_again(self) -> None:
+        """The next answer begins at ``after_seq`` again, perhaps of another log."""
+        self._to_verify = self.seq > 0
+
+    def take(self, batch: Batch, cut: Container[int] = ()) -> Taken:
+        """The messages of what is new in ``batch``; of the records in ``cut`` small ones that stand for them.
+
+        Raises:
+            Trouble: this is another log.
+        """
+        records, verified = batch.records, None
+        if batch.newest_seq < self.seq:
+            raise Trouble(Kind.OTHER_LOG, self._shorter(batch.newest_seq))
+        if self._to_verify and records:
+            self._to_verify = False
+            verified = records[0].seq == self.seq and self._verify(records[0])
+            records = [record for record in records if record.seq > self.seq]
+        missed = max(0, records[0].seq - self.seq - 1) if records else 0
+        messages = [
+            message_of(record, self._keys, self._log_name, self._form, cut=record.seq in cut) for record in records
+        ]
+        if messages:
+            self.seq, self._sha256 = messages[-1].seq, messages[-1].digest.hex()
+        return Taken(messages, missed, verified)
+
+    def _verify(self, record: Record) -> bool:
+        found = sha256(record.body).hexdigest()
+        if self._sha256 is not None and found != self._sha256:
+            raise Trouble(
+                Kind.OTHER_LOG,
+                f"Central's log is another one than that published as {self._log_name!r}: its record {record.seq} "
+                f"differs. {_WHAT_TO_DO}",
+            )
+        known = self._sha256 is not None
+        self._sha256 = found
+        return known
+
+    def _shorter(self, newest_seq: int) -> str:
+        return (
+            f"Central's log ends at record {newest_seq}, and record {self.seq} of the log {self._log_name!r} is "
+            f"published: it lost its end, or is another one. {_WHAT_TO_DO}"
+        )
+
+
+_WHAT_TO_DO = (
+    "Nothing of it is published. Point --central at the right one; or, when the log was replaced for good, give the "
+    "new one a name of its own with --log NAME, and it is published from its beginning."
+)

@@ -1,0 +1,332 @@
+"""The way into Kafka: a transactional producer that nobody else has, and the position that it found.
+
+After any fault an outlet is closed and another one opened: its first request ends the transaction of whoever came
+before (a broker turns that one away from then on), and the position that is read then is the whole truth. So a fault
+is survived in the same way as SIGKILL, and there is one way only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.partitioner import murmur2
+
+from evcharge.events.admin import prepared
+from evcharge.events.faults import described, look
+from evcharge.events.message import Headers, Message
+from evcharge.events.parcels import MAX_MESSAGE_BYTES, PIECE_BYTES, Parcel, parcels
+from evcharge.events.position import Kept, Position, Row, kept_of, rows_of
+from evcharge.events.settings import PublisherSettings
+from evcharge.events.topics import Topics
+from evcharge.events.troubles import Fenced, Kind, TooLarge, Trouble
+from evcharge.net.kafka import BadKafka
+
+log = structlog.get_logger()
+
+# After this time the brokers end a transaction that is still open, in milliseconds: readers of committed records wait
+# for it so long where a publisher ended in its middle and is not started again.
+TRANSACTION_MS = 60_000
+# How long one transaction may take here, in seconds: less, so that it is this side that gives it up.
+COMMIT_S = 45.0
+# How long one request may take, in milliseconds.
+REQUEST_MS = 15_000
+# From the first connection to the position, in seconds.
+OPEN_S = 60.0
+# How long an end may take, in seconds.
+CLOSE_S = 2.0
+# Charge points whose partition is remembered: those of the largest site.
+MOST_KEYS = 20_000
+# What is looked at of each partition to find the last record of a log, in messages.
+TAIL = 200
+
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+
+class RealKafka:
+    """What the publisher needs of Kafka."""
+
+    def __init__(self, settings: PublisherSettings, arguments: Callable[[], Mapping[str, Any]]) -> None:
+        """``arguments``: how clients are made, asked anew for each attempt (a password may change); raises BadKafka."""
+        self._settings = settings
+        self._arguments = arguments
+
+    async def open(self) -> Outlet:
+        """A new outlet; raises Trouble, Fenced."""
+        return await Outlet.open(self._settings, self._now())
+
+    async def read_kept(self) -> Kept:
+        """As ``read_kept``."""
+        return await read_kept(self._settings, self._now())
+
+    async def newest_published(self, partitions: int) -> int:
+        """As ``newest_published``."""
+        return await newest_published(self._settings, self._now(), partitions)
+
+    async def look(self) -> Trouble | None:
+        """As ``faults.look``."""
+        try:
+            return await look(self._settings.kafka.brokers, self._now())
+        except Trouble as trouble:
+            return trouble
+
+    async def gone(self) -> Trouble | None:
+        """That a topic is missing."""
+        settings = self._settings
+        try:
+            async with asyncio.timeout(OPEN_S):
+                if await prepared(settings, self._now(), make=False) is not None:
+                    return None
+        except (KafkaError, OSError, TimeoutError, Trouble):
+            return None
+        both = f"{settings.topic} or {settings.positions_topic}"
+        return Trouble(Kind.TOPIC_GONE, f"{both} is not there any more; it is made again, and what was on it is gone.")
+
+    def _now(self) -> Mapping[str, Any]:
+        try:
+            return self._arguments()
+        except BadKafka as error:
+            raise Trouble(Kind.KAFKA_SETTINGS, str(error)) from error
+
+
+class Outlet:
+    """One producer, from ``open`` to ``close``."""
+
+    def __init__(self, settings: PublisherSettings, producer: AIOKafkaProducer, topics: Topics, kept: Kept) -> None:
+        """``open`` makes one."""
+        self.topics = topics
+        self.kept = kept
+        self._settings = settings
+        self._producer = producer
+        self._name = name_of(settings)
+        count = topics.events.partitions
+        # Kafka's own rule, so that every client that asks finds the same partition. In plain Python it is slow.
+        self._partition_of = lru_cache(MOST_KEYS)(lambda key: (murmur2(key) & 0x7FFFFFFF) % count)
+
+    @classmethod
+    async def open(cls, settings: PublisherSettings, arguments: Mapping[str, Any]) -> Outlet:
+        """Make the topics where they are missing, turn away whoever published before, and read the position.
+
+        Raises:
+            Trouble, Fenced
+        """
+        producer = _producer(settings, arguments)
+        try:
+            async with asyncio.timeout(OPEN_S):
+                topics = await prepared(settings, arguments)
+                assert topics is not None
+                await producer.start()
+                kept = await read_kept(settings, arguments)
+        except (KafkaError, OSError, TimeoutError) as error:
+            await _end(producer)
+            raise described(error) from error
+        except BaseException:
+            await _end(producer)
+            raise
+        return cls(settings, producer, topics, kept)
+
+    async def publish(self, messages: Sequence[Message], position: Position, piece_bytes: int = PIECE_BYTES) -> None:
+        """All of them and the position behind them in one transaction: every message is seen, or none is.
+
+        Raises:
+            Trouble, Fenced, TooLarge: nobody knows what became of it, and the outlet has to be closed.
+        """
+        learned = [each for message in messages for each in message.learned]
+        rows = rows_of(self._name, position, learned)
+        try:
+            async with asyncio.timeout(COMMIT_S):
+                await self._producer.begin_transaction()
+                sent = [
+                    await self._send(parcel, position.at_ms)
+                    for parcel in parcels(messages, self._partition_of, piece_bytes)
+                ]
+                sent += await self._send_rows(rows, position.at_ms)
+                # Everything has to be there before the end is asked for: the client would commit what is left.
+                _check(await asyncio.gather(*(future for _, future in sent), return_exceptions=True), sent)
+                await self._producer.commit_transaction()
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise described(error) from error
+
+    async def alive(self) -> bool:
+        """Whether a broker answers. Raises nothing."""
+        try:
+            async with asyncio.timeout(REQUEST_MS / 1000):
+                return bool(await self._producer.client.force_metadata_update())
+        except (KafkaError, OSError, TimeoutError):
+            return False
+
+    async def close(self) -> None:
+        """End it; a transaction that is open is given up."""
+        await _end(self._producer)
+
+    async def _send(self, parcel: Parcel, at_ms: int) -> _Sent:
+        batch = self._producer.create_batch()
+        for message in parcel.messages:
+            _append(batch, at_ms, message.key, message.value, message.headers)
+        batch.close()
+        topic = self._settings.topic
+        future = await self._producer.send_batch(batch, topic, partition=parcel.partition)
+        return tuple(message.seq for message in parcel.messages), future
+
+    async def _send_rows(self, rows: Sequence[Row], at_ms: int) -> list[_Sent]:
+        sent: list[_Sent] = []
+        for begin in range(0, len(rows), ROWS):
+            batch = self._producer.create_batch()
+            for row in rows[begin : begin + ROWS]:
+                _append(batch, at_ms, row.key, row.value, ())
+            batch.close()
+            sent.append(((), await self._producer.send_batch(batch, self._settings.positions_topic, partition=0)))
+        return sent
+
+
+_Sent = tuple[tuple[int, ...], asyncio.Future[Any]]
+# Positions in one piece: 200 bytes each, so that any topic takes it.
+ROWS = 1_000
+
+
+def name_of(settings: PublisherSettings) -> str:
+    """What the position is kept for."""
+    return f"{settings.log_name}/{settings.topic}"
+
+
+async def read_kept(settings: PublisherSettings, arguments: Mapping[str, Any]) -> Kept:
+    """What the topic of positions says now. Whoever wants to go on from there has its producer already.
+
+    Raises:
+        Trouble: it cannot be read, or there is something else on it.
+    """
+    try:
+        found = await _committed([TopicPartition(settings.positions_topic, 0)], arguments)
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise described(error) from error
+    try:
+        return kept_of(name_of(settings), [Row(record.key or b"", record.value) for record in found])
+    except ValueError as error:
+        raise Trouble(
+            Kind.TOPIC_UNFIT,
+            f"{settings.positions_topic} holds something else than positions under {name_of(settings)!r} ({error}): "
+            "name another topic with --positions-topic.",
+        ) from error
+
+
+async def newest_published(settings: PublisherSettings, arguments: Mapping[str, Any], partitions: int) -> int:
+    """The newest record of this log at the end of the topic; 0: there is none.
+
+    Raises:
+        Trouble
+    """
+    places = [TopicPartition(settings.topic, number) for number in range(partitions)]
+    try:
+        found = await _committed(places, arguments, TAIL)
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise described(error) from error
+    newest = 0
+    for headers in (dict(record.headers) for record in found):
+        if headers.get("log") == settings.log_name.encode():
+            with suppress(ValueError):
+                newest = max(newest, int(headers.get("seq", b"")))
+    return newest
+
+
+async def _committed(
+    places: Sequence[TopicPartition], arguments: Mapping[str, Any], last: int | None = None
+) -> list[Any]:
+    """All committed records of these partitions, or of their ``last`` offsets; each partition's in their order."""
+    # The real end, behind transactions of others that are still open: what was committed behind such a one is seen only
+    # when that one is over, which is waited for.
+    async with _consumer(arguments, "read_uncommitted") as looking:
+        looking.assign(places)
+        ends = await looking.end_offsets(places)
+        begins = await looking.beginning_offsets(places)
+    if last is not None:
+        begins = {place: max(begin, ends[place] - last) for place, begin in begins.items()}
+    # Not even a consumer, where there is nothing: one that is closed before it did anything says that it was cancelled.
+    left = [place for place in places if begins[place] < ends[place]]
+    found: list[Any] = []
+    if not left:
+        return found
+    async with _consumer(arguments, "read_committed") as reading:
+        reading.assign(left)
+        for place in left:
+            reading.seek(place, begins[place])
+        while left := [place for place in left if await reading.position(place) < ends[place]]:
+            for records in (await reading.getmany(*left, timeout_ms=LOOK_MS)).values():
+                found += records
+    return found
+
+
+# How long one look at a partition waits, in milliseconds; whatever comes ends it.
+LOOK_MS = 500
+
+
+def _consumer(arguments: Mapping[str, Any], isolation: str) -> AIOKafkaConsumer:
+    # With "latest", its default, the client may still go to the end after it was told to seek elsewhere.
+    return AIOKafkaConsumer(
+        **arguments,
+        isolation_level=isolation,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        request_timeout_ms=REQUEST_MS,
+    )
+
+
+def _producer(settings: PublisherSettings, arguments: Mapping[str, Any]) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        **arguments,
+        transactional_id=settings.transactional_id,
+        enable_idempotence=True,
+        acks="all",
+        compression_type=None if settings.compression == "none" else settings.compression,
+        transaction_timeout_ms=TRANSACTION_MS,
+        request_timeout_ms=REQUEST_MS,
+        # Pieces are measured here; none is longer than the longest message.
+        max_batch_size=2 * MAX_MESSAGE_BYTES,
+    )
+
+
+def _append(batch: Any, at_ms: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+    added = batch.append(timestamp=at_ms, key=key, value=value, headers=list(headers))
+    assert added is not None, "pieces are smaller than what the client takes"
+
+
+def _check(results: Sequence[object], sent: Sequence[_Sent]) -> None:
+    """Raises what went wrong with any piece; a successor explains everything else."""
+    errors = [(result, seqs) for result, (seqs, _) in zip(results, sent, strict=True) if isinstance(result, Exception)]
+    for error, _ in errors:
+        if isinstance(described(error), Fenced):
+            raise error
+    for error, seqs in errors:
+        if isinstance(error, _TOO_LARGE) and seqs:
+            raise TooLarge(seqs) from error
+    for error, _ in errors:
+        raise error
+
+
+async def _end(producer: AIOKafkaProducer) -> None:
+    """Close it, whatever state it is in. Its own ``stop`` waits for ever for what no broker takes any more."""
+    # The transaction's end is for its successor: so it is here as after a crash.
+    task = producer._sender.sender_task  # there is no other way to give it up
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            if task is not None:
+                task.cancel()
+            await producer.client.close()
+    if task is not None:
+        # The first cancellation lets it wait for its open requests, the second one ends that.
+        for _ in range(2):
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=CLOSE_S)
+    producer._closed = True  # otherwise it complains about a missing `stop`
+
+
+def quieten_client() -> None:
+    """The client's own lines repeat every 100 ms what the publisher says once, and in better words."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)

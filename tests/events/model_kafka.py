@@ -1,0 +1,118 @@
+"""Kafka as the publisher knows it, in memory: transactions, fencing, and a fault wherever the test wants one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+from evcharge.events.message import Message
+from evcharge.events.position import Kept, Position, Row, kept_of, rows_of
+from evcharge.events.topics import Topic, Topics
+from evcharge.events.troubles import Fenced, Kind, TooLarge, Trouble
+
+NAME = "site/evcharge.events"
+PARTITIONS = 3
+
+
+class Fault(StrEnum):
+    """Where an attempt to publish breaks."""
+
+    NONE = "none"
+    BEFORE = "before"
+    """Nothing was sent."""
+    BETWEEN = "between"
+    """All was sent, and the end was not asked for."""
+    AFTER = "after"
+    """It was committed, and the answer was lost."""
+    CLOSED = "closed"
+    """Nothing can be opened."""
+
+
+class ModelKafka:
+    """What all clients share."""
+
+    def __init__(self, fault: Callable[[], Fault] = lambda: Fault.NONE, most_bytes: int = 1 << 30) -> None:
+        """``fault`` is asked for each attempt; ``most_bytes``: the longest piece that is taken."""
+        self.epoch = 0
+        self.events: list[tuple[bytes, int, bool]] = []
+        """Key, record and whether it is cut: all that was ever committed, in its order."""
+        self.rows: list[Row] = []
+        self.open_of: dict[int, tuple[list[tuple[bytes, int, bool]], list[Row]]] = {}
+        """By epoch, what was sent and not committed."""
+        self.transactions = 0
+        self.fault = fault
+        self.most_bytes = most_bytes
+
+    def kept(self) -> Kept:
+        return kept_of(NAME, self.rows)
+
+    # --- part of ``Kafka`` --------------------------------------------------------------------------------------------
+
+    async def open(self) -> ModelOutlet:
+        if self.fault() is Fault.CLOSED:
+            raise Trouble(Kind.KAFKA_AWAY, "It is away.")
+        self.epoch += 1
+        # Whoever came before is turned away, and what it had not committed is gone.
+        self.open_of.clear()
+        return ModelOutlet(self, self.epoch)
+
+    async def read_kept(self) -> Kept:
+        return self.kept()
+
+    async def newest_published(self, partitions: int) -> int:
+        assert partitions == PARTITIONS
+        return max((seq for _, seq, _ in self.events), default=0)
+
+    async def look(self) -> Trouble | None:
+        return None
+
+    async def gone(self) -> Trouble | None:
+        return None
+
+
+class ModelOutlet:
+    """One producer."""
+
+    def __init__(self, kafka: ModelKafka, epoch: int) -> None:
+        self.topics = Topics(
+            events=Topic(name="evcharge.events", partitions=PARTITIONS, replication=1, config=None),
+            positions=Topic(name="evcharge.positions", partitions=1, replication=1, config=None),
+            remarks=[],
+        )
+        self.kept = kafka.kept()
+        self._kafka = kafka
+        self._epoch = epoch
+        self._closed = False
+
+    async def publish(self, messages: Sequence[Message], position: Position, piece_bytes: int = 1 << 30) -> None:
+        kafka = self._kafka
+        assert not self._closed, "an outlet that failed is not used again"
+        if self._epoch != kafka.epoch:
+            raise Fenced("ProducerFenced")
+        fault = kafka.fault()
+        if fault is Fault.BEFORE:
+            raise Trouble(Kind.KAFKA_AWAY, "It went away.")
+        for begin in range(0, len(messages), 2):
+            # Pieces of two messages, unless they shall be smaller.
+            for piece in (
+                [messages[begin : begin + 2]] if piece_bytes > 500 else [[one] for one in messages[begin : begin + 2]]
+            ):
+                if sum(message.size for message in piece) > kafka.most_bytes:
+                    raise TooLarge(tuple(message.seq for message in piece))
+        sent = [(message.key, message.seq, message.cut) for message in messages]
+        learned = [each for message in messages for each in message.learned]
+        kafka.open_of[self._epoch] = (sent, rows_of(NAME, position, learned))
+        if fault is Fault.BETWEEN:
+            raise Trouble(Kind.KAFKA_AWAY, "It went away.")
+        events, rows = kafka.open_of.pop(self._epoch)
+        kafka.events += events
+        kafka.rows += rows
+        kafka.transactions += 1
+        if fault is Fault.AFTER:
+            raise Trouble(Kind.KAFKA_SLOW, "It did not answer.")
+
+    async def alive(self) -> bool:
+        return True
+
+    async def close(self) -> None:
+        self._closed = True

@@ -1,0 +1,229 @@
+"""The publisher over a Kafka in memory: whatever breaks and wherever, each record is published once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evcharge.events.publisher import Publisher
+from evcharge.events.settings import PublisherSettings
+from evcharge.events.troubles import Kind, Superseded
+from evcharge.net.clock import SystemClock
+from evcharge.net.kafka import KafkaSettings
+from tests.events.model_kafka import Fault, ModelKafka
+from tests.support.log_central import EACH, Log, bodies
+
+# Turns of the loop until something has to be true.
+TURNS = 3_000
+
+
+class Running:
+    """A publisher that runs, and everything it needs."""
+
+    def __init__(self, log: Log, kafka: ModelKafka, instance: str = "one", after_seq: int | None = None) -> None:
+        given = PublisherSettings(kafka=KafkaSettings(brokers=["x:1"]), pace_s=0, after_seq=after_seq)
+        self.publisher = Publisher(given, log, kafka, instance=instance, clock=SystemClock(), pause=_turn)
+        self.stop = asyncio.Event()
+        self.task = asyncio.create_task(self.publisher.run(self.stop))
+
+    async def until(self, fact: Callable[[], bool]) -> None:
+        for _ in range(TURNS):
+            if fact():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError(self.publisher.board.troubles)
+
+    async def done(self) -> None:
+        """It published everything there is."""
+        log, tally = self.publisher._link, self.publisher.tally
+        assert isinstance(log, Log)
+        await self.until(lambda: tally.published_seq == log.newest and tally.lag == 0)
+
+    async def end(self) -> None:
+        self.stop.set()
+        await self.task
+
+    async def kill(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def _turn(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+def check(kafka: ModelKafka, first: int, last: int) -> None:
+    """Each once, and in order: the model commits whole transactions one after the other."""
+    assert [seq for _, seq, _ in kafka.events] == list(range(first, last + 1))
+    for key, seq, _ in kafka.events:
+        assert key == b"CP-%d" % ((seq - 1) // EACH % 10)
+
+
+def _faults(of: Iterable[Fault]) -> Callable[[], Fault]:
+    left: Iterator[Fault] = iter(of)
+    return lambda: next(left, Fault.NONE)
+
+
+STEPS = st.lists(
+    st.one_of(st.sampled_from(list(Fault)), st.sampled_from(["kill", "channel", "grow", "away"])), max_size=12
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=STEPS, count=st.integers(0, 60))
+def test_whatever_happens_each_record_is_published_once(steps: list[Fault | str], count: int) -> None:
+    asyncio.run(_once(steps, count))
+
+
+async def _once(steps: list[Fault | str], count: int) -> None:
+    log = Log(count)
+    kafka = ModelKafka(_faults(step for step in steps if isinstance(step, Fault)))
+    running = Running(log, kafka)
+    for number, step in enumerate(steps):
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        match step:
+            case "kill":
+                await running.kill()
+                running = Running(log, kafka, f"start {number}")
+            case "channel":
+                log.come_back()
+            case "grow":
+                log.grow(7)
+            case "away":
+                log.up = False
+    log.come_back()
+    await running.done()
+    await running.end()
+    check(kafka, 1, log.newest)
+    assert not running.publisher.board.troubles
+
+
+async def test_a_second_publisher_ends_the_first() -> None:
+    log, kafka = Log(20), ModelKafka()
+    first = Running(log, kafka, "first")
+    await first.done()
+    second = Running(log, kafka, "second")
+    await second.done()
+    log.grow(20)
+    with pytest.raises(Superseded):
+        await first.task
+    await second.done()
+    await second.end()
+    check(kafka, 1, 40)
+
+
+async def test_who_was_too_slow_comes_back_when_nobody_took_its_place() -> None:
+    log, kafka = Log(20), ModelKafka()
+    only = Running(log, kafka)
+    await only.done()
+    # The brokers ended its transaction: its epoch is over.
+    kafka.epoch += 1
+    log.grow(20)
+    await only.done()
+    await only.end()
+    check(kafka, 1, 40)
+
+
+async def test_another_log_is_not_published(capsys: pytest.CaptureFixture[str]) -> None:
+    log, kafka = Log(20), ModelKafka()
+    running = Running(log, kafka)
+    await running.done()
+    own = log.bodies
+    log.bodies = list(bodies(40, name="other"))
+    log.come_back()
+    await running.until(lambda: any(each.kind is Kind.OTHER_LOG for each in running.publisher.board.troubles))
+    assert "--log NAME" in (running.publisher.unready() or "")
+    assert len(kafka.events) == 20
+    # The right one again: it goes on.
+    log.bodies = own
+    log.grow(5)
+    log.come_back()
+    await running.done()
+    await running.end()
+    check(kafka, 1, 25)
+    assert capsys.readouterr().out.count("events.trouble") == 1
+
+
+async def test_a_log_that_lost_its_end_is_not_published() -> None:
+    log, kafka = Log(20), ModelKafka()
+    running = Running(log, kafka)
+    await running.done()
+    await running.end()
+    del log.bodies[15:]
+    again = Running(log, kafka, "again")
+    await again.until(lambda: any(each.kind is Kind.OTHER_LOG for each in again.publisher.board.troubles))
+    assert "ends at record 15" in (again.publisher.unready() or "")
+    await again.end()
+
+
+async def test_archived_records_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    log, kafka = Log(30), ModelKafka()
+    log.first_seq = 11
+    running = Running(log, kafka)
+    await running.done()
+    await running.end()
+    check(kafka, 11, 30)
+    assert running.publisher.tally.missed == 10
+    assert "events.missed" in capsys.readouterr().out
+
+
+async def test_what_a_topic_does_not_take_is_cut_and_nothing_else() -> None:
+    log, kafka = Log(30), ModelKafka(most_bytes=1_000)
+    kind, version, rest = msgspec.msgpack.decode(log.bodies[16])
+    rest["data"]["text"] = "x" * 5_000
+    log.bodies[16] = msgspec.msgpack.encode([kind, version, rest])
+    running = Running(log, kafka)
+    await running.done()
+    await running.end()
+    assert [seq for _, seq, cut in kafka.events if cut] == [17]
+    check(kafka, 1, 30)
+    assert running.publisher.tally.cut == 1
+
+
+async def test_without_a_position_nothing_is_published_again() -> None:
+    log, kafka = Log(20), ModelKafka()
+    running = Running(log, kafka)
+    await running.done()
+    await running.end()
+    kafka.rows.clear()
+    lost = Running(log, kafka, "lost")
+    await lost.until(lambda: bool(lost.publisher.board.troubles))
+    assert "--after 20" in (lost.publisher.unready() or "")
+    await lost.end()
+    log.grow(3)
+    told = Running(log, kafka, "told", after_seq=20)
+    await told.done()
+    await told.end()
+    assert [seq for _, seq, _ in kafka.events] == list(range(1, 24))
+    # Where a position is known, the option that was left in a script does no harm.
+    log.grow(3)
+    again = Running(log, kafka, "again", after_seq=20)
+    await again.done()
+    await again.end()
+    assert [seq for _, seq, _ in kafka.events] == list(range(1, 27))
+
+
+async def test_the_lag_grows_while_kafka_is_away() -> None:
+    log = Log(20)
+    away: list[Fault] = []
+    kafka = ModelKafka(lambda: Fault.CLOSED if away else Fault.NONE)
+    running = Running(log, kafka)
+    await running.done()
+    away.append(Fault.CLOSED)
+    kafka.epoch += 1
+    log.grow(30)
+    tally = running.publisher.tally
+    await running.until(lambda: tally.lag == 30 and not tally.kafka_connected)
+    # It goes on growing, although nobody reads the log.
+    log.grow(30)
+    await running.until(lambda: tally.lag == 60)
+    away.clear()
+    await running.done()
+    await running.end()
+    check(kafka, 1, 80)
