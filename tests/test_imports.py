@@ -28,6 +28,8 @@ NOT_IMPORTED = {
     "cp": ALL,
     "demo": ALL,
     "driver": ALL,
+    "events": ALL,
+    "health": ALL | {"asyncio", "click", "msgspec"},
     "monitor": ALL,
     "nc": ALL,
     "sidecar": ALL,
@@ -51,7 +53,7 @@ def test_a_command_imports_what_it_uses(command: str) -> None:
 def test_every_command_is_in_the_table() -> None:
     folder = Path(__file__).parents[1] / "evcharge/cli"
     commands = {path.stem for path in folder.glob("*.py") if "def main()" in path.read_text()}
-    assert commands - {"events"} <= {*NOT_IMPORTED}
+    assert commands <= {*NOT_IMPORTED}
     verbs = {place.partition(":")[0].rpartition(".")[2] for place in VERBS.values()}
     assert verbs <= {*NOT_IMPORTED}
 

@@ -39,14 +39,15 @@ from evcharge.cli.peer import (
     token_option,
 )
 from evcharge.events.settings import PublisherSettings
-from evcharge.net.exposition import Address, Exposition
 from evcharge.net.kafka import BadKafka, client_arguments
 from evcharge.net.link import CentralLink
+from evcharge.net.readiness import Readiness
 from evcharge.net.registry_client import RegistryCallFailed, register
 from protocol.credentials import Credential, Role
 
 if TYPE_CHECKING:
     from evcharge.events.topics import Topics
+    from evcharge.net.exposition import Address
 
 # Random bytes in the name of one start.
 INSTANCE_BYTES = 8
@@ -130,6 +131,7 @@ async def _run(
     from evcharge.events.outlet import RealKafka, quieten_client
     from evcharge.events.publisher import Publisher
     from evcharge.events.troubles import Superseded
+    from evcharge.net.exposition import Exposition
 
     levels_on_signals()
     quieten_client()
@@ -145,7 +147,8 @@ async def _run(
     exposition = None if metrics is None else Exposition("events", metrics)
     if exposition is not None:
         try:
-            await exposition.start(EventsMetrics(publisher.tally, publisher.board, lambda: link.state == "connected"))
+            numbers = EventsMetrics(publisher.tally, publisher.board, lambda: link.state == "connected")
+            await exposition.start(numbers, Readiness(unready=publisher.unready))
         except OSError as error:
             raise Failed(f"{error.strerror}.") from error
         if exposition.listening is not None:
