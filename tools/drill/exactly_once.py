@@ -54,7 +54,7 @@ class Drill:
         self._publisher: Daemon
         self._reader: TopicReader
         self._killed: Counter[str] = Counter()
-        self._away_s: list[float] = []
+        self._away_s: dict[str, list[float]] = {who: [] for who in WHO}
 
     async def run(self, progress: Progress) -> Outcome:
         """All of it. Raises BrokerFailed, DaemonFailed, OSError."""
@@ -115,7 +115,7 @@ class Drill:
             await self._publisher.kill()
             await self._start_publisher()
         await self._more_than(before)
-        self._away_s.append(time.monotonic() - began_s)
+        self._away_s[who].append(time.monotonic() - began_s)
 
     async def _make_topics(self) -> None:
         log = self._folder / "topics.log"
@@ -194,7 +194,7 @@ class Drill:
                 "records": newest,
                 "keys": len(again.partitions),
                 "killed": dict(self._killed),
-                "from the kill to the next committed record, s": spread(self._away_s),
+                "from the kill to the next committed record, s": {who: spread(self._away_s[who]) for who in WHO},
                 "seconds": round(took_s, 1),
                 "records a second, kills included": round(newest / took_s),
             },
