@@ -101,7 +101,7 @@ kafka: $(VENV)/.dev
 # What the tests of network namespaces, stepped clocks, MQTT, PostgreSQL, Prometheus, the page, Kafka and the files of deploy/
 # start, and how it is seen that it is there.
 SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl prometheus chromium fonts-dejavu-core \
-    openjdk-17-jre-headless maven openssl systemd docker-compose
+    openjdk-17-jre-headless maven openssl systemd docker-compose golang-go
 SYSTEM_TOOLS = ip iptables cc mosquitto curl promtool prometheus chromium java mvn openssl systemd-analyze docker-compose
 
 # The servers are for the tests to start: policy-rc.d keeps Debian from starting them when it installs them.
@@ -109,6 +109,7 @@ system-deps: ## Servers, network namespaces and a C compiler for the tests that 
 	@PATH="$$PATH:/usr/sbin"; missing=; \
 	for tool in $(SYSTEM_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	{ command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl; } >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	{ command -v kustomize || command -v kubectl || command -v go; } >/dev/null 2>&1 || missing="$$missing go"; \
 	[ -n "$$(find /usr/share/fonts -name DejaVuSans.ttf -print -quit 2>/dev/null)" ] || missing="$$missing fonts"; \
 	if [ -z "$$missing" ]; then \
 	    echo "system-deps: all that the tests start is there"; \

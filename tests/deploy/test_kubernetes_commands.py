@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from evcharge.cli.probes import HEALTH_PORT
 
 from evcharge.central.settings import Settings
 from evcharge.central.site_file import read_site_file
+from evcharge.cli.probes import HEALTH_PORT
 from evcharge.cli.sidecar import DEFAULT_PORT
 from evcharge.cli.sidecar import cli as sidecar_cli
 from evcharge.sidecar.services import load_services
