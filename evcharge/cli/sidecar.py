@@ -32,6 +32,7 @@ from evcharge.cli.common import (
 from evcharge.cli.peer import CENTRAL_PORT, stop_on_signals
 from evcharge.cli.sidecar_clients import client, data_dir_option, database_option, keys
 from evcharge.cli.sidecar_history import history
+from evcharge.cli.sidecar_provision import provision_command
 from evcharge.net.exposition import Address, Exposition
 from evcharge.sidecar.assembly import Outside
 from evcharge.sidecar.bootstrap import BootstrapError, Made, initialise
@@ -56,14 +57,15 @@ log = structlog.get_logger()
 def cli() -> None:
     """The HTTP side of evcharge: registry, gateway, authorizations, weather.
 
-    init makes its directory once, run serves it, client makes client apps and access tokens, history looks after what
-    was read of Central's log.
+    init makes its directory once, or provision all that a site needs, from a plan; run serves it, client makes client
+    apps and access tokens, history looks after what was read of Central's log.
     """
 
 
 cli.add_command(client)
 cli.add_command(keys)
 cli.add_command(history)
+cli.add_command(provision_command)
 
 
 @cli.command()
