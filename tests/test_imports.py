@@ -36,6 +36,7 @@ NOT_IMPORTED = {
     "sidecar_clients": ALL - {"sqlalchemy"} - TOKENS,
     "sidecar_history": ALL - {"sqlalchemy"},
     "sidecar_init": ALL - {"sqlalchemy"},
+    "sidecar_provision": ALL - {"sqlalchemy"} - TOKENS,
     "sidecar_run": NUMBERS | {"aiosqlite", "asyncpg", "aiokafka", "evcharge.central.service"},
 }
 

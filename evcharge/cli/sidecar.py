@@ -14,6 +14,7 @@ VERBS = {
     "history": "evcharge.cli.sidecar_history:history",
     "init": "evcharge.cli.sidecar_init:init",
     "keys": "evcharge.cli.sidecar_clients:keys",
+    "provision": "evcharge.cli.sidecar_provision:provision_command",
     "run": "evcharge.cli.sidecar_run:run",
 }
 
@@ -23,8 +24,8 @@ VERBS = {
 def cli() -> None:
     """The HTTP side of evcharge: registry, gateway, authorizations, weather.
 
-    init makes its directory once, run serves it, client makes client apps and access tokens, history looks after what
-    was read of Central's log.
+    init makes its directory once, or provision all that a site needs, from a plan; run serves it, client makes client
+    apps and access tokens, history looks after what was read of Central's log.
     """
 
 

@@ -63,6 +63,7 @@ from evcharge.sidecar.web.api import Api
 from evcharge.sidecar.web.built import PAGE
 from evcharge.sidecar.web.files import add_page
 from evcharge.sidecar.web.openapi import document
+from evcharge.sidecar.web.proxies import Proxies
 from evcharge.sidecar.web.route import Concern
 from evcharge.sidecar.web.scopes import Scope
 
@@ -190,7 +191,8 @@ def assemble(
         ),
     ]
     handlers = {name: handler for concern in concerns for name, handler in concern.handlers().items()}
-    api = Api(routes, handlers, door=door, browser=page_door, clock=clock, entropy=entropy)
+    proxies = Proxies(services.proxy.trusted)
+    api = Api(routes, handlers, door=door, browser=page_door, clock=clock, entropy=entropy, proxies=proxies)
     application = api.application()
     add_page(application, page)
 

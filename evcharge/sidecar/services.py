@@ -23,6 +23,7 @@ from evcharge.sidecar.outgoing.secrets import check_url
 from evcharge.sidecar.outgoing.settings import OutgoingSettings
 from evcharge.sidecar.sensors.settings import AnySensor, SensorsSettings
 from evcharge.sidecar.weather.settings import WeatherSettings
+from evcharge.sidecar.web.proxies import ProxySettings
 from evcharge.sidecar.web.route import Route
 from evcharge.sidecar.web.scopes import ROLES, Scope
 
@@ -86,6 +87,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     authority: AuthoritySettings = AuthoritySettings()
     outgoing: OutgoingSettings = OutgoingSettings()
     page: PageSettings = PageSettings()
+    proxy: ProxySettings = ProxySettings()
     history: HistorySettings = HistorySettings()
     simulated_site: dict[str, Any] = {}
     """What simulated sensors measure; the command that runs the sidecar reads it."""

@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from evcharge.central.settings import Settings
 from evcharge.central.site_file import read_site_file
 from evcharge.cli.probes import HEALTH_PORT
-from evcharge.cli.sidecar import DEFAULT_PORT
 from evcharge.cli.sidecar import cli as sidecar_cli
+from evcharge.cli.sidecar_options import DEFAULT_PORT
 from evcharge.sidecar.services import load_services
 from tests.deploy.kustomize import FOLDERS, KUBERNETES, MAKE_S, ROOT, render
 from tests.deploy.manifests import Container, containers, of_kind, ports, secrets

@@ -23,8 +23,8 @@ from msgspec.structs import fields as fields_of
 from sqlalchemy.exc import SQLAlchemyError
 
 from evcharge.net.clock import Clock
-from evcharge.sidecar.auth import source_of
 from evcharge.sidecar.web.problem import Problem, bad_request, forbidden, not_found, unauthorized, unavailable
+from evcharge.sidecar.web.proxies import Proxies
 from evcharge.sidecar.web.reading import decode_object, read
 from evcharge.sidecar.web.route import Answer, Call, Handler, Principal, Route, Session
 from evcharge.sidecar.web.streaming import send_stream
@@ -95,8 +95,10 @@ class Api:
         browser: Browser | None = None,
         clients: int = CLIENTS,
         entropy: Callable[[int], bytes] = os.urandom,
+        proxies: Proxies | None = None,
     ) -> None:
-        """``handlers`` by the routes' names; without ``browser`` no cookie is looked at; ``entropy`` for requests' ids.
+        """``handlers`` by the routes' names; without ``browser`` no cookie is looked at; ``entropy`` for requests' ids;
+        ``proxies`` are believed about whom they speak for.
 
         Raises:
             ValueError: a route without a handler, or a handler without a route.
@@ -106,7 +108,7 @@ class Api:
         self._door = door
         self._browser = browser
         self._clock = clock
-        self._tracing = Tracing(clock, entropy)
+        self._tracing = Tracing(clock, entropy, proxies)
         # Strangers' sources are counted apart: however many there are, no client's window is forgotten for them.
         self._clients = Windows(clients)
         self._sources = Windows(clients)
@@ -170,7 +172,7 @@ class Api:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             request[ROUTE] = route.name
-            source = source_of(request.remote)
+            source = self._tracing.source_of(request)
             # A form comes from who has no token yet: its header is the client's own secret, not for this door.
             header = None if route.form else request.headers.get("Authorization")
             admit = partial(self._admit, route, request, header, source)

@@ -17,7 +17,8 @@ from aiohttp import web
 from structlog.contextvars import bound_contextvars
 
 from evcharge.net.clock import Clock
-from evcharge.sidecar.auth import source_of
+from evcharge.sidecar.web.proxies import HEADER as FORWARDED_FOR
+from evcharge.sidecar.web.proxies import Proxies
 
 HEADER = "X-Request-ID"
 # What may be brought along: it stands in logs, in the audit log and in an answer's head as it is.
@@ -48,9 +49,10 @@ def current() -> str | None:
 class Tracing:
     """Gives each request its id, and one line in the log."""
 
-    def __init__(self, clock: Clock, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, clock: Clock, entropy: Callable[[int], bytes], proxies: Proxies | None = None) -> None:
         self._clock = clock
         self._entropy = entropy
+        self._proxies = proxies or Proxies()
 
     def id_of(self, request: web.BaseRequest) -> str:
         """The one that was brought along where it can be used, else a new one; the same whenever it is asked for."""
@@ -60,6 +62,10 @@ class Tracing:
             found = given if _GIVEN.fullmatch(given) else new_id(self._entropy)
             request[ID] = found
         return found
+
+    def source_of(self, request: web.BaseRequest) -> str:
+        """Where it comes from, as throttles and the log name it."""
+        return self._proxies.source(request.remote, request.headers.getall(FORWARDED_FOR, []))
 
     @contextmanager
     def during(self, request: web.BaseRequest) -> Iterator[None]:
@@ -90,7 +96,7 @@ class Tracing:
                     status=status,
                     ms=round((self._clock.monotonic() - began_s) * 1000, 1),
                     client=request.get(CLIENT),
-                    source=source_of(request.remote),
+                    source=self.source_of(request),
                 )
         return answer
 
