@@ -148,7 +148,9 @@ def metrics_port(command: list[str]) -> int:
     verbs = [word for word in command[1:] if not word.startswith("-")]
     for verb in verbs[:1]:
         assert isinstance(found, click.Group)
-        found = found.commands[verb]
+        verb_of = found.get_command(click.Context(found), verb)
+        assert verb_of is not None
+        found = verb_of
     (option,) = [parameter for parameter in found.params if parameter.name == "metrics"]
     return int(str(option.default).rpartition(":")[2])
 
