@@ -101,8 +101,10 @@ kafka: $(VENV)/.dev
 # What the tests of network namespaces, stepped clocks, MQTT, PostgreSQL, Prometheus, the page, Kafka and the files of deploy/
 # start, and how it is seen that it is there.
 SYSTEM_DEPS = iproute2 iptables gcc libc6-dev mosquitto postgresql curl prometheus chromium fonts-dejavu-core \
-    openjdk-17-jre-headless maven openssl systemd docker-compose golang-go
-SYSTEM_TOOLS = ip iptables cc mosquitto curl promtool prometheus chromium java mvn openssl systemd-analyze docker-compose
+    openjdk-17-jre-headless maven openssl systemd docker-compose golang-go \
+    nginx-light
+SYSTEM_TOOLS = ip iptables cc mosquitto curl promtool prometheus chromium java mvn openssl systemd-analyze docker-compose \
+    nginx
 
 # The servers are for the tests to start: policy-rc.d keeps Debian from starting them when it installs them.
 system-deps: ## Servers, network namespaces and a C compiler for the tests that need them
