@@ -118,9 +118,10 @@ async def test_metrics_are_as_declared() -> None:
     tally.commit_s.observe(0.1)
     board.came(Trouble(Kind.KAFKA_AWAY, "away."))
     exposition = Exposition("events", Address("127.0.0.1", 0))
-    await exposition.start(EventsMetrics(tally, board, lambda: True))
+    numbers = EventsMetrics(tally, board, lambda: True)
+    await exposition.start(numbers)
     try:
-        told = Told(await exposition.text())
+        told = Told(await exposition.text(numbers))
     finally:
         await exposition.close()
         await asyncio.sleep(0)

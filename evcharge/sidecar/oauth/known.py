@@ -29,6 +29,7 @@ class KnownClients:
         self._clients = clients
         self._clock = clock
         self._looked_s = -LEAST_S
+        self._looks = 0
         self._looking = asyncio.Lock()
         self._since: dict[str, int] = {}
         self._secrets: dict[str, dict[str, int | None]] = {}
@@ -53,11 +54,15 @@ class KnownClients:
         return until_ms is None or until_ms > now_ms
 
     async def look_again(self) -> None:
-        """For one that is not known: it may have been added a moment ago."""
-        # A look that is under way is waited for: right after a start nobody else is known yet.
+        """For one that is not known: it may have been added a moment ago, behind the last look however short."""
+        seen = self._looks
         async with self._looking:
-            if self._clock.monotonic() - self._looked_s >= LEAST_S:
-                await self._look()
+            if self._looks != seen:
+                # One began while this one waited: it has seen all that there was.
+                return
+            if (early_s := LEAST_S - (self._clock.monotonic() - self._looked_s)) > 0:
+                await asyncio.sleep(early_s)
+            await self._look()
 
     async def refresh(self) -> None:
         """Look; while the database does not answer, the last look counts."""
@@ -66,6 +71,7 @@ class KnownClients:
 
     async def _look(self) -> None:
         self._looked_s = self._clock.monotonic()
+        self._looks += 1
         try:
             listed, secrets = await self._clients.listed(), await self._clients.good_secrets()
         except (SQLAlchemyError, OSError) as error:

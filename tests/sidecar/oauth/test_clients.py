@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from evcharge.net.clock import SystemClock
 from evcharge.sidecar.oauth.clients import ClientExists, OAuthClient
+from evcharge.sidecar.oauth.known import KnownClients
 from evcharge.sidecar.web.scopes import Scope
 from tests.sidecar.conftest import everything
 from tests.sidecar.oauth.conftest import OAuthSite
@@ -56,3 +60,12 @@ async def test_nobody_gets_centrals_own_scope(site: OAuthSite) -> None:
     for scopes in (frozenset[Scope](), frozenset({Scope.REGISTRY_SERVICE, Scope.CHARGE})):
         with pytest.raises(ValueError, match="never Central's own"):
             await site.clients.add(OAuthClient(client_id="a", scopes=scopes, created_ms=0))
+
+
+async def test_a_client_that_was_added_right_behind_a_look_is_known(site: OAuthSite) -> None:
+    known = KnownClients(site.clients, SystemClock())
+    for name in ("one", "two", "three"):
+        await known.refresh()
+        await site.add(name)
+        await asyncio.gather(*(known.look_again() for _ in range(20)))
+        assert known.since(name) is not None
