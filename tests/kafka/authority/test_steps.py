@@ -133,11 +133,17 @@ async def test_what_stands_behind_one_that_is_not_done_with_is_not_committed(mak
 
 async def test_two_members_share_the_work(make_member: MakeMember) -> None:
     one, other = await make_member(), await make_member()
+
+    async def all_told() -> bool:
+        # Only the one who serves the database tells, and nobody rings there for what the other has decided.
+        one.concern.sender.ring()
+        return len(one.receiver.got) == 30
+
     await one.relay()
     async with one.working(), other.deciding():
         await until(lambda: all(len(_parts(each)) == 1 for each in (one, other)))
         ids = [await (one if number % 2 else other).request(f"{TOKEN}{number}") for number in range(30)]
-        await until(lambda: len(one.receiver.got) == 30)
+        await until(all_told)
         await one.settled()
     assert await one.statuses(ids) == ["not_allowed"] * 30
     mine, theirs = one.concern.worker.decisions.total(), other.concern.worker.decisions.total()
