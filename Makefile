@@ -3,7 +3,7 @@
 
 VENV    ?= .venv
 ARGS    ?=
-WORKERS ?= 2
+WORKERS ?= 3
 SEEDS   ?= 50
 DAYS    ?= 2000
 BIN      = $(VENV)/bin
