@@ -32,6 +32,7 @@ from evcharge.cli.peer import (
     CENTRAL_PORT,
     central_option,
     credentials_option,
+    plain_http_option,
     read_credentials,
     read_token,
     stop_on_signals,
@@ -78,7 +79,7 @@ def cli() -> None:
     required=True,
     help="Directory for the two credential files (0600).",
 )
-@click.option("--plain-http", is_flag=True, help="Allow http:// to another machine: secrets cross the net unencrypted.")
+@plain_http_option
 def register_command(registry: str, token_file: Path, cp_id: str, out: Path, plain_http: bool) -> None:
     """Register a charge point: one credential for its engine, one for its monitor."""
     token = read_token(token_file)

@@ -15,7 +15,6 @@ from evcharge.cli.common import (
     config_option,
     print_json,
     run_command,
-    write_secret,
 )
 from evcharge.cli.driver_advice import recommend_command, why_command
 from evcharge.cli.driver_auto import auto_command
@@ -44,11 +43,10 @@ from evcharge.cli.driver_view import (
     ticket_rows,
 )
 from evcharge.cli.driver_waiting import COMMANDS
-from evcharge.cli.peer import read_token, registry_option, token_option
+from evcharge.cli.peer import plain_http_option, register_into, registry_option, token_option
 from evcharge.driver.client import DriverClient, RequestRefused
 from evcharge.driver.places import GONE, place_of
 from evcharge.driver.scripted import energy_wh
-from evcharge.net.registry_client import RegistryCallFailed, register
 from protocol.credentials import Role
 from protocol.messages import MAX_CONNECTORS, SessionView, WaitingView
 
@@ -86,20 +84,10 @@ def cli(context: click.Context, central: str | None, credentials: Path | None, c
     required=True,
     help="New file for the credential (0600).",
 )
-@click.option("--plain-http", is_flag=True, help="Allow http:// to another machine: secrets cross the net unencrypted.")
+@plain_http_option
 def register_command(registry: str, token_file: Path, driver_id: str, out: Path, plain_http: bool) -> None:
     """Register a driver; the secret goes to --out and is shown nowhere."""
-    token = read_token(token_file)
-    if out.exists():
-        raise Failed(f"{out} exists already; move it away first, secrets are not overwritten.")
-    if not out.parent.is_dir():
-        # Before the registry is asked: the secret is shown once, and the id would be taken.
-        raise Failed(f"cannot write {out}: there is no folder {out.parent}; make it first.")
-    try:
-        answer = asyncio.run(register(registry, token, Role.DRIVER.label, driver_id, plain_http=plain_http))
-    except RegistryCallFailed as error:
-        raise Failed(error.sentence) from error
-    write_secret(out, answer)
+    register_into(out, registry, token_file, Role.DRIVER, driver_id, plain_http=plain_http)
     if sys.stdout.isatty():
         click.echo(f"Registered driver {plain(driver_id)}. Next: evcharge-driver list --credentials {out}")
     else:

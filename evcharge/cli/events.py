@@ -25,15 +25,15 @@ from evcharge.cli.common import (
     print_json,
     ready,
     run_command,
-    write_secret,
 )
 from evcharge.cli.driver_text import plain
 from evcharge.cli.events_options import kafka_options, publisher_settings, topic_options
 from evcharge.cli.peer import (
     CENTRAL_PORT,
     central_option,
+    plain_http_option,
     read_credentials,
-    read_token,
+    register_into,
     registry_option,
     stop_on_signals,
     token_option,
@@ -42,7 +42,6 @@ from evcharge.events.settings import PublisherSettings
 from evcharge.net.kafka import BadKafka, client_arguments
 from evcharge.net.link import CentralLink
 from evcharge.net.readiness import Readiness
-from evcharge.net.registry_client import RegistryCallFailed, register
 from protocol.credentials import Credential, Role
 
 if TYPE_CHECKING:
@@ -69,20 +68,10 @@ def cli() -> None:
 @token_option
 @click.option("--id", "entity", default="events", help="What the publisher is called; two publishers are two.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="New file (0600).")
-@click.option("--plain-http", is_flag=True, help="Allow http:// to another machine: secrets cross the net unencrypted.")
+@plain_http_option
 def register_command(registry: str, token_file: Path, entity: str, out: Path, plain_http: bool) -> None:
     """Make the publisher's credential, of role gateway; the secret goes to --out and is shown nowhere."""
-    token = read_token(token_file)
-    if out.exists():
-        raise Failed(f"{out} exists already; move it away first, secrets are not overwritten.")
-    if not out.parent.is_dir():
-        # Before the registry is asked: the secret is shown once, and the id would be taken.
-        raise Failed(f"cannot write {out}: there is no folder {out.parent}; make it first.")
-    try:
-        answer = asyncio.run(register(registry, token, Role.GATEWAY.label, entity, plain_http=plain_http))
-    except RegistryCallFailed as error:
-        raise Failed(error.sentence) from error
-    write_secret(out, answer)
+    register_into(out, registry, token_file, Role.GATEWAY, entity, plain_http=plain_http)
     if sys.stdout.isatty():
         click.echo(f"Registered {plain(entity)}. Next: evcharge-events run --credentials {out} --central … --brokers …")
     else:

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from evcharge.cli.common import Failed, print_json, write_secret
-from evcharge.cli.peer import read_token, registry_option, token_option
+from evcharge.cli.peer import plain_http_option, read_token, registry_option, token_option
 from evcharge.console.live import utc
 from evcharge.net.registry_client import RegistryCallFailed, register
 from protocol.credentials import Role
@@ -27,7 +27,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 @click.option("--id", "entity", required=True, help="Who looks: your name stands in Central's log.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="New file (0600).")
 @click.option("--valid", default="1h", metavar="TIME", help="How long, like 90s, 30m or 24h (the most there is).")
-@click.option("--plain-http", is_flag=True, help="Allow http:// to another machine: secrets cross the net unencrypted.")
+@plain_http_option
 def register_command(registry: str, token_file: Path, entity: str, out: Path, valid: str, plain_http: bool) -> None:
     """Make a short-lived credential of role debug: it may list and query, and Central's log names it."""
     valid_s = parse_valid(valid)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from evcharge.cli.common import Failed
+from evcharge.cli.common import Failed, write_secret
+from evcharge.net.registry_client import RegistryCallFailed, register
 from protocol.credentials import MAX_JSON, Credential, CredentialError, Role
 
 # Port of Central when --central names a host only.
@@ -54,6 +55,11 @@ token_option = click.option(
 )
 
 
+plain_http_option = click.option(
+    "--plain-http", is_flag=True, help="Allow http:// to another machine: secrets cross the net unencrypted."
+)
+
+
 def read_token(file: Path) -> str:
     """The operator's token. Raises Failed."""
     try:
@@ -62,6 +68,21 @@ def read_token(file: Path) -> str:
         raise Failed(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise Failed(f"{file} holds no token; use the operator.token that evcharge-sidecar init wrote.") from None
+
+
+def register_into(out: Path, registry: str, token_file: Path, role: Role, entity: str, *, plain_http: bool) -> None:
+    """Register one peer; its secret goes to the new file ``out`` and nowhere else. Raises Failed."""
+    token = read_token(token_file)
+    if out.exists():
+        raise Failed(f"{out} exists already; move it away first, secrets are not overwritten.")
+    if not out.parent.is_dir():
+        # Before the registry is asked: the secret is shown once, and the id would be taken.
+        raise Failed(f"cannot write {out}: there is no folder {out.parent}; make it first.")
+    try:
+        answer = asyncio.run(register(registry, token, role.label, entity, plain_http=plain_http))
+    except RegistryCallFailed as error:
+        raise Failed(error.sentence) from error
+    write_secret(out, answer)
 
 
 def stop_on_signals() -> asyncio.Event:
