@@ -68,21 +68,24 @@ def told_by(body: bytes) -> bytes:
 
 
 class TopicReader:
-    """Reads a topic from its first message on; in a thread of its own with ``start``, or to an end with ``read``."""
+    """Reads a topic from its first message on, in a thread of its own; what came stands in ``read``."""
 
-    def __init__(self, address: str, topic: str) -> None:
+    def __init__(self, address: str, topic: str, *, committed: bool = True) -> None:
+        """``committed``: leave out what stands in transactions that were given up."""
         self.topic = topic
         self.read = Read()
         self._over = threading.Event()
+        self._left: set[int] = set()
+        """Partitions that were not read to their end yet."""
         self._failed: list[BaseException] = []
         self._consumer = Consumer(
             {
                 "bootstrap.servers": address,
                 "group.id": "exactly-once-drill",
-                "isolation.level": "read_committed",
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-                "enable.partition.eof": False,
+                "enable.partition.eof": True,
                 "allow.auto.create.topics": False,
                 # It is killed and comes back: look for it at once, and say nothing about it.
                 "reconnect.backoff.max.ms": 500,
@@ -93,8 +96,14 @@ class TopicReader:
 
     def start(self, partitions: int) -> None:
         """Read on until ``close``; the topic has to be there."""
+        self._left = set(range(partitions))
         self._consumer.assign([TopicPartition(self.topic, number, 0) for number in range(partitions)])
         self._thread.start()
+
+    @property
+    def at_the_end(self) -> bool:
+        """Whether every partition was read to an end that it had once: to the last one, if nobody writes any more."""
+        return not self._left
 
     def check(self) -> None:
         """Raise what ended the thread."""
@@ -118,7 +127,9 @@ class TopicReader:
     def _take(self, message: Message) -> None:
         error = message.error()
         if error is not None:
-            if error.fatal() or error.code() == KafkaError.OFFSET_OUT_OF_RANGE:
+            if error.code() == KafkaError._PARTITION_EOF:
+                self._left.discard(message.partition())
+            elif error.fatal() or error.code() == KafkaError.OFFSET_OUT_OF_RANGE:
                 raise RuntimeError(str(error))
             return
         key, value, partition = message.key(), message.value(), message.partition()

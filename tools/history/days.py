@@ -31,10 +31,18 @@ Dated = tuple[int, int, e.Event, str]
 
 def bodies(count: int, seed: int) -> Iterator[bytes]:
     """So many bodies of records."""
-    streams = [_point(f"CP-{number:04}", number, seed) for number in range(POINTS)]
+    streams = [_point(_name(number), number, seed) for number in range(POINTS)]
     merged = heapq.merge(_site(seed), *streams, key=lambda dated: dated[:2])
     for (at_ms, _, event, actor), _ in zip(merged, range(count), strict=False):
         yield encode(event, Stamp(at_ms=at_ms, clock_ms=at_ms, actor=actor, source="10.0.0.7"))
+
+
+def _name(number: int) -> str:
+    return f"CP-{number:04}"
+
+
+def _node(number: int) -> str:
+    return SUBSTATIONS[number % len(SUBSTATIONS)]
 
 
 def _made(kind: type[e.Event], **fields: Any) -> e.Event:
@@ -46,7 +54,8 @@ def _site(seed: int) -> Iterator[Dated]:
     rng, at_ms, order = Random(seed), BEGIN_MS, 0
     nodes = {name: {"parent": "site"} for name in SUBSTATIONS}
     capacities = {"site": 1_400_000, **dict.fromkeys(SUBSTATIONS, 400_000)}
-    yield at_ms, order, _made(e.CentralStarted, site={"capacities": capacities, "nodes": nodes}), "central"
+    site = {"capacities": capacities, "nodes": nodes, "assignments": {_name(n): _node(n) for n in range(POINTS)}}
+    yield at_ms, order, _made(e.CentralStarted, site=site), "central"
     while True:
         order += 1
         at_ms += round(rng.expovariate(1 / (20 * MINUTE_MS)))
@@ -86,7 +95,7 @@ def _point(cp_id: str, number: int, seed: int) -> Iterator[Dated]:
 
 
 def _session(rng: Random, cp_id: str, number: int, session_id: str, at_ms: int, meter_wh: int) -> Iterator[Dated]:
-    driver, who, node = f"driver-{rng.randrange(DRIVERS)}", f"engine:{cp_id}", SUBSTATIONS[number % len(SUBSTATIONS)]
+    driver, who, node = f"driver-{rng.randrange(DRIVERS)}", f"engine:{cp_id}", _node(number)
 
     def at(kind: type[e.Event], actor: str | None = None, **fields: Any) -> Dated:
         return at_ms, number, _made(kind, **fields), actor or who
