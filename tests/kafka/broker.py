@@ -46,6 +46,9 @@ ALONE = {
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     "log.cleaner.dedupe.buffer.size": "16777216",
+    # One that was killed is let in again when its session of before is over, after nine seconds otherwise.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "500",
     "num.network.threads": "2",
     "num.io.threads": "2",
 }
