@@ -66,8 +66,13 @@ class Target(NamedTuple):
     port: int
     path: str = DEFAULT_PATH
 
+    @property
+    def authority(self) -> str:
+        """Host and port as a URL has them."""
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
     def __str__(self) -> str:
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}{self.path}"
+        return f"http://{self.authority}{self.path}"
 
 
 def target_of(text: str) -> Target:
@@ -97,11 +102,9 @@ def ask(target: Target, timeout_s: float, now: Callable[[], float] = time.monoto
         # 0 would not block at all, and say something else.
         return max(0.001, end_s - now())
 
-    request = f"GET {target.path} HTTP/1.1\r\nHost: {target.host}\r\nConnection: close\r\n\r\n".encode("ascii")
+    request = f"GET {target.path} HTTP/1.1\r\nHost: {target.authority}\r\nConnection: close\r\n\r\n".encode("ascii")
     answer = b""
-    # A host of bytes spares the tables of international names.
-    host = target.host.encode("ascii")
-    with socket.create_connection((host, target.port), left_s()) as connection:  # type: ignore[arg-type]
+    with _connected(_addresses(target.host, left_s()), target.port, left_s) as connection:
         connection.settimeout(left_s())
         connection.sendall(request)
         while len(answer) < MAX_ANSWER:
@@ -113,6 +116,45 @@ def ask(target: Target, timeout_s: float, now: Callable[[], float] = time.monoto
             if now() > end_s:
                 raise TimeoutError
     return _read(answer)
+
+
+def _addresses(host: str, timeout_s: float) -> list[bytes]:
+    """The host's addresses; a host of bytes spares the tables of international names. Raises OSError."""
+    written = host.encode("ascii")
+    if ":" in host or not host.strip("0123456789."):
+        return [written]
+    # A name: its look-up can be bounded by nothing but leaving it behind.
+    import threading
+
+    found: list[bytes] = []
+    failed: list[OSError] = []
+
+    def look_up() -> None:
+        try:
+            answers = socket.getaddrinfo(written, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            failed.append(error)
+        else:
+            found.extend(str(address[0]).encode("ascii") for *_, address in answers)
+
+    looking = threading.Thread(target=look_up, daemon=True)
+    looking.start()
+    looking.join(timeout_s)
+    for error in failed:
+        raise error
+    if looking.is_alive():
+        raise TimeoutError
+    return found
+
+
+def _connected(addresses: Sequence[bytes], port: int, left_s: Callable[[], float]) -> socket.socket:
+    """A connection to the first address that takes one. Raises OSError: of the last one."""
+    for address in addresses[:-1]:
+        try:
+            return socket.create_connection((address, port), left_s())  # type: ignore[arg-type]
+        except OSError:
+            continue
+    return socket.create_connection((addresses[-1], port), left_s())  # type: ignore[arg-type]
 
 
 def _read(answer: bytes) -> tuple[int, str]:

@@ -21,9 +21,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from evcharge.cli.common import CONTEXT, Failed, configure_logging, make_clock, print_json, write_secret
 from evcharge.cli.sidecar_options import data_dir_option, database_option
 from evcharge.net.clock import Clock
-from evcharge.sidecar.bootstrap import KEYS, BootstrapError, check_database, open_database, public_url
+from evcharge.sidecar.bootstrap import (
+    KEYS,
+    BootstrapError,
+    bring_up_to_date,
+    check_database,
+    open_database,
+    public_url,
+)
 from evcharge.sidecar.database import Database, StoreError, first_line
-from evcharge.sidecar.layout import LAYOUT, STEPS
 from evcharge.sidecar.oauth.clients import OVERLAP_S, ClientExists, Clients, OAuthClient
 from evcharge.sidecar.oauth.endpoint import TOKEN_LIFE_S, TOKEN_PATH
 from evcharge.sidecar.oauth.keys import ANNOUNCE_S, TOKEN_LIFE_MAX_S, KeyFolder, published, signs
@@ -273,7 +279,7 @@ async def _work(
     try:
         check_database(data_dir, database_url)
         opened = open_database(data_dir, database_url)
-        await opened.upgrade(STEPS, LAYOUT)
+        await bring_up_to_date(opened, data_dir)
         url = await public_url(opened)
         return await work(Clients(opened, os.urandom), make_clock(None), url), url
     except (BootstrapError, StoreError, ClientExists, ValueError) as error:

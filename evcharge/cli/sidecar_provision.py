@@ -46,6 +46,7 @@ _OWNER = re.compile(r"(\d{1,9}):(\d{1,9})")
     metavar="FOLDER",
     help="Give what was lost in this folder of --out a new secret; the old one ends at once.",
 )
+@click.option("--strict", is_flag=True, help="Exit 1 also for hand-outs that are lost or old: the site serves without.")
 @click.option(
     "--owner",
     metavar="UID:GID",
@@ -53,12 +54,21 @@ _OWNER = re.compile(r"(\d{1,9}):(\d{1,9})")
     help="Started as root: give root's own folders of --out and --data-dir to this user, and be it from then on.",
 )
 def provision_command(
-    data_dir: Path, database: str | None, plan_file: Path, out: Path, rotate: tuple[str, ...], owner: str | None
+    data_dir: Path,
+    database: str | None,
+    plan_file: Path,
+    out: Path,
+    rotate: tuple[str, ...],
+    strict: bool,
+    owner: str | None,
 ) -> None:
     """Make all that a site needs before its first start, and later what its plan has more than before.
 
     It works on the data directory itself, without a sidecar that serves it. Nothing is overwritten; a certificate is
     made anew when a third of its time is left. A run that was broken off is completed by the next one.
+
+    Exit code 1 is for what Central and the sidecar need. A credential that was rotated or replaced elsewhere belongs
+    into its folder of --out, too; until it is there, that is said, and nothing waits for it.
     """
     configure_logging("warning")
     if owner is not None:
@@ -89,11 +99,14 @@ def provision_command(
         about = f"{error.filename}: " if error.filename else ""
         raise Failed(f"Cannot write {about}{error.strerror or error}.") from error
     _show(report)
-    if report.problems:
-        raise Failed(" ".join(report.problems))
+    failed = [*report.problems, *(report.amiss if strict else [])]
+    if failed:
+        raise Failed(" ".join(failed))
 
 
 def _show(report: Report) -> None:
+    for sentence in report.amiss:
+        click.echo(f"amiss    {sentence}", err=True)
     if not sys.stdout.isatty():
         print_json(report)
         return

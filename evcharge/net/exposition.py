@@ -34,8 +34,10 @@ READY = "/readyz"
 FRESH_S = 1.0
 # How long the loop is held for one piece of an answer, seconds, before the others have their turn.
 PIECE_S = 0.001
-# Connections at once: two Prometheus servers, a person, a probe; whoever comes on top is cut.
+# Connections at once, and of one source: two Prometheus servers, a person, a probe. For whoever comes on top the one is
+# cut that has been silent longest: a probe asks at once, and a daemon whose probes are shut out would be killed.
 CONNECTIONS = 32
+PER_SOURCE = 8
 # From a connection to a whole request head, and how long an idle one is kept, seconds: a scrape comes every 15 s, and
 # most servers give up after 10.
 HEAD_S = 10.0
@@ -202,14 +204,40 @@ class _One:
 class _Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ()
+    __slots__ = ("_heard_s", "_source")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self._manager is not None and len(self._manager.connections) > CONNECTIONS:
-            self.force_close()
-        else:
-            self._loop.call_later(HEAD_S, self._give_up, transport)
+        name = transport.get_extra_info("peername")
+        self._source: str | None = name[0] if name else None
+        self._heard_s = self._loop.time()
+        self._make_room()
+        self._loop.call_later(HEAD_S, self._give_up, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_s = self._loop.time()
+        super().data_received(data)
+
+    def _make_room(self) -> None:
+        """Cut those that have been silent longest: of this one's source, where that has too many, else of all."""
+        assert self._manager is not None
+        others = [each for each in self._manager.connections if isinstance(each, _Connection) and each is not self]
+        open_ones = [each for each in others if each.transport is not None and not each.transport.is_closing()]
+        same = [each for each in open_ones if each._source == self._source]
+        for those, most in ((same, PER_SOURCE), (open_ones, CONNECTIONS)):
+            if len(those) >= most:
+                victim = min(those, key=_Connection._claim)
+                victim._cut()
+                return
+
+    def _claim(self) -> tuple[bool, float]:
+        """How much it is to be kept: an answer that is being made, then the newest word."""
+        return self._current_request is not None, self._heard_s
+
+    def _cut(self) -> None:
+        # What was written and is not read yet would hold it open.
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
 
     def _give_up(self, transport: asyncio.BaseTransport) -> None:
         if self._request_count == 0 and not transport.is_closing():
@@ -225,9 +253,7 @@ class _Connection(RequestHandler):
         """Nothing of a request that is no HTTP is said again; the trace of a bug of ours is for the log."""
         if status == 500:
             log.error("metrics.failed", exc_info=exc)
-        answer = _plain(status, "This cannot be answered.\n")
-        answer.force_close()
-        return answer
+        return _plain(status, "This cannot be answered.\n")
 
 
 class _Handlers(web.Server):
@@ -236,7 +262,10 @@ class _Handlers(web.Server):
 
 
 def _plain(status: int, text: str, **headers: str) -> web.Response:
-    return web.Response(status=status, text=text, headers={**_HEADERS, **headers})
+    """A sentence; the connection ends with it. Only who reads metrics comes again and again."""
+    answer = web.Response(status=status, text=text, headers={**_HEADERS, **headers})
+    answer.force_close()
+    return answer
 
 
 def _sentence(host: str, port: int, error: OSError, option: str) -> str:

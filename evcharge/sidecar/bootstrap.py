@@ -30,7 +30,7 @@ from yarl import URL
 
 from evcharge.net.clock import Clock
 from evcharge.sidecar.auth import Scope, Tokens, new_token, token_hash
-from evcharge.sidecar.database import Database, StoreError
+from evcharge.sidecar.database import Database, Served, StoreError
 from evcharge.sidecar.layout import LAYOUT, STEPS
 from evcharge.sidecar.registry.rules import SECRET_BYTES, Registry
 from evcharge.sidecar.registry.store import Store
@@ -64,12 +64,18 @@ SIDECAR_NAME = "sidecar"
 SEED_BYTES = 32
 # What stands behind the name of a file that is not whole yet.
 DRAFT = ".draft"
+# Name in the database of the public key that verifies its records.
+SIGNED_BY = "registry_public_key"
 # Permission bits of group and others.
 _OPEN_BITS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class BootstrapError(Exception):
     """The data directory cannot be made or used; the text is one sentence that says what to do."""
+
+
+class InUse(BootstrapError):
+    """Another process holds the data directory."""
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,9 +116,8 @@ async def initialise(
     try:
         return await _make(data_dir, address, clock=clock, entropy=entropy, database_url=database_url)
     except (OSError, StoreError) as error:
-        for name in FILES:
-            with contextlib.suppress(OSError):
-                (data_dir / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError, StoreError):
+            await clear_half_made(data_dir, database_url)
         why = f"{error.strerror}." if isinstance(error, OSError) else str(error)
         raise BootstrapError(f"Cannot write the registry in {data_dir}: {why}") from error
 
@@ -121,26 +126,31 @@ async def _make(
     data_dir: Path, url: str, *, clock: Clock, entropy: Callable[[int], bytes], database_url: str | None
 ) -> Made:
     seed = entropy(SEED_BYTES)
-    signer = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    signer = _public_of(seed)
     operator, service = new_token(Scope.OPERATOR, entropy), new_token(Scope.SERVICE, entropy)
     secret = entropy(SECRET_BYTES)
     pinned = public_key(static_private_key(secret, CENTRAL_NAME, Role.CENTRAL, 1))
+    # Before the database, in which it is known by this key: so whoever finds half of this can tell whose it is.
+    write_private(data_dir / SIGNING_KEY, b64url(seed).encode() + b"\n")
     if database_url is None:
         # SQLite keeps the mode of a file that exists and gives it to the journal beside it.
         write_private(data_dir / DATABASE, b"")
     store = Store(open_database(data_dir, database_url))
     try:
-        await store.database.create(LAYOUT)
+        about = {
+            "url": url.encode(),
+            "central_public_key": pinned,
+            SIGNED_BY: signer,
+            "operator_token_sha256": token_hash(operator),
+            "service_token_sha256": token_hash(service),
+        }
+        try:
+            await store.database.create(LAYOUT, about)
+        except StoreError:
+            # Nothing of ours is there, and what is there is no business of this key.
+            (data_dir / SIGNING_KEY).unlink()
+            raise
         async with store.writing() as writer:
-            await writer.set_meta(
-                {
-                    "url": url.encode(),
-                    "central_public_key": pinned,
-                    "registry_public_key": signer,
-                    "operator_token_sha256": token_hash(operator),
-                    "service_token_sha256": token_hash(service),
-                }
-            )
             central = await writer.add(
                 RegistryRecord(
                     username=CENTRAL_NAME,
@@ -155,11 +165,10 @@ async def _make(
         sidecar = await registry.register(Role.GATEWAY, SIDECAR_NAME, SIDECAR_NAME)
     finally:
         await store.close()
-    about = {"url": url, "public_key": b64url(signer), "service_token": service}
+    reached = {"url": url, "public_key": b64url(signer), "service_token": service}
     own = msgspec.Raw(credential_json(CENTRAL_NAME, secret, central, 1, pinned))
-    write_private(data_dir / SIGNING_KEY, b64url(seed).encode() + b"\n")
     write_private(data_dir / OPERATOR_TOKEN, operator.encode() + b"\n")
-    write_private(data_dir / CENTRAL, msgspec.json.encode({"credential": own, "registry": about}))
+    write_private(data_dir / CENTRAL, msgspec.json.encode({"credential": own, "registry": reached}))
     write_private(data_dir / SIDECAR, sidecar)
     return Made(
         data_dir=str(data_dir),
@@ -170,6 +179,30 @@ async def _make(
     )
 
 
+async def clear_half_made(data_dir: Path, database_url: str | None) -> None:
+    """Undo an ``initialise`` that did not come to its end; ``sidecar.json`` is not there, so nobody has used it.
+
+    Tables in a database elsewhere go only where they are of this directory's signing key.
+
+    Raises:
+        StoreError: the database cannot be reached; then nothing is undone.
+        OSError
+    """
+    if database_url is not None:
+        with contextlib.suppress(BootstrapError):
+            # Without its key nothing of it is in the database.
+            signer = _public_of(_read_seed(data_dir / SIGNING_KEY))
+            database = open_database(data_dir, database_url)
+            try:
+                await database.undo(SIGNED_BY, signer)
+            finally:
+                await database.close()
+    # The key goes last: a kill in between leaves what is asked for above.
+    names = [*(name for name in FILES if name != SIGNING_KEY), f"{DATABASE}-wal", f"{DATABASE}-shm", SIGNING_KEY]
+    for name in (*(f"{name}{DRAFT}" for name in FILES), *names):
+        (data_dir / name).unlink(missing_ok=True)
+
+
 async def open_registry(
     data_dir: Path,
     *,
@@ -177,11 +210,15 @@ async def open_registry(
     entropy: Callable[[int], bytes],
     settings: SidecarSettings | None = None,
     database_url: str | None = None,
+    alone: bool = False,
 ) -> Opened:
     """The registry that ``initialise`` made, in the layout of this version.
 
+    ``alone``: the caller holds the directory (``locked``).
+
     Raises:
-        BootstrapError: it is not there, open to others, damaged, or its parts do not belong together.
+        BootstrapError: it is not there, open to others, damaged, its parts do not belong together, or it is of an
+            earlier version and another process serves it.
     """
     check_database(data_dir, database_url)
     seed = _read_seed(data_dir / SIGNING_KEY)
@@ -192,14 +229,17 @@ async def open_registry(
     store = Store(open_database(data_dir, database_url))
     name = DATABASE if database_url is None else "the database"
     try:
-        await store.database.upgrade(STEPS, LAYOUT)
+        await bring_up_to_date(store.database, data_dir, alone=alone)
         meta = await store.check()
         async with store.reading() as reader:
             rev = await reader.rev()
+    except BootstrapError:
+        await store.close()
+        raise
     except StoreError as error:
         await store.close()
         raise BootstrapError(f"{data_dir}, {name}: {error}") from error
-    if meta.get("registry_public_key") != Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw():
+    if meta.get(SIGNED_BY) != _public_of(seed):
         await store.close()
         raise BootstrapError(f"{data_dir / SIGNING_KEY} is not the key of {name}; restore both from one backup.")
     registry = Registry(
@@ -219,6 +259,31 @@ async def open_registry(
     )
     url = meta.get("url", DEFAULT_URL).decode()
     return Opened(store=store, registry=registry, tokens=tokens, url=url, credential=credential)
+
+
+async def bring_up_to_date(database: Database, data_dir: Path, *, alone: bool = False) -> None:
+    """Take the tables from an earlier layout to this version's, never under a sidecar that serves them.
+
+    ``alone``: the caller holds the directory (``locked``).
+
+    Raises:
+        BootstrapError: they are of an earlier layout, and another process serves them.
+        StoreError: the layout is of another version, or the database cannot be read.
+    """
+    if await database.layout() not in STEPS:
+        # Today's, or one that is refused: nothing is changed.
+        await database.upgrade(STEPS, LAYOUT)
+        return
+    try:
+        # What is elsewhere is held by its own lock; the commands that use it may have no data directory.
+        with contextlib.nullcontext() if alone or not database.sqlite else locked(data_dir):
+            async with database.held():
+                await database.upgrade(STEPS, LAYOUT)
+    except (InUse, Served):
+        raise BootstrapError(
+            f"The registry of {data_dir} is of an earlier version, and a sidecar serves it; stop that first, "
+            "then it is brought up to date."
+        ) from None
 
 
 def check_database(data_dir: Path, database_url: str | None) -> None:
@@ -252,7 +317,8 @@ def locked(data_dir: Path) -> Iterator[None]:
     """Hold the data directory: two registries on one database would not hear of each other's revocations.
 
     Raises:
-        BootstrapError: another process holds it.
+        InUse: another process holds it.
+        BootstrapError: it is not there.
     """
     try:
         handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
@@ -262,7 +328,7 @@ def locked(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BootstrapError(f"Another evcharge-sidecar serves {data_dir}; stop it first.") from None
+            raise InUse(f"Another evcharge-sidecar serves {data_dir}; stop it first.") from None
         yield
     finally:
         os.close(handle)
@@ -345,6 +411,10 @@ def _prepare(data_dir: Path) -> None:
         if present:
             raise BootstrapError(f"{data_dir} is in use and open to others; choose a new directory.")
         data_dir.chmod(0o700)
+
+
+def _public_of(seed: bytes) -> bytes:
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
 
 
 def _read_seed(path: Path) -> bytes:

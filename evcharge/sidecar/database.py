@@ -55,6 +55,10 @@ class StoreError(Exception):
     """The database cannot be served by this version; the text is one sentence for a person."""
 
 
+class Served(StoreError):
+    """Another process serves the database."""
+
+
 class Waited(SQLAlchemyError):
     """It took too long; nothing was done."""
 
@@ -107,8 +111,8 @@ class Database:
         """Whether it is a file, whose writers wait for each other."""
         return self.engine.dialect.name == "sqlite"
 
-    async def create(self, layout: bytes) -> None:
-        """Make all tables in an empty database.
+    async def create(self, layout: bytes, about: Mapping[str, bytes] | None = None) -> None:
+        """Make all tables in an empty database, in one transaction with what ``meta`` says ``about`` them.
 
         Raises:
             StoreError: it has tables already, or cannot be reached.
@@ -118,9 +122,42 @@ class Database:
                 if await connection.run_sync(lambda sync: inspect(sync).has_table(meta_table.name)):
                     raise StoreError("the database holds a registry already; choose an empty one.")
                 await connection.run_sync(metadata.create_all)
-                await connection.execute(insert(meta_table), [{"name": "schema", "value": layout}])
+                rows = {"schema": layout, **(about or {})}
+                await connection.execute(
+                    insert(meta_table), [{"name": name, "value": value} for name, value in rows.items()]
+                )
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise StoreError(f"the database cannot be used: {first_line(error)}") from error
+
+    async def undo(self, name: str, value: bytes) -> bool:
+        """Drop the tables that ``create`` made with this ``about``; those of anybody else stay. Whether there were any.
+
+        Raises:
+            StoreError: the database cannot be reached.
+        """
+        try:
+            async with self.engine.begin() as connection:
+                if not await connection.run_sync(lambda sync: inspect(sync).has_table(meta_table.name)):
+                    return False
+                found = await connection.execute(select(meta_table.c.value).where(meta_table.c.name == name))
+                if found.scalar() != value:
+                    return False
+                await connection.run_sync(metadata.drop_all)
+                return True
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise StoreError(f"the database cannot be used: {first_line(error)}") from error
+
+    async def layout(self) -> bytes | None:
+        """The layout's number; None: it says none.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        try:
+            async with self.engine.connect() as connection:
+                return await _layout(connection)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise StoreError(f"the database cannot be read: {first_line(error)}") from error
 
     async def upgrade(self, steps: Mapping[bytes, tuple[bytes, Step]], layout: bytes) -> None:
         """Bring an older layout to ``layout``: each step leads from one number to the next.
@@ -193,7 +230,7 @@ class Database:
         ``keep_held`` looks after.
 
         Raises:
-            StoreError: another process serves it.
+            Served: another process serves it.
         """
         if self.sqlite:
             yield
@@ -202,13 +239,18 @@ class Database:
         try:
             yield
         finally:
+            # The connection goes back to the pool, and would keep the lock there.
+            with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+                async with asyncio.timeout(HELD_LOOK_S):
+                    await self._holder.execute(text(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})"))
             await self._holder.close()
+            self._holder = None
 
     async def keep_held(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Take the lock again when its connection was lost, until cancelled.
 
         Raises:
-            StoreError: another process has taken it meanwhile.
+            Served: another process has taken it meanwhile.
         """
         while self._holder is not None:
             await pause(HELD_LOOK_S)
@@ -225,7 +267,7 @@ class Database:
         held = await connection.execute(text(f"SELECT pg_try_advisory_lock({ADVISORY_LOCK})"))
         if not held.scalar():
             await connection.close()
-            raise StoreError("another evcharge-sidecar serves this database; stop it first.")
+            raise Served("another evcharge-sidecar serves this database; stop it first.")
         return connection
 
     async def ping(self) -> None:

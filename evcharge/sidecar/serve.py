@@ -24,6 +24,9 @@ from evcharge.sidecar.services import Services
 from evcharge.sidecar.settings import DRAIN_S, SidecarSettings
 from evcharge.sidecar.web.server import Runner
 
+# With TLS 1.2: forward secrecy and authenticated encryption alone; no client of today needs what else there is.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -66,7 +69,7 @@ async def serve(
     context = tls_context(listen)
     with locked(data_dir):
         opened = await open_registry(
-            data_dir, clock=clock, entropy=entropy, settings=settings, database_url=database_url
+            data_dir, clock=clock, entropy=entropy, settings=settings, database_url=database_url, alone=True
         )
         try:
             async with opened.store.database.held():
@@ -124,6 +127,7 @@ def tls_context(listen: Listen) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
     try:
         context.load_cert_chain(listen.certificate, listen.key)
     except (OSError, ssl.SSLError) as error:

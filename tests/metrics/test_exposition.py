@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric as Family
 
-from evcharge.net.exposition import CONNECTIONS, Address, Exposition
+from evcharge.cli import health
+from evcharge.net.exposition import CONNECTIONS, PER_SOURCE, Address, Exposition
 from evcharge.net.metrics import COMMON, Asked, counter, gauge, histogram
 from evcharge.net.readiness import NO_CHANNEL, Readiness, channels
 from evcharge.tally import OTHER, Bounded, Buckets, Rising
@@ -103,7 +104,7 @@ async def test_there_are_three_paths_and_two_methods(served: Exposition, head: b
 
 
 async def test_many_who_ask_at_once_cost_one_answer(served: Exposition, source: Source) -> None:
-    answers = await asyncio.gather(*(ask(served, b"GET /metrics HTTP/1.1") for _ in range(20)))
+    answers = await asyncio.gather(*(ask(served, b"GET /metrics HTTP/1.1") for _ in range(PER_SOURCE)))
     assert source.looks == 1
     assert len({body for _, body in answers}) == 1
 
@@ -154,7 +155,7 @@ async def test_ready_is_said_with_its_reason_and_follows_the_state_at_once(sourc
         start, _ = await ask(exposition, b"GET /healthz HTTP/1.1")
         assert start.startswith(b"HTTP/1.1 200"), "who is not ready lives all the same"
         # What has to be waited for is asked once in FRESH_S, however many come.
-        answers = await asyncio.gather(*(ask(exposition, b"GET /readyz HTTP/1.1") for _ in range(20)))
+        answers = await asyncio.gather(*(ask(exposition, b"GET /readyz HTTP/1.1") for _ in range(PER_SOURCE)))
         assert {body for _, body in answers} == {b"not ready: draining\n"} and state.looks == 1
         assert source.looks == 0
     finally:
@@ -182,12 +183,69 @@ def test_one_open_channel_of_many_is_enough(up: int, most: int) -> None:
     assert most > 1 or why in (None, NO_CHANNEL)
 
 
-async def test_connections_on_top_of_what_it_takes_are_cut(served: Exposition) -> None:
-    held = [await asyncio.open_connection("127.0.0.1", port_of(served)) for _ in range(CONNECTIONS)]
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def scrape(ends: Ends) -> None:
+    """Read the metrics and keep the connection, as Prometheus does."""
+    reader, writer = ends
+    writer.write(SCRAPE)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
+
+
+async def held(exposition: Exposition, number: int, source: str) -> list[Ends]:
+    """Connections that have asked once and then say nothing."""
+    found = []
+    for _ in range(number):
+        found.append(await asyncio.open_connection("127.0.0.1", port_of(exposition), local_addr=(source, 0)))
+        await scrape(found[-1])
+    return found
+
+
+async def is_cut(ends: Ends) -> bool:
+    """Whether the other end has given it up; one that is open still answers."""
+    try:
+        await scrape(ends)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return True
+    return False
+
+
+async def test_a_probe_is_answered_however_many_connections_are_held(served: Exposition) -> None:
+    sources = [f"127.0.0.{number}" for number in range(2, 2 + CONNECTIONS // PER_SOURCE)]
+    everybody = [each for source in sources for each in await held(served, PER_SOURCE, source)]
+    assert len(everybody) == CONNECTIONS
+    # Who was first has spoken since; so the second one is silent longest.
+    await scrape(everybody[0])
+    for path in ("healthz", "readyz"):
+        code, sentence = await asyncio.to_thread(health.check, [f"http://{served.listening}/{path}"], {})
+        assert code == 0, sentence
+    cut = [await is_cut(each) for each in everybody]
+    assert cut == [False, True] + [False] * (CONNECTIONS - 2), "a probe's own connection ends with its answer"
+    for _, writer in everybody:
+        writer.close()
+
+
+async def test_a_source_with_too_many_cuts_its_own(served: Exposition) -> None:
+    (other,) = await held(served, 1, "127.0.0.2")
+    greedy = await held(served, PER_SOURCE + 3, "127.0.0.3")
+    assert [await is_cut(each) for each in greedy] == [True] * 3 + [False] * PER_SOURCE
+    assert not await is_cut(other)
+    for _, writer in (other, *greedy):
+        writer.close()
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/readyz", b"/elsewhere"])
+async def test_only_who_reads_metrics_is_kept(served: Exposition, path: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(served))
-    assert await reader.read() == b""
-    for _, each in (*held, (reader, writer)):
-        each.close()
+    await scrape((reader, writer))
+    writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    # To its end, which the server makes.
+    assert b"\r\nConnection: close\r\n" in await reader.read()
+    writer.close()
 
 
 async def test_a_default_that_is_taken_is_a_warning_and_nothing_more(served: Exposition, source: Source) -> None:

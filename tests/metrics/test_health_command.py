@@ -93,6 +93,58 @@ def test_who_says_a_little_all_the_time_is_given_up_too() -> None:
     assert code == 1 and "does not answer within" in sentence
 
 
+def test_a_name_whose_look_up_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def hang(*_given: object, **_more: object) -> list[object]:
+        over.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    code, sentence = check(["http://central:9410", "--timeout", "0.05"], {})
+    over.set()
+    assert code == 1 and sentence == "http://central:9410/healthz does not answer within 0.05 s."
+
+
+def test_a_name_is_looked_up_and_each_of_its_addresses_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def found(host: bytes, port: int | None, *given: object, **more: object) -> list[object]:
+        if host != b"central":
+            return list(real(host, port, *given, **more))  # type: ignore[call-overload]
+        kind = socket.SOCK_STREAM
+        # Nobody listens at the first one.
+        return [(socket.AF_INET, kind, 6, "", (address, 0)) for address in ("127.0.0.9", "127.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    with served(answered(b"ok\n")) as port:
+        assert check([f"http://central:{port}"], {})[0] == 0
+    code, sentence = check([f"http://central:{port}"], {})
+    assert code == 1 and "Connection refused" in sentence
+
+
+def test_a_name_that_nobody_has_is_one_sentence() -> None:
+    code, sentence = check(["http://no-such-host.invalid"], {})
+    assert code == 1 and "cannot be asked: " in sentence
+
+
+@pytest.mark.parametrize(
+    ("target", "field"),
+    [
+        (Target("::1", 9410), b"\r\nHost: [::1]:9410\r\n"),
+        (Target("127.0.0.1", 9410), b"\r\nHost: 127.0.0.1:9410\r\n"),
+    ],
+)
+def test_the_host_is_said_as_a_url_has_it(target: Target, field: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = socket.socketpair()
+    monkeypatch.setattr(socket, "create_connection", lambda *_given: here)
+    there.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    there.shutdown(socket.SHUT_WR)
+    assert health.ask(target, 5)[0] == 200
+    assert field in there.recv(4_096)
+    there.close()
+
+
 @pytest.mark.parametrize("text", [b"", b"hello\r\n\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n", b"\xff" * 9])
 def test_what_is_no_http_is_said(text: bytes) -> None:
     with served(lambda connection: connection.sendall(text)) as port:

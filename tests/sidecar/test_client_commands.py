@@ -6,7 +6,9 @@ import asyncio
 import base64
 import json
 import os
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from click.testing import CliRunner, Result
 
 from evcharge.cli.sidecar import cli
 from evcharge.net.clock import SystemClock
-from evcharge.sidecar.bootstrap import initialise
+from evcharge.sidecar.bootstrap import initialise, locked
+from evcharge.sidecar.layout import LAYOUT
 from evcharge.sidecar.web.scopes import ROLES
 from tests.sidecar.test_serve import Running
 
@@ -54,6 +57,21 @@ def test_the_life_of_a_client_app(made: Path, tmp_path: Path) -> None:
     run("client", "remove", "app", *here)
     for verb in ("remove", "rotate", "token"):
         assert "no client app app" in run("client", verb, "app", *here, code=1).stderr
+
+
+def test_tables_of_an_earlier_layout_are_left_to_the_sidecar_that_serves_them(made: Path) -> None:
+    def layout() -> bytes:
+        with closing(sqlite3.connect(made / "registry.sqlite")) as database:
+            return bytes(database.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()[0])
+
+    with closing(sqlite3.connect(made / "registry.sqlite")) as database:
+        database.execute("UPDATE meta SET value = x'32' WHERE name = 'schema'")
+        database.commit()
+    with locked(made):
+        said = run("client", "list", "--data-dir", str(made), code=1).stderr
+    assert "of an earlier version, and a sidecar serves it" in said and layout() == b"2"
+    run("client", "list", "--data-dir", str(made))
+    assert layout() == LAYOUT
 
 
 def test_what_no_client_may_be(made: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -12,6 +14,7 @@ import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from evcharge.sidecar import bootstrap
 from evcharge.sidecar import database as module
 from evcharge.sidecar.bootstrap import BootstrapError, initialise, open_registry
 from evcharge.sidecar.database import Conflict, Database, StoreError, meta_table, private_url
@@ -82,6 +85,41 @@ async def test_one_process_serves_a_database(database: Database) -> None:
         await other.close()
     async with database.held():
         pass
+    # Given back with its connection, which stays in the pool.
+    other = Database.open(database.engine.url)
+    async with other.held():
+        pass
+    await other.close()
+
+
+async def test_only_tables_of_this_name_are_undone(database: Database) -> None:
+    assert not await database.undo("whose", b"mine")
+    async with database.writing() as connection:
+        await connection.execute(insert(meta_table), [{"name": "whose", "value": b"theirs"}])
+    assert not await database.undo("whose", b"mine")
+    assert await names(database) == {"schema", "whose"}
+    assert await database.undo("whose", b"theirs")
+    assert not await database.undo("whose", b"theirs")
+    await database.create(LAYOUT, {"whose": b"mine"})
+    assert await names(database) == {"schema", "whose"}
+
+
+async def test_a_registry_that_could_not_be_finished_leaves_nothing_in_its_database(
+    database_url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = bootstrap.write_private
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "central.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, content)
+
+    clock, url = HandClock(), "http://127.0.0.1:8080"
+    with monkeypatch.context() as patch, pytest.raises(BootstrapError, match="No space left"):
+        patch.setattr(bootstrap, "write_private", full)
+        await initialise(tmp_path / "r", url, clock=clock, entropy=os.urandom, database_url=database_url)
+    assert not list((tmp_path / "r").iterdir())
+    await initialise(tmp_path / "r", url, clock=clock, entropy=os.urandom, database_url=database_url)
 
 
 async def test_a_lock_that_was_lost_is_taken_again_or_ends_the_process(database: Database) -> None:

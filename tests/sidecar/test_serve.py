@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from cryptography.x509.oid import NameOID
 from evcharge.cli.sidecar import cli
 from evcharge.cli.sidecar_run import is_loopback
 from evcharge.net.clock import SystemClock
-from evcharge.sidecar.bootstrap import BootstrapError, initialise, open_database
+from evcharge.sidecar.bootstrap import BootstrapError, initialise, locked, open_database
 from evcharge.sidecar.oauth.clients import Clients, OAuthClient
 from evcharge.sidecar.serve import CannotListen, Listen, serve
 from evcharge.sidecar.web.scopes import ROLES
@@ -200,6 +201,37 @@ async def test_https_with_the_certificate_s_files(made: Path, certificate: tuple
             plain = sidecar.url.replace("https", "http")
             with pytest.raises(aiohttp.ClientError):
                 await session.get(f"{plain}/health")
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "taken"),
+    [("ECDHE+AESGCM", True), ("ECDHE+CHACHA20", True), ("ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA", False)],
+)
+async def test_tls_1_2_has_authenticated_encryption_alone(
+    made: Path, certificate: tuple[Path, Path], ciphers: str, taken: bool
+) -> None:
+    client = ssl.create_default_context(cafile=str(certificate[0]))
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.set_ciphers(ciphers)
+    async with Running(made, certificate=certificate[0], key=certificate[1]) as sidecar, aiohttp.ClientSession() as one:
+        if not taken:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await one.get(f"{sidecar.url}/health", ssl=client)
+            return
+        async with one.get(f"{sidecar.url}/health", ssl=client) as answer:
+            assert answer.status == 200
+
+
+async def test_a_registry_of_an_earlier_layout_is_served_when_nobody_else_serves_it(made: Path) -> None:
+    """It holds the directory itself by then."""
+    with sqlite3.connect(made / "registry.sqlite") as database:
+        database.execute("UPDATE meta SET value = x'32' WHERE name = 'schema'")
+    database.close()
+    with locked(made), pytest.raises(BootstrapError, match="Another evcharge-sidecar"):
+        async with Running(made):
+            pytest.fail("two at once")
+    async with Running(made) as sidecar:
+        assert (await health(sidecar.url))["central"] == "unset"
 
 
 async def test_over_tls_a_session_s_cookie_is_bound_to_this_host(made: Path, certificate: tuple[Path, Path]) -> None:

@@ -49,7 +49,11 @@ class Pair:
     def ends_soon(self, now: datetime) -> bool:
         """Whether it is time for another one."""
         begin, end = self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
-        return now < begin or end - now < (end - begin) * LEFT
+        return end - now < (end - begin) * LEFT
+
+    def begins_later(self, now: datetime) -> bool:
+        """Whether the clock is of a time before it: then the clock is wrong, and no other one is to be made by it."""
+        return now < self.certificate.not_valid_before_utc - SLACK
 
 
 def new_key() -> bytes:
@@ -60,8 +64,15 @@ def new_key() -> bytes:
 
 def authority(key_pem: bytes, name: str, now: datetime) -> Pair:
     """A CA's certificate for this key, good for ``CA_DAYS``. Raises BadCertificate."""
-    key = _key(key_pem)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return _authority(_key(key_pem), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), now)
+
+
+def renewed(ca: Pair, now: datetime) -> Pair:
+    """The same CA for another ``CA_DAYS``: key and subject stay, so what it signed before is still good."""
+    return _authority(ca.key, ca.certificate.subject, now)
+
+
+def _authority(key: ec.EllipticCurvePrivateKey, subject: x509.Name, now: datetime) -> Pair:
     builder = (
         _builder(subject, subject, key.public_key(), now, CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -35,8 +35,11 @@ class Report(msgspec.Struct, kw_only=True):
     renewed: list[str] = []
     rotated: list[str] = []
     notes: list[str] = []
+    amiss: list[str] = []
+    """Hand-outs of peers and accounts that are lost, old or not to be made, and what to do: the site serves all the
+    same."""
     problems: list[str] = []
-    """What is not as the plan wants it, and what to do; empty: all is there."""
+    """What Central and the sidecar need and is not there, or not good, and what to do."""
 
 
 @contextmanager

@@ -25,6 +25,9 @@ DAYS = 397
 # Most names of one certificate: a server has a handful.
 NAMES = 100
 
+# Longest name of a CA, bytes: a common name of X.509 has no more.
+NAME_BYTES = 64
+
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _FOLDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
@@ -132,6 +135,8 @@ def _mistakes(plan: Plan) -> Iterator[str]:
     for name in plan.passwords:
         if _FOLDER.fullmatch(name) is None:
             yield f"passwords: {name!r} is no name; it has 1 to 64 of a-z 0-9 _ - and starts with a letter or digit."
+    if len(plan.authority.name.encode()) > NAME_BYTES:
+        yield f"authority: {plan.authority.name!r} is longer than {NAME_BYTES} bytes."
     if len(set(plan.passwords)) < len(plan.passwords):
         yield "passwords: one stands there twice."
     for name, account in plan.accounts.items():
@@ -179,4 +184,5 @@ def _is_address(text: str) -> bool:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    # A certificate holds no interface of a machine.
+    return "%" not in text

@@ -12,7 +12,8 @@
 
 Each folder is what one program needs, and nothing of anybody else. Nothing is overwritten, with two exceptions: a
 certificate that ends soon, and copies of the CA's certificate. A run that is killed anywhere is completed by the next
-one: what the registry knows and nobody ever got is given a new secret.
+one: what the registry knows and nobody ever got is given a new secret, and tables of a registry that was not finished
+are made anew.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ import msgspec
 from evcharge.net.clock import Clock
 from evcharge.sidecar.bootstrap import (
     CENTRAL,
-    DATABASE,
-    DRAFT,
     FILES,
     SIDECAR,
+    BootstrapError,
     Opened,
+    clear_half_made,
     initialise,
     locked,
     open_registry,
@@ -47,6 +48,7 @@ from evcharge.sidecar.provision.certificates import (
     fits,
     new_key,
     read_pair,
+    renewed,
     server,
 )
 from evcharge.sidecar.provision.keeping import Report, alone, begin, begun, finish, private_folder, replace_private
@@ -158,14 +160,16 @@ class _Site:
         if missing:
             # A sidecar that serves would not hear of what is written beside it.
             with locked(self._data_dir):
-                async with self._opened() as opened, opened.store.database.held():
+                async with self._opened(alone=True) as opened, opened.store.database.held():
                     for peer in missing:
                         await self._make_peer(opened.registry, opened, peer)
         self._make_certificates()
         for name in self._plan.passwords:
             self._keep_new(f"passwords/{name}/{PASSWORD}", lambda: b64url(self._entropy(PASSWORD_BYTES)).encode())
         for folder in sorted(self._rotate - self._rotated):
-            self.report.notes.append(f"{folder}: nothing is lost there, so nothing was rotated.")
+            self.report.notes.append(
+                f"{folder}: nothing is lost there, so nothing was rotated; delete first what is to be made anew."
+            )
 
     # The registry.
 
@@ -178,7 +182,7 @@ class _Site:
                 stack.enter_context(locked(self._data_dir))
                 # The last file of a registry: with it everything is there, and somebody may have used it since.
                 if begun(mark) and not last.exists():
-                    self._clear_half_made()
+                    await clear_half_made(self._data_dir, self._database_url)
                 if not last.exists():
                     begin(mark)
                     await initialise(
@@ -194,15 +198,10 @@ class _Site:
                 finish(mark)
         self.report.present.append(REGISTRY)
 
-    def _clear_half_made(self) -> None:
-        """What a killed run left: no file of it was ever handed out."""
-        for name in (*FILES, f"{DATABASE}-wal", f"{DATABASE}-shm", *(f"{name}{DRAFT}" for name in FILES)):
-            (self._data_dir / name).unlink(missing_ok=True)
-
     @contextlib.asynccontextmanager
-    async def _opened(self) -> AsyncIterator[Opened]:
+    async def _opened(self, *, alone: bool = False) -> AsyncIterator[Opened]:
         opened = await open_registry(
-            self._data_dir, clock=self._clock, entropy=self._entropy, database_url=self._database_url
+            self._data_dir, clock=self._clock, entropy=self._entropy, database_url=self._database_url, alone=alone
         )
         try:
             if opened.url != self._plan.url.rstrip("/"):
@@ -238,7 +237,7 @@ class _Site:
                 f"--rotate {peer.folder}."
             )
         else:
-            self._problem(
+            self._amiss(
                 peer.path,
                 f"is lost, and the registry knows {record.username}; put it back, or run this with "
                 f"--rotate {peer.folder}: then it gets a new secret, and the old one ends",
@@ -248,17 +247,18 @@ class _Site:
     def _judge(self, opened: Opened, peer: Peer, file: Path, record: RegistryRecord | None) -> None:
         try:
             found = Credential.from_json(read_private(file))
-        except CredentialError as error:
-            self._problem(peer.path, f"is damaged ({str(error).rstrip('.')}); move it away and run this again")
+        except (CredentialError, BootstrapError, OSError) as error:
+            known = record is not None and record.status == "active"
+            self._amiss(peer.path, f"cannot be used ({_why(error)}); {_remedy(peer.folder, known=known)}")
             return
-        if record is not None and record.status != "active" and found.username == record.username:
+        if record is None:
+            self._amiss(peer.path, f"is no credential of this registry; {_remedy(peer.folder, known=False)}")
+        elif record.status != "active" and found.username == record.username:
             self.report.notes.append(f"{peer.path}: {record.username} was revoked.")
-        elif (
-            record is None
-            or found.public_key() not in record.keys.values()
-            or found.central_public_key != opened.credential.central_public_key
-        ):
-            self._problem(peer.path, "is not, or no more, a credential of this registry; move it away and run again")
+        elif found.central_public_key != opened.credential.central_public_key:
+            self._amiss(peer.path, f"is of another registry; {_remedy(peer.folder, known=True)}")
+        elif found.public_key() not in record.keys.values():
+            self._amiss(peer.path, f"is an old credential of {record.username}; {_remedy(peer.folder, known=True)}")
         else:
             self.report.present.append(peer.path)
 
@@ -275,7 +275,7 @@ class _Site:
                 answer = await registry.rotate(record.username, 0)
         except RegistryRefused as error:
             finish(file)
-            self._problem(peer.path, error.sentence.rstrip("."))
+            self._amiss(peer.path, f"was not made: {error.sentence.rstrip('.')}")
             return
         write_private(file, answer)
         finish(file)
@@ -301,13 +301,20 @@ class _Site:
             )
         if file.exists():
             finish(file)
-            if await _good(clients, name, file, now_ms):
+            try:
+                good = await _good(clients, name, file, now_ms)
+            except (BootstrapError, OSError) as error:
+                self._amiss(path, f"cannot be used ({_why(error)}); {_remedy(folder, known=known is not None)}")
+                return
+            if good:
                 self.report.present.append(path)
+            elif known is None:
+                self._amiss(path, f"is of an account that was removed; {_remedy(folder, known=False)}")
             else:
-                self._problem(path, "holds no good secret of it any more; move it away and run this again")
+                self._amiss(path, f"holds no good secret of {name} any more; {_remedy(folder, known=True)}")
             return
         if known is not None and not begun(file) and folder not in self._rotate:
-            self._problem(
+            self._amiss(
                 path,
                 f"is lost, and {name} is known; put it back, or run this with --rotate {folder}: then it gets a new "
                 "secret, and the old one ends",
@@ -323,7 +330,7 @@ class _Site:
                 secret = await clients.add(made)
             except (ClientExists, ValueError) as error:
                 finish(file)
-                self._problem(path, str(error).rstrip("."))
+                self._amiss(path, f"was not made: {_why(error)}")
                 return
         url = (self._plan.public_url or self._plan.url).rstrip("/")
         said = {"client_id": name, "client_secret": secret, "token_url": url + TOKEN_PATH}
@@ -366,12 +373,12 @@ class _Site:
                 self.report.made.append(path)
                 return made
             found = read_pair(read_private(key), file.read_bytes())
+            if self._too_early(path, found, now):
+                return None
             if not found.ends_soon(now):
                 self.report.present.append(path)
                 return found
-            # The same key and name: what it signed before is still good for who has the new one.
-            subject = found.certificate.subject.rfc4514_string().removeprefix("CN=")
-            fresh = authority(read_private(key), subject, now)
+            fresh = renewed(found, now)
             replace_private(file, fresh.pem)
         except BadCertificate as error:
             self._problem(path, f"{error}; put both back from one backup")
@@ -394,6 +401,8 @@ class _Site:
             return
         try:
             found = read_pair(read_private(key), file.read_bytes())
+            if self._too_early(path, found, now):
+                return
             good = fits(found, wanted.names, ca) and not found.ends_soon(now)
         except BadCertificate:
             # Its key was lost and made anew: nobody pins it, the CA vouches for the next one.
@@ -403,6 +412,18 @@ class _Site:
             return
         replace_private(file, fresh.pem)
         self.report.renewed.append(path)
+
+    def _too_early(self, path: str, found: Pair, now: datetime) -> bool:
+        """Whether the clock is of a time before the certificate, as one without a battery is until somebody sets it."""
+        early = found.begins_later(now)
+        if early:
+            begin = found.certificate.not_valid_before_utc
+            self._problem(
+                path,
+                f"is good from {begin:%Y-%m-%d %H:%M} UTC on, and the clock says {now:%Y-%m-%d %H:%M}; set the clock "
+                "and run this again (if the clock is right, move the certificate away first)",
+            )
+        return early
 
     # Files.
 
@@ -439,6 +460,24 @@ class _Site:
 
     def _problem(self, path: str, sentence: str) -> None:
         self.report.problems.append(f"{path} {sentence}.")
+
+    def _amiss(self, path: str, sentence: str) -> None:
+        self.report.amiss.append(f"{path} {sentence}.")
+
+
+def _remedy(folder: str, *, known: bool) -> str:
+    """What to do with a hand-out that is not good. ``known``: the registry has a live one in its place."""
+    if not known:
+        return "delete it and run this again, which makes one, or take it out of the plan"
+    return (
+        f"put the present one there (0600), or delete it and run this with --rotate {folder}, "
+        "which ends the present one"
+    )
+
+
+def _why(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) else None
+    return (said or str(error)).rstrip(".")
 
 
 async def _record(opened: Opened, peer: Peer) -> RegistryRecord | None:

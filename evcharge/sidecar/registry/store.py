@@ -8,7 +8,7 @@ records lives in a file of its own.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -171,12 +171,6 @@ class Reader:
 
 class Writer(Reader):
     """Write access within one transaction; there is one writer at a time."""
-
-    async def set_meta(self, values: Mapping[str, bytes]) -> None:
-        """Store settings of the registry that are not there yet."""
-        await self._connection.execute(
-            insert(meta_table), [{"name": name, "value": value} for name, value in values.items()]
-        )
 
     async def mark_own(self, username: str, *, own: bool) -> None:
         """Say whose credential it is: the sidecar's own, or somebody's."""

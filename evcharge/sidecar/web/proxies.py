@@ -9,6 +9,7 @@ where the nearest proxy wrote, and whatever a client put in front counts for not
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
@@ -22,6 +23,15 @@ HEADER = "X-Forwarded-For"
 NETWORKS = 32
 # Proxies in a row that are believed: one, or a balancer before it; a longer row is a header that somebody made up.
 HOPS = 8
+
+# Shortest prefix of a trusted network, bits, by the kind of address: 10.0.0.0/8 and fc00::/7 are the widest that can be
+# somebody's own.
+SHORTEST = {4: 8, 6: 7}
+# Bits before the IPv4 address in an IPv6 one that carries it.
+MAPPED_BITS = 96
+
+# With a port, as some balancers write it. Two or more colons without brackets are IPv6 alone.
+_WITH_PORT = re.compile(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<four>[0-9.]*))(?::[0-9]{1,5})?")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -71,19 +81,30 @@ def _networks(texts: Iterable[str]) -> list[Network]:
     found: list[Network] = []
     for text in texts:
         try:
-            network = ipaddress.ip_network(text)
+            network = _unmapped(ipaddress.ip_network(text))
         except ValueError:
             raise ValueError(f"trusted: {text!r} is no network like 10.0.0.0/28, and no address") from None
-        if network.prefixlen == 0:
-            raise ValueError(f"trusted: {text} is everybody; name the network that your proxy alone is in")
+        if network.prefixlen < SHORTEST[network.version]:
+            raise ValueError(f"trusted: {text} is nearly everybody; name the network that your proxy alone is in")
         found.append(network)
     return found
 
 
+def _unmapped(network: Network) -> Network:
+    """A network of IPv4 in IPv6 clothes as one of IPv4: addresses are compared as such."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < MAPPED_BITS:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
+
+
 def _address(text: str) -> Address | None:
-    """An address as sockets and proxies write it; IPv4 in IPv6 clothes is IPv4."""
+    """An address as sockets and proxies write it, its port taken off; IPv4 in IPv6 clothes is IPv4."""
+    parts = _WITH_PORT.fullmatch(text)
+    if parts is not None:
+        text = parts["four"] if parts["six"] is None else parts["six"]
     try:
-        found = ipaddress.ip_address(text.partition("%")[0].removeprefix("[").removesuffix("]"))
+        found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return getattr(found, "ipv4_mapped", None) or found

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evcharge.sidecar.provision.certificates import (
     CA_DAYS,
@@ -18,6 +20,7 @@ from evcharge.sidecar.provision.certificates import (
     fits,
     new_key,
     read_pair,
+    renewed,
     server,
 )
 
@@ -73,11 +76,25 @@ async def test_over_when_its_time_is_over(tmp_path: Path) -> None:
 async def test_a_renewed_ca_vouches_for_what_the_old_one_signed(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     ca_key, key = new_key(), new_key()
-    old = authority(ca_key, "a site", now)
+    old = authority(ca_key, "a site", now - timedelta(days=1))
     pair = server(key, NAMES, 397, old, now)
-    renewed = authority(ca_key, "a site", now)
-    assert fits(pair, NAMES, renewed)
-    assert await shake(tmp_path, key, pair, renewed.pem, "localhost") == "localhost"
+    fresh = renewed(old, now)
+    assert fresh.certificate.not_valid_after_utc > old.certificate.not_valid_after_utc
+    assert await shake(tmp_path, key, pair, fresh.pem, "localhost") == "localhost"
+
+
+# Making keys is slow, and any will do.
+CA_KEY, SERVER_KEY = new_key(), new_key()
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=16), st.integers(1, 3))
+def test_a_renewed_ca_has_its_name_and_vouches_whatever_it_is_called(name: str, times: int) -> None:
+    ca = fresh = authority(CA_KEY, name, NOW)
+    pair = server(SERVER_KEY, NAMES, 397, ca, NOW)
+    for year in range(times):
+        fresh = renewed(fresh, NOW + timedelta(days=365 * year))
+    assert fresh.certificate.subject == ca.certificate.subject
+    assert fits(pair, NAMES, fresh)
 
 
 def test_when_it_is_time_for_another_one() -> None:
@@ -87,8 +104,15 @@ def test_when_it_is_time_for_another_one() -> None:
     assert not pair.ends_soon(NOW + timedelta(days=59))
     assert pair.ends_soon(NOW + timedelta(days=61))
     assert pair.ends_soon(NOW + timedelta(days=400))
-    # A clock that was wrong when it was made.
-    assert pair.ends_soon(NOW - timedelta(days=1))
+
+
+def test_a_clock_that_is_behind_ends_nothing() -> None:
+    ca = authority(new_key(), "a site", NOW)
+    pair = server(new_key(), NAMES, 90, ca, NOW)
+    for then in (datetime(1970, 1, 1, tzinfo=UTC), NOW - timedelta(minutes=11)):
+        assert pair.begins_later(then) and not pair.ends_soon(then)
+    # As far as clocks differ from each other.
+    assert not pair.begins_later(NOW - timedelta(minutes=9)) and not pair.begins_later(NOW)
 
 
 def test_it_never_outlives_its_ca() -> None:

@@ -41,11 +41,13 @@ def test_it_says_what_it_made_and_what_was_there(folder: Path) -> None:
     assert sorted(again["present"]) == sorted(first["made"]) and again["made"] == []
 
 
-def test_what_was_lost_is_a_failure_that_says_what_to_do(folder: Path) -> None:
+def test_what_was_lost_says_what_to_do_and_fails_where_that_is_wanted(folder: Path) -> None:
     run(folder)
     (folder / "out/drivers/anna/anna.json").unlink()
-    failed = run(folder, code=1)
-    assert json.loads(failed.stdout)["problems"] and "--rotate drivers/anna" in failed.stderr
+    said = run(folder)
+    assert json.loads(said.stdout)["problems"] == []
+    assert json.loads(said.stdout)["amiss"] and "--rotate drivers/anna" in said.stderr
+    assert "--rotate drivers/anna" in run(folder, "--strict", code=1).stderr
     rotated = json.loads(run(folder, "--rotate", "drivers/anna/").stdout)
     assert rotated["rotated"] == ["drivers/anna/anna.json"]
 
@@ -68,6 +70,13 @@ def test_a_bad_plan_is_misuse(folder: Path) -> None:
     (folder / "plan.toml").write_text("url = 7\n")
     assert "plan.toml: url: " in run(folder, code=2).stderr
     assert not (folder / "data").exists()
+
+
+def test_what_central_and_the_sidecar_need_is_a_failure(folder: Path) -> None:
+    run(folder)
+    (folder / "out/servers/sidecar/tls.key").write_text("nonsense")
+    failed = run(folder, code=1)
+    assert "servers/sidecar/tls.key" in failed.stderr and json.loads(failed.stdout)["amiss"] == []
 
 
 def test_beside_a_sidecar_that_serves(folder: Path) -> None:

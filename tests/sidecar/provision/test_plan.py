@@ -57,6 +57,8 @@ def test_role_and_scopes_add_up(tmp_path: Path) -> None:
         ('url = "https://s"\n[certificates.a]\nnames = []', "names"),
         ('url = "https://s"\n[certificates.a]\nnames = ["a/b"]', "is no host name"),
         ('url = "https://s"\n[certificates.a]\nnames = ["Host"]', "small letters"),
+        ('url = "https://s"\n[certificates.a]\nnames = ["fe80::1%eth0"]', "no address"),
+        (f'url = "https://s"\n[authority]\nname = "{"ü" * 33}"', "longer than 64 bytes"),
         ('url = "https://s"\n[certificates."a/b"]\nnames = ["a"]', "is no name"),
         ('url = "https://s"\n[certificates.a]\nnames = ["a"]\ndays = 398', "days"),
         ("#" * (FILE_BYTES + 1), "is larger than"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -11,16 +12,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import update
 
 from evcharge.sidecar import bootstrap
 from evcharge.sidecar.bootstrap import BootstrapError, initialise, locked, open_registry
+from evcharge.sidecar.database import Database, meta_table
+from evcharge.sidecar.layout import LAYOUT
 from evcharge.sidecar.oauth.clients import Clients
 from evcharge.sidecar.provision import keeping, site
 from evcharge.sidecar.provision.keeping import Busy, Report, alone
 from evcharge.sidecar.provision.plan import Account, BadPlan, Certificate, Plan
 from evcharge.sidecar.provision.site import provision
 from evcharge.sidecar.registry.rules import Registry
-from protocol.credentials import Credential, Role
+from protocol.credentials import Credential, Role, b64url_decode
 from tests.sidecar.conftest import HandClock
 
 PLAN = Plan(
@@ -228,6 +232,7 @@ SMALL = Plan(
     accounts={"admin": Account(role="admin")},
     certificates={"sidecar": Certificate(names=["sidecar"])},
 )
+BARE = Plan(url="https://sidecar:8080")
 
 
 @pytest.mark.tool
@@ -245,7 +250,7 @@ async def test_a_kill_at_any_point_is_mended_by_the_next_run(tmp_path: Path, mon
             with pytest.raises(Killed):
                 await here.run(SMALL)
         report = await here.run(SMALL)
-        assert report.problems == report.notes == report.rotated == [], (kill_at, name)
+        assert report.problems == report.amiss == report.notes == report.rotated == [], (kill_at, name)
         await _check_small(here)
 
 
@@ -310,11 +315,12 @@ async def test_a_lost_file_is_said_and_made_anew_on_request(place: Place) -> Non
     (place.out / "accounts/desk/desk.json").unlink()
     files = place.files()
     report = await place.run()
-    assert [problem.partition(" ")[0] for problem in sorted(report.problems)] == [
+    assert report.problems == []
+    assert [sentence.partition(" ")[0] for sentence in sorted(report.amiss)] == [
         "accounts/desk/desk.json",
         "drivers/anna/anna.json",
     ]
-    assert all(f"--rotate {folder}" in " ".join(report.problems) for folder in ("drivers/anna", "accounts/desk"))
+    assert all(f"--rotate {folder}" in " ".join(report.amiss) for folder in ("drivers/anna", "accounts/desk"))
     assert place.files() == files
     report = await place.run(PLAN, "drivers/anna", "accounts/desk")
     assert set(report.rotated) == {"drivers/anna/anna.json", "accounts/desk/desk.json"}
@@ -367,7 +373,7 @@ async def test_files_of_another_registry_are_found(here: Place, tmp_path: Path) 
     files = here.files()
     report = await other.run()
     assert "central/central.json belongs to another registry" in " ".join(report.problems)
-    assert len(report.problems) == 1 + 6 + 2
+    assert (len(report.problems), len(report.amiss)) == (1, 6 + 2)
     assert here.files() == files
 
 
@@ -377,12 +383,178 @@ async def test_damaged_files_are_said_and_let_be(here: Place) -> None:
         (here.out / path).write_bytes(b"nonsense")
     files = here.files()
     report = await here.run()
-    assert [problem.partition(" ")[0] for problem in report.problems] == [
+    assert [problem.partition(" ")[0] for problem in report.problems] == ["servers/proxy/tls.key"]
+    assert [sentence.partition(" ")[0] for sentence in report.amiss] == [
         "drivers/anna/anna.json",
         "accounts/desk/desk.json",
-        "servers/proxy/tls.key",
     ]
     assert here.files() == files
+
+
+async def _rotated(opened: bootstrap.Opened, _now_ms: int) -> tuple[str, bytes]:
+    return "drivers/anna/anna.json", await opened.registry.rotate("driver-anna", 0)
+
+
+async def _registered_anew(opened: bootstrap.Opened, _now_ms: int) -> tuple[str, bytes]:
+    await opened.registry.revoke("cp-cp-1")
+    return "charge-points/CP-1/CP-1.cp.json", await opened.registry.register(Role.CP, "CP-1")
+
+
+async def _client_rotated(opened: bootstrap.Opened, now_ms: int) -> tuple[str, bytes]:
+    secret = await Clients(opened.store.database, os.urandom).rotate("desk", now_ms, 0)
+    said = {
+        "client_id": "desk",
+        "client_secret": secret,
+        "token_url": "https://localhost:8443/oauth2/token",
+    }
+    return "accounts/desk/desk.json", msgspec.json.encode(said)
+
+
+@pytest.mark.parametrize("change", [_rotated, _registered_anew, _client_rotated])
+async def test_a_credential_that_was_changed_elsewhere_holds_nothing_back(here: Place, change: Any) -> None:
+    await here.run()
+    opened = await here.opened()
+    path, fresh = await change(opened, here.clock.steady_ms())
+    await opened.store.close()
+    folder = path.rpartition("/")[0]
+    report = await here.run()
+    assert report.problems == report.made == report.rotated == []
+    (sentence,) = report.amiss
+    assert sentence.startswith(path) and "put the present one there" in sentence and f"--rotate {folder}" in sentence
+    # The one way that the sentence names.
+    (here.out / path).write_bytes(fresh)
+    report = await here.run()
+    assert report.problems == report.amiss == report.rotated == []
+    await here.check()
+    # The other one: no step of it says to take the other again.
+    (here.out / path).write_bytes(b"{}")
+    assert f"--rotate {folder}" in (await here.run()).amiss[0]
+    (here.out / path).unlink()
+    report = await here.run(PLAN, folder)
+    assert (report.rotated, report.amiss, report.problems) == ([path], [], [])
+    await here.check()
+
+
+async def test_hand_outs_of_what_the_registry_does_not_know_are_deleted_and_made_anew(here: Place) -> None:
+    await here.run(SMALL)
+    opened = await here.opened()
+    await Clients(opened.store.database, os.urandom).remove("admin")
+    await opened.store.close()
+    (here.out / "drivers/bert").mkdir(mode=0o700)
+    (here.out / "drivers/anna/anna.json").rename(here.out / "drivers/bert/bert.json")
+    plan = msgspec.structs.replace(SMALL, drivers=["bert"])
+    report = await here.run(plan)
+    assert report.problems == [] and len(report.amiss) == 2
+    for path in ("drivers/bert/bert.json", "accounts/admin/admin.json"):
+        (sentence,) = [each for each in report.amiss if each.startswith(path)]
+        assert "delete it and run this again" in sentence and "--rotate" not in sentence
+        (here.out / path).unlink()
+    report = await here.run(plan)
+    assert (report.made, report.amiss) == (["accounts/admin/admin.json", "drivers/bert/bert.json"], [])
+
+
+async def test_a_hand_out_that_others_can_read_is_said_and_holds_nothing_back(here: Place) -> None:
+    await here.run()
+    for path in ("drivers/anna/anna.json", "accounts/desk/desk.json"):
+        (here.out / path).chmod(0o644)
+    report = await here.run()
+    assert report.problems == [] and len(report.amiss) == 2
+    assert all("chmod 600" in sentence for sentence in report.amiss)
+
+
+async def _make_older(opened: bootstrap.Opened) -> None:
+    """As the version before last left it: no step from there changes anything that is there."""
+    async with opened.store.database.writing() as connection:
+        await connection.execute(update(meta_table).where(meta_table.c.name == "schema").values(value=b"2"))
+
+
+async def test_the_tables_of_a_sidecar_that_serves_stay_as_they_are(place: Place) -> None:
+    await place.run(SMALL)
+    serving = await place.opened()
+    try:
+        await _make_older(serving)
+        with locked(place.data):
+            async with serving.store.database.held():
+                with pytest.raises(BootstrapError, match="of an earlier version, and a sidecar serves it"):
+                    await place.run(SMALL)
+                assert await serving.store.database.layout() == b"2"
+        assert (await place.run(SMALL)).problems == []
+        assert await serving.store.database.layout() == LAYOUT
+    finally:
+        await serving.store.close()
+
+
+async def test_half_a_registry_of_ours_is_made_anew_wherever_its_tables_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    steps = [(Database, "create"), (bootstrap, "write_private"), (Registry, "register")]
+    before = place.files()
+    kill_at = 0
+    while True:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tests.sidecar.provision.test_provision.STEPS", steps)
+            seen = _count_steps(patch, kill_at)
+            try:
+                await place.run(BARE)
+            except Killed:
+                pass
+            else:
+                break
+        assert (await place.run(BARE)).problems == [], seen[-1]
+        opened = await place.opened()
+        rows = (await opened.registry.page("", 9, None))[0]
+        assert [row.username for row in rows] == ["central", "sidecar"], seen[-1]
+        said = msgspec.json.decode((place.data / "central.json").read_bytes())
+        signer = b64url_decode(said["registry"]["public_key"])
+        assert await opened.store.database.undo(bootstrap.SIGNED_BY, signer)
+        await opened.store.close()
+        shutil.rmtree(place.data)
+        shutil.rmtree(place.out)
+        assert place.files() == before
+        kill_at += 1
+    assert {"after create", "after register", "before write_private"} <= set(seen) and kill_at == len(seen)
+
+
+async def test_tables_of_another_registry_are_never_cleared(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/elsewhere.sqlite"
+    theirs, ours = Place(tmp_path / "theirs", url), Place(tmp_path / "ours", url)
+    await theirs.run(BARE)
+    for _ in range(2):
+        with pytest.raises(BootstrapError, match="holds a registry already"):
+            await ours.run(BARE)
+    # Also where a run was killed before it could see that.
+    with pytest.MonkeyPatch.context() as patch:
+
+        async def killed(*_given: Any) -> None:
+            raise Killed
+
+        patch.setattr(Database, "create", killed)
+        with pytest.raises(Killed):
+            await ours.run(BARE)
+    with pytest.raises(BootstrapError, match="holds a registry already"):
+        await ours.run(BARE)
+    assert (await theirs.run(BARE)).problems == []
+
+
+async def test_a_clock_that_is_behind_replaces_nothing(here: Place) -> None:
+    await here.run()
+    files = here.files()
+    here.clock.advance(-timedelta(days=40 * 365).total_seconds())
+    report = await here.run()
+    assert "authority/ca.pem is good from 2025-11-" in report.problems[0] and "set the clock" in report.problems[0]
+    assert report.renewed == [] and here.files() == files
+    # Made later than the CA: a clock between the two knows the CA alone.
+    here.clock.advance(timedelta(days=40 * 365 + 300).total_seconds())
+    assert set((await here.run()).renewed) == {"servers/sidecar/tls.crt", "servers/proxy/tls.crt"}
+    files = here.files()
+    here.clock.advance(-timedelta(days=200).total_seconds())
+    report = await here.run()
+    assert [problem.partition(" ")[0] for problem in report.problems] == [
+        "servers/sidecar/tls.crt",
+        "servers/proxy/tls.crt",
+    ]
+    assert report.renewed == [] and here.files() == files
 
 
 async def test_a_served_registry_is_not_written_beside_its_sidecar(here: Place) -> None:

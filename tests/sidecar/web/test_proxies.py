@@ -44,7 +44,16 @@ junk = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_
         (PROXY, [""], PROXY),
         (PROXY, ["unknown"], PROXY),
         (PROXY, ["203.0.113.5, unknown"], PROXY),
-        (PROXY, ["203.0.113.5:4711"], PROXY),
+        # With ports, as some balancers write them.
+        (PROXY, ["203.0.113.5:4711"], "203.0.113.5"),
+        (PROXY, ["1.2.3.4:1, 203.0.113.5:4711, 192.0.2.7:443"], "203.0.113.5"),
+        (PROXY, ["[2001:db8::1]:443"], "2001:db8::/64"),
+        (PROXY, ["[::ffff:203.0.113.5]:443"], "203.0.113.5"),
+        (PROXY, ["[fe80::1%eth0]:443"], "fe80::/64"),
+        (PROXY, ["203.0.113.5:"], PROXY),
+        (PROXY, ["203.0.113.5:x"], PROXY),
+        (PROXY, ["[203.0.113.5"], PROXY),
+        (PROXY, [":443"], PROXY),
         # Nobody else is believed.
         ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
         ("10.213.41.16", ["198.51.100.1"], "10.213.41.16"),
@@ -53,6 +62,14 @@ junk = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_
 )
 def test_whose_word_counts(remote: str | None, said: list[str], source: str) -> None:
     assert proxies.source(remote, said) == source
+
+
+def test_a_network_of_ipv4_in_ipv6_clothes_is_one_of_ipv4() -> None:
+    mapped = Proxies(["::ffff:10.213.41.0/124"])
+    for remote in (PROXY, f"::ffff:{PROXY}"):
+        assert mapped.source(remote, ["203.0.113.5"]) == "203.0.113.5"
+    assert mapped.source("10.213.41.16", ["203.0.113.5"]) == "10.213.41.16"
+    assert Proxies(["10.0.0.0/8", "fc00::/7"]).source("fd12::1", ["203.0.113.5"]) == "203.0.113.5"
 
 
 def test_a_row_of_proxies_is_bounded() -> None:
@@ -71,6 +88,7 @@ def test_a_client_never_changes_its_source(forged: list[str], client: ipaddress.
     assert proxies.source(PROXY, [str(client)]) == str(client)
     assert proxies.source(PROXY, [*forged, str(client)]) == str(client)
     assert proxies.source(PROXY, [", ".join([*forged, str(client)])]) == str(client)
+    assert proxies.source(PROXY, [", ".join([*forged, f"{client}:4711"])]) == str(client)
 
 
 def _trusted(address: ipaddress.IPv4Address) -> bool:
@@ -82,6 +100,9 @@ def _trusted(address: ipaddress.IPv4Address) -> bool:
     [
         ('["0.0.0.0/0"]', "everybody"),
         ('["::/0"]', "everybody"),
+        ('["0.0.0.0/1"]', "everybody"),
+        ('["2000::/3"]', "everybody"),
+        ('["::ffff:0.0.0.0/96"]', "everybody"),
         ('["10.213.41.5/28"]', "no network"),
         ('["proxy"]', "no network"),
         ("[1]", "str"),
