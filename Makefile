@@ -141,7 +141,8 @@ apt:
 containers: $(VENV)/.dev container-deps
 	@$(BIN)/python -m pytest -m containers tests/containers $(ARGS)
 
-CONTAINER_DEPS = docker.io docker-compose mmdebstrap iptables
+# The keyring is for an Ubuntu, which makes a Debian base too. Debian 13 has the command in a package of its own, docker-cli.
+CONTAINER_DEPS = docker.io docker-compose mmdebstrap iptables debian-archive-keyring
 
 container-deps: ## A container engine, and what makes a base image without a registry
 	@PATH="$$PATH:/usr/sbin"; \
@@ -149,7 +150,11 @@ container-deps: ## A container engine, and what makes a base image without a reg
 	    && command -v mmdebstrap >/dev/null && command -v iptables >/dev/null; then \
 	    echo "container-deps: docker, docker-compose, mmdebstrap and iptables are there"; \
 	else \
-	    $(MAKE) --no-print-directory apt WHAT=container-deps PACKAGES="$(CONTAINER_DEPS)"; \
+	    $(MAKE) --no-print-directory apt WHAT=container-deps PACKAGES="$(CONTAINER_DEPS)" || exit 1; \
+	    command -v docker >/dev/null || $(MAKE) --no-print-directory apt WHAT=container-deps PACKAGES=docker-cli || exit 1; \
+	    for tool in docker dockerd docker-compose mmdebstrap iptables; do \
+	        command -v $$tool >/dev/null || { echo "container-deps: still no $$tool" >&2; exit 1; }; \
+	    done; \
 	fi
 
 lock: $(BIN)/python

@@ -22,8 +22,9 @@ fi
 arguments=()
 for pair in "${pairs[@]}"; do
     # First into a variable: a cat that fails inside <(…) would make a Secret of nothing.
-    content=$(in_sidecar cat "$out/$folder/${pair#*=}")
-    exec {handle}< <(printf '%s\n' "$content")
+    # The x keeps what $(…) would cut off: newlines at the end.
+    content=$(in_sidecar cat "$out/$folder/${pair#*=}" && printf x)
+    exec {handle}< <(printf '%s' "${content%x}")
     arguments+=("--from-file=${pair%%=*}=/dev/fd/$handle")
 done
 kubectl --namespace "$namespace" create secret generic "$secret" "${arguments[@]}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import json
 import os
+import re
 import shutil
 import ssl
+import stat
 import subprocess
 import time
 import urllib.request
@@ -14,13 +17,16 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from aiohttp.test_utils import unused_port
 
 from evcharge.sidecar.services import load_services
 from tests.containers.engine import ROOT, Engine, Image
+from tests.support.machine import steps
 from tests.support.processes import until
 from tests.support.shared import lacking
 
@@ -34,6 +40,21 @@ FACT_S = 90.0
 ASK_S = 0.6
 # What `init` may do that nobody else may.
 INIT_CAPABILITIES = {"CHOWN", "DAC_READ_SEARCH", "SETGID", "SETUID"}
+# Asks for a token with a wrong secret, and says of itself what a proxy would say of it.
+CLAIM = """
+import http.client, ssl, sys
+host, claimed, ca = sys.argv[1:]
+context = ssl.create_default_context(cadata=ca)
+context.check_hostname = False
+connection = http.client.HTTPSConnection(host, 8080, context=context, timeout=20)
+connection.request("POST", "/oauth2/token", "grant_type=client_credentials", {
+    "Authorization": "Basic bm9ib2R5Om5vdGhpbmc=",
+    "Content-Type": "application/x-www-form-urlencoded",
+    "X-Forwarded-For": claimed,
+})
+print(connection.getresponse().status)
+"""
+CLAIMED = "198.51.100.7"
 CONNECT = """
 import socket, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -67,8 +88,10 @@ class Site:
         self.engine = engine
         self.project = f"evcharge-test-{os.getpid()}"
         self.port = unused_port()
+        self.image = image.name
         self._next_s = 0.0
-        self._environment = {
+        self.backup = Path()
+        self.environment = {
             **engine.environment,
             "COMPOSE_PROJECT_NAME": self.project,
             "EVCHARGE_IMAGE": image.name,
@@ -84,7 +107,7 @@ class Site:
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -132,8 +155,18 @@ class Site:
         }
 
     def healthy(self) -> None:
-        """Wait until all are."""
+        """Wait until all are, and until every charge point is there: its health does not say that."""
         until(lambda: not self.sick(), lambda: str(self.sick()), FACT_S)
+        until(lambda: "DISCONNECTED" not in self.states().values(), lambda: str(self.states()), FACT_S)
+
+    def states(self) -> dict[str, str]:
+        """Of every charge point, as Central has it."""
+        return {one["cp_id"]: one["state"] for one in self.get("/api/cps")["charge_points"]}
+
+    def requests(self) -> list[dict[str, Any]]:
+        """What the sidecar's log says of HTTP requests."""
+        lines = self.compose("logs", "--no-color", "sidecar")
+        return [json.loads(line.partition("| ")[2]) for line in lines.splitlines() if '"http.request"' in line]
 
     def get(self, path: str) -> Any:
         """JSON through the proxy, as the site's admin; never more often than one client may ask."""
@@ -151,7 +184,7 @@ class Site:
         return {ticket["session_id"]: ticket for ticket in self.get("/api/tickets?limit=100")["tickets"]}
 
     @cached_property
-    def _context(self) -> ssl.SSLContext:
+    def context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=self.compose("exec", "-T", "proxy", "cat", "/run/evcharge/ca.pem"))
 
     @cached_property
@@ -168,7 +201,7 @@ class Site:
 
     def _ask(self, path: str, headers: dict[str, str], body: bytes | None = None) -> Any:
         opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._context)
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.context)
         )
         request = urllib.request.Request(f"https://localhost:{self.port}{path}", data=body, headers=headers)
         with opener.open(request, timeout=20) as answer:
@@ -194,7 +227,7 @@ def up(engine: Engine, image: Image) -> Iterator[Site]:
     finally:
         subprocess.run(
             ["docker-compose", "--file", str(ROOT / "compose.yaml"), "down", "--volumes", "--timeout", "5"],
-            env=site._environment,
+            env=site.environment,
             capture_output=True,
             check=False,
         )
@@ -234,11 +267,31 @@ def test_a_charge_from_a_drivers_container_to_its_ticket(site: Site) -> None:
 def test_the_sidecar_knows_who_asks_behind_the_proxy(site: Site) -> None:
     site.ask_token()
     (network,) = load_services(ROOT / "deploy" / "compose" / "services.toml").proxy.trusted
-    lines = site.compose("logs", "--no-color", "sidecar")
-    said = [json.loads(line.partition("| ")[2]) for line in lines.splitlines() if '"http.request"' in line]
-    asked = [line for line in said if line["route"] == "token"]
-    assert asked, lines[-2000:]
+    asked = [line for line in site.requests() if line["route"] == "token"]
+    assert asked
     assert all(ipaddress.ip_address(line["source"]) not in ipaddress.ip_network(network) for line in asked)
+
+
+def test_nobody_but_the_proxy_is_believed(site: Site) -> None:
+    """Whoever else is in that network, as the host always is, says what he likes."""
+    front = f"{site.project}_front"
+    address = site.containers()["sidecar"]["NetworkSettings"]["Networks"][front]["IPAddress"]
+    ca = site.compose("exec", "-T", "proxy", "cat", "/run/evcharge/ca.pem")
+    words = ["run", "--rm", "--network", front, site.image, "python", "-c", CLAIM, address, CLAIMED, ca]
+    assert site.engine.docker(*words) == "401"
+    sources = [line["source"] for line in site.requests()]
+    assert CLAIMED not in sources
+    assert any(source.startswith(address.rpartition(".")[0]) for source in sources), sources
+
+
+def test_a_browser_stays_at_its_port(site: Site) -> None:
+    connection = http.client.HTTPSConnection("localhost", site.port, context=site.context, timeout=20)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    assert urljoin(f"https://localhost:{site.port}/", answer.headers["Location"]).startswith(
+        f"https://localhost:{site.port}/ui/"
+    )
+    connection.close()
 
 
 def test_a_paused_charge_point_is_missed_and_comes_back(site: Site) -> None:
@@ -310,26 +363,82 @@ def test_everything_is_there_after_down_and_up(site: Site) -> None:
     assert "ok" in site.audit("verify", LOG)
 
 
+def typed(site: Site, number: int) -> None:
+    """Block ``number`` of the manual's "Backup and restore", word for word but for the names of project and image."""
+    manual = (ROOT / "docs" / "containers.md").read_text()
+    blocks = steps(re.sub(r"(?m)^(## Backup.*)$", r"\1\nOn **A**", manual), "Backup and restore")
+    text = blocks[number].commands
+    named = {"project=evcharge ": f"project={site.project} ", "    evcharge ": f"    {site.image} "}
+    for old, new in named.items():
+        assert old in text
+        text = text.replace(old, new)
+    done = subprocess.run(
+        ["bash", "-ec", text.replace("site.tar", str(site.backup))],
+        cwd=ROOT,
+        env=site.environment,
+        capture_output=True,
+        text=True,
+        timeout=2 * COMMAND_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_backup_is_private_and_brings_everything_back(site: Site, tmp_path: Path) -> None:
+    ticket_of(site.finish(charge(site, "CP-6", "0.01")))
+    before, secret = site.tickets(), site.compose("run", "--rm", "-T", "account")
+    site.backup = tmp_path / "site.tar"
+    with site.engine.timed("compose: backup, stop and start included"):
+        typed(site, 0)
+    assert stat.S_IMODE(site.backup.stat().st_mode) == 0o600
+    with site.engine.timed("compose: everything removed and put back, all healthy"):
+        typed(site, 1)
+        site.healthy()
+    # At its last start, with what was put back.
+    made = json.loads(site.compose("logs", "--no-color", "init").splitlines()[-1].partition("| ")[2])
+    assert made["made"] == made["rotated"] == made["renewed"] == made["problems"] == []
+    assert site.compose("run", "--rm", "-T", "account") == secret
+    until(lambda: site.tickets().items() >= before.items(), "tickets are missing", FACT_S)
+    assert "ok" in site.audit("verify", LOG)
+    ticket_of(site.finish(charge(site, "CP-6", "0.01")))
+
+
+def test_the_monthly_renewal_goes_on_beside_a_running_site(site: Site) -> None:
+    manual = (ROOT / "docs" / "containers.md").read_text()
+    (line,) = re.findall(r"^ +(docker-compose run --rm init && .*)$", manual, re.MULTILINE)
+    subprocess.run(["bash", "-ec", line], cwd=ROOT, env=site.environment, capture_output=True, timeout=240, check=True)
+    site.healthy()
+
+
 def test_nobody_reaches_what_is_not_his(site: Site) -> None:
     containers = site.containers()
 
     def address(service: str, network: str) -> str:
         return str(containers[service]["NetworkSettings"]["Networks"][f"{site.project}_{network}"]["IPAddress"])
 
-    asked = {
-        ("central", "7411"): "open",
-        # Not by name, not by address, and not out into the world.
-        ("sidecar", "8080"): "shut",
-        (address("sidecar", "back"), "8080"): "shut",
-        (address("sidecar", "front"), "8080"): "shut",
-        (address("central", "watch"), "9410"): "shut",
-        # Its metrics are served on the network for them alone.
-        (address("central", "site"), "9410"): "shut",
-        ("192.0.2.1", "80"): "shut",
+    def states(service: str, asked: list[tuple[str, str]]) -> list[str]:
+        words = [word for pair in asked for word in pair]
+        said = site.compose("exec", "-T", service, "python", "-c", CONNECT, *words).splitlines()
+        return [line.partition(" ")[0] for line in said]
+
+    elsewhere = [
+        (address("sidecar", "back"), "8080"),
+        (address("sidecar", "front"), "8080"),
+        (address("central", "watch"), "9410"),
+    ]
+    # Not by name, not by address; and Central's metrics are served on the network for them alone.
+    shut = [("sidecar", "8080"), *elsewhere, (address("central", "site"), "9410")]
+    assert states("driver-1", [("central", "7411"), *shut]) == ["open", *["shut"] * len(shut)]
+    # The same are open to who is there: none of them is a wrong number.
+    assert states("sidecar", elsewhere) == ["open"] * len(elsewhere)
+    # Not out into the world either: nobody but the proxy is in a network that leads there.
+    outside = {
+        name
+        for name, one in containers.items()
+        for network in one["NetworkSettings"]["Networks"]
+        if network != "none" and not site.engine.inspect(network)["Internal"]
     }
-    words = [word for pair in asked for word in pair]
-    said = site.compose("exec", "-T", "driver-1", "python", "-c", CONNECT, *words).splitlines()
-    assert {pair: line.partition(" ")[0] for pair, line in zip(asked, said, strict=True)} == asked
+    assert outside == {"proxy"}
     published = {
         name: [bound["HostIp"] for ports in (one["NetworkSettings"]["Ports"] or {}).values() for bound in ports or []]
         for name, one in containers.items()

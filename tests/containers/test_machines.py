@@ -111,7 +111,7 @@ def machines(engine: Engine, image: Image, request: pytest.FixtureRequest) -> It
             # C of the manual: its files, on B.
             (directory / "c").symlink_to(directory / "b")
             log = made["a"].srv / "evcharge" / "central" / "log"
-            trace = made["b"].srv / "evcharge" / "cp" / "power.trace"
+            trace = made["b"].srv / "evcharge" / "cp-CP-1" / "power.trace"
             yield Machines({**made, "c": made["b"]}, network, timeline, log=log, trace=trace, driver=DRIVER)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import ipaddress
 import re
 import shutil
 import subprocess
@@ -189,6 +190,18 @@ def test_settings_of_services_can_be_read(path: Path) -> None:
     load_services(path)
 
 
+def test_who_comes_through_an_ingress_is_told_apart(tmp_path: Path) -> None:
+    """Otherwise six wrong secrets of one stranger shut the log-in for all."""
+    folders = [folder for folder in FOLDERS if of_kind(render(folder), "Ingress")]
+    assert folders
+    for folder in folders:
+        data = [one["data"] for one in of_kind(render(folder), "ConfigMap")]
+        (text,) = [one["services.toml"] for one in data if "services.toml" in one]
+        (tmp_path / "services.toml").write_text(text)
+        trusted = [ipaddress.ip_network(one) for one in load_services(tmp_path / "services.toml").proxy.trusted]
+        assert trusted and all(network.is_private for network in trusted), folder
+
+
 def test_settings_of_the_publisher_are_options_of_it() -> None:
     command, _ = command_of("evcharge-events")
     assert isinstance(command, click.Group)
@@ -310,17 +323,24 @@ def handed(tmp_path: Path, made: Path, *words: str) -> subprocess.CompletedProce
     )
 
 
+def md5(path: Path) -> str:
+    """As ``md5sum`` says it of its standard input."""
+    with path.open("rb") as stream:
+        return subprocess.run(["md5sum"], stdin=stream, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_a_folder_becomes_a_secret_byte_by_byte(tmp_path: Path) -> None:
     made = provisioned(KUBERNETES / "overlays/small/plan.toml")
     done = handed(tmp_path, made, "charge-points/CP-1", "cp-1")
     first, *keys = done.stdout.splitlines()
     assert (done.returncode, first) == (0, "secret cp-1"), done.stderr
     assert {line.split()[0] for line in keys} == {path.name for path in (made / "charge-points/CP-1").iterdir()}
+    # With a newline at its end and without one.
+    for folder in ("charge-points/CP-1", "central", "drivers/driver-1"):
+        keys = handed(tmp_path, made, folder, "a-secret").stdout.splitlines()[1:]
+        assert sorted(keys) == sorted(f"{path.name} {md5(path)}" for path in (made / folder).iterdir())
     done = handed(tmp_path, made, "central", "sidecar-ca", "ca.crt=ca.pem")
-    said = subprocess.run(
-        ["md5sum"], stdin=(made / "central/ca.pem").open(), capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[1:] == [f"ca.crt {said.stdout.strip()}"]
+    assert done.stdout.splitlines()[1:] == [f"ca.crt {md5(made / 'central/ca.pem')}"]
 
 
 @pytest.mark.parametrize("words", [("charge-points/CP-9", "cp-9"), ("central", "central", "central.json=nothing.json")])

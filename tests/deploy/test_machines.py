@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp.test_utils import unused_port
 
 from tests.support.machine import ROOT, steps
+from tests.support.processes import Process
 from tests.support.shared import lacking
 
 MACHINES = ROOT / "deploy" / "machines"
@@ -102,6 +105,25 @@ def test_the_plan_is_that_of_the_manual() -> None:
     assert set(re.findall(r"https://([a-z.]+):8443", typed)) <= set(plan["certificates"]["sidecar"]["names"])
 
 
+def test_each_file_of_the_manual_is_a_project_of_its_own() -> None:
+    """On one engine docker-compose takes two of one name for one, and replaces what runs."""
+    text = (ROOT / "docs" / "machines.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    written = dict(re.findall(r"printf '%s\\n' (\S.*) > ([a-z-]+\.env)", text))
+    projects = [dict(word.split("=", 1) for word in words.split())["COMPOSE_PROJECT_NAME"] for words in written]
+    assert {f"{name}.env" for name in TOLD} == set(written.values())
+    assert len(set(projects)) == len(TOLD)
+    assert set(re.findall(r"--env-file (\S+)", text)) == set(written.values())
+
+
+def test_two_charge_points_of_a_machine_do_not_share_a_folder() -> None:
+    def kept(cp_id: str) -> str:
+        done = compose("charge-point", {"CENTRAL": "10.0.0.1:7411", "CP_ID": cp_id}, "config")
+        (volume,) = yaml.safe_load(done.stdout)["services"]["engine"]["volumes"]
+        return str(volume)
+
+    assert kept("CP-1") != kept("CP-2")
+
+
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
     """The units as they are installed, with the commands of this Python; templates for CP-1."""
@@ -123,6 +145,29 @@ def test_systemd_takes_the_units(units: list[Path]) -> None:
     words = ["systemd-analyze", "verify", "--man=no", *map(str, units)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.process
+def test_started_is_a_sidecar_that_serves(tmp_path: Path) -> None:
+    """The manual registers in the line after `systemctl enable --now`: with one question, and no second try."""
+    unit = (UNITS / "evcharge-sidecar.service").read_text(encoding="utf-8")
+    (waits,) = re.findall(r"^ExecStartPost=-(.+)$", unit, re.MULTILINE)
+    words = shlex.split(waits.replace("/opt/evcharge/bin/evcharge-health", f"{sys.executable} -m evcharge.cli.health"))
+    port, metrics = unused_port(), unused_port()
+    (address,) = re.findall(r"^Environment=EVCHARGE_HEALTH=(.+)$", unit, re.MULTILINE)
+    asked = {**os.environ, "EVCHARGE_HEALTH": address.replace(":9411/", f":{metrics}/"), "PYTHONPATH": str(ROOT)}
+    assert asked["EVCHARGE_HEALTH"] == f"http://127.0.0.1:{metrics}/readyz"
+    registry = tmp_path / "registry"
+    assert Process("init", "sidecar", ["init", "--data-dir", registry], tmp_path).wait() == 0
+    options = ["--data-dir", registry, "--port", port, "--metrics", f"127.0.0.1:{metrics}", "--central", "127.0.0.1:9"]
+    sidecar = Process("sidecar", "sidecar", ["run", *options], tmp_path)
+    try:
+        subprocess.run(words, env=asked, capture_output=True, timeout=90, check=True)
+        to = ["--registry", f"http://127.0.0.1:{port}", "--token-file", registry / "operator.token"]
+        cp = Process("cp", "cp", ["register", *to, "--id", "CP-1", "--out", tmp_path / "keys"], tmp_path)
+        assert cp.wait() == 0, cp.tail()
+    finally:
+        sidecar.kill()
 
 
 def test_no_unit_reaches_more_than_it_needs(units: list[Path]) -> None:
