@@ -9,8 +9,10 @@ import asyncio
 import logging
 import ssl
 import struct
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from itertools import chain
+from typing import Any
 
 from aiokafka import errors
 from aiokafka.conn import create_conn
@@ -49,10 +51,6 @@ _AWAY = (
     errors.KafkaTimeoutError,
     TimeoutError,
 )
-
-
-class _Client(Protocol):
-    async def stop(self) -> None: ...
 
 
 def quiet() -> None:
@@ -97,7 +95,7 @@ async def reason(error: BaseException, arguments: Mapping[str, Any], within_s: f
     for address in arguments["bootstrap_servers"]:
         host, _, port = address.rpartition(":")
         try:
-            async with asyncio.timeout(within_s):
+            async with in_time(within_s):
                 connection = await create_conn(host.strip("[]"), int(port), **known)
             connection.close()
         except _TELLING as found:
@@ -107,23 +105,73 @@ async def reason(error: BaseException, arguments: Mapping[str, Any], within_s: f
     return error
 
 
-async def give_up(client: _Client, within_s: float) -> None:
-    """Stop it, however the brokers are; what it still had to send is not sent.
+@asynccontextmanager
+async def in_time(within_s: float) -> AsyncIterator[None]:
+    """Ask a client something, ``within_s`` seconds at most.
 
-    A producer waits for its brokers before it stops, an idempotent one without end, and has no other way to be told.
+    A client that ends while it is asked says that the task was cancelled. Nobody asked for that, and a task that took
+    it for its own end would be missed by nobody: so it is one of ``FAILURES`` here.
+
+    Raises:
+        TimeoutError
+        KafkaConnectionError: the client ended.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
     try:
         async with asyncio.timeout(within_s):
-            await client.stop()
+            yield
+    except asyncio.CancelledError as error:
+        if task.cancelling() > before:
+            raise
+        raise errors.KafkaConnectionError("the client has ended") from error
+
+
+def unasked(future: asyncio.Future[Any]) -> None:
+    """Nobody may come to ask what became of it: asyncio prints such a failure when the future is collected."""
+    future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+
+async def give_up(client: Any, within_s: float) -> None:
+    """Stop a producer, a consumer or an administrator, whatever state it and its brokers are in.
+
+    What a producer still had to send is not sent, and who waits for it hears KafkaError; a transaction stays open, for
+    whoever has its name next. Each of the client's parts gets ``within_s`` seconds; raises nothing.
+    """
+    sender = getattr(client, "_sender", None)
+    if sender is not None and sender.sender_task is not None:
+        # It would wait until all is sent, an idempotent one without end, and has no other way to be told.
+        sender.sender_task.cancel()
+    try:
+        async with in_time(within_s):
+            await (client.stop if hasattr(client, "stop") else client.close)()
     except FAILURES:
-        for part in ("_sender", "client", "_client"):
+        for part in ("_sender", "_coordinator", "_fetcher", "client", "_client"):
             found = getattr(client, part, None)
             if found is not None:
-                try:
-                    async with asyncio.timeout(within_s):
+                with suppress(*FAILURES):
+                    async with in_time(within_s):
                         await found.close()
-                except FAILURES:
-                    continue
-            if part == "_sender" and found is not None:
-                # What waits for the messages to be sent would wait without end.
-                client._message_accumulator.fail_all(errors.KafkaError())  # type: ignore[attr-defined]
+    finally:
+        if sender is not None:
+            _fail(client)
+
+
+def _fail(producer: Any) -> None:
+    """Who waits for the producer would wait without end; what nobody waits for is not printed either."""
+    batches = producer._message_accumulator
+    known = {*chain.from_iterable(batches._batches.values()), *batches._pending_batches}
+    # One that is sent again is missing where its own callback takes it from.
+    batches._pending_batches.update(known)
+    batches.fail_all(errors.KafkaError("the producer was given up"))
+    # Asked only by who waits for room behind the batch.
+    waiters = [one for batch in known for one in (batch.future, batch._drain_waiter)]
+    transactions = producer._txn_manager
+    end = None if transactions is None else transactions._transaction_waiter
+    if end is not None:
+        if not end.done():
+            end.set_exception(errors.KafkaError("the producer was given up"))
+        waiters.append(end)
+    for waiter in waiters:
+        unasked(waiter)

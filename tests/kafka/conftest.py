@@ -23,7 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.process)
 
 
-def _broker(folder: Path, **settings: Any) -> Broker:
+def new_broker(folder: Path, **settings: Any) -> Broker:
+    """Not started; the test is skipped where none can be."""
     missing = lacks()
     if missing is not None:
         lacking(f"Apache Kafka cannot be started: {missing}")
@@ -36,7 +37,7 @@ def _broker(folder: Path, **settings: Any) -> Broker:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running broker that nobody may kill; each test has topics and groups of its own."""
-    made = _broker(tmp_path_factory.mktemp("kafka"))
+    made = new_broker(tmp_path_factory.mktemp("kafka"))
     try:
         asyncio.run(made.start())
         yield made
@@ -50,7 +51,7 @@ def make_broker(tmp_path: Path) -> Iterator[MakeBroker]:
     made: list[Broker] = []
 
     def make(**settings: Any) -> Broker:
-        made.append(_broker(tmp_path / f"kafka-{len(made)}", **settings))
+        made.append(new_broker(tmp_path / f"kafka-{len(made)}", **settings))
         return made[-1]
 
     yield make

@@ -9,10 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from tests.kafka.authority.conftest import MakeMember, Member, Topic, until
 from tests.kafka.broker import Broker
 from tests.kafka.conftest import MakeBroker
+from tests.kafka.noise import silence
 from tests.sidecar.conftest import one_database
 
 USER = "evcharge"
@@ -37,7 +40,15 @@ async def test_away_at_the_start_killed_frozen_and_without_its_topic(
 ) -> None:
     broker: Broker = make_broker()
     topic = Topic(broker.address)
-    member = await make_member(topic, patience_s=PATIENCE_S)
+    async with silence():
+        member = await make_member(topic, patience_s=PATIENCE_S)
+        await _survive(member, broker)
+        await member.queue.close()
+    noise = [one for one in caplog.records if one.name.startswith(("aiokafka", "asyncio"))]
+    assert not [one.getMessage() for one in noise if one.levelno >= logging.WARNING]
+
+
+async def _survive(member: Member, broker: Broker) -> None:
     ids: list[str] = []
 
     async def ask(count: int = 1) -> None:
@@ -74,7 +85,7 @@ async def test_away_at_the_start_killed_frozen_and_without_its_topic(
                 broker.thaw()
             await decided()
 
-            await topic.delete()
+            await member.topic.delete()
             await ask()
             await decided()
     assert member.concern.worker.decisions == {"not_allowed": len(ids)}
@@ -82,12 +93,54 @@ async def test_away_at_the_start_killed_frozen_and_without_its_topic(
     for at in ("relay", "reading"):
         mine = [one for one in told if one[1] == at]
         assert [one[0].removeprefix("authority.kafka_") for one in mine] == ["trouble", "well"] * (len(mine) // 2), mine
-    noise = [one for one in caplog.records if one.name.startswith(("aiokafka", "asyncio"))]
-    assert not [one.getMessage() for one in noise if one.levelno >= logging.WARNING]
 
 
 async def _decided(member: Member, ids: list[str]) -> bool:
     return "pending" not in await member.statuses(ids)
+
+
+async def _ended(*_: Any, **__: Any) -> Any:
+    raise asyncio.CancelledError
+
+
+async def _hangs(*_: Any, **__: Any) -> Any:
+    await asyncio.get_running_loop().create_future()
+
+
+async def _refused(*_: Any, **__: Any) -> Any:
+    raise TopicAuthorizationFailedError("requests")
+
+
+@one_database
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [(_refused, "do not allow to read"), (_hangs, "do not answer"), (_ended, "do not answer")],
+)
+async def test_a_member_that_is_given_nothing_says_so_once_and_goes_on(
+    make_member: MakeMember, monkeypatch: pytest.MonkeyPatch, fault: Any, sentence: str
+) -> None:
+    """May join and not read; in a group that does not get its shares; with a client that ends by itself."""
+    member = await make_member(patience_s=PATIENCE_S)
+    calls = 0
+    getmany = AIOKafkaConsumer.getmany
+
+    async def failing(consumer: AIOKafkaConsumer, *more: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return await (fault if calls <= 3 else getmany)(consumer, *more, **named)
+
+    with structlog.testing.capture_logs() as lines:
+        async with member.working():
+            first = await member.request()
+            await member.until_logged(first, callback="delivered")
+            monkeypatch.setattr(AIOKafkaConsumer, "getmany", failing)
+            request_id = await member.request()
+            await until(lambda: calls > 3)
+            await until(lambda: _decided(member, [request_id]))
+            await state(member, "connected")
+    (trouble, well) = [one for one in said(lines) if one[1] == "reading"]
+    assert (trouble[0], well[0]) == ("authority.kafka_trouble", "authority.kafka_well")
+    assert trouble[2] is not None and sentence in trouble[2]
 
 
 @one_database

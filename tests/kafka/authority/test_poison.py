@@ -7,9 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from sqlalchemy import update
 
+from evcharge.net.kafka_client import is_too_large
 from evcharge.sidecar.authority.queue import Waiting
 from evcharge.sidecar.authority.sealing import Sealer, Secrets
 from evcharge.sidecar.authority.tables import queue_table
@@ -36,17 +40,20 @@ async def test_what_nobody_accepted_is_put_aside_and_holds_up_nobody(member: Mem
     request_id = await member.request()
     real = await own(member)
     foreign = msgspec.structs.replace(real, request_id=UNKNOWN)
+    named_cc = msgspec.msgpack.encode(msgspec.structs.replace(real, client="cc"))
     values: list[tuple[bytes | None, bytes | None, str]] = [
         (b"\xc1 no message", None, "unreadable"),
         (None, request_id.encode(), "unreadable"),
         (b"\x91" * 200_000, None, "unreadable"),
         (b"x" * 900_000, b"\xff\x00", "unreadable"),
+        (named_cc.replace(b"\xa2cc", b"\xa2\xff\xff"), None, "unreadable"),
         (msgspec.msgpack.encode(foreign), None, "unknown_request"),
         (msgspec.msgpack.encode(msgspec.structs.replace(real, request_id="\x00'; --")), None, "unknown_request"),
         (msgspec.msgpack.encode(msgspec.structs.replace(real, sealed=b"\x80" * 90)), None, "altered"),
         (msgspec.msgpack.encode(msgspec.structs.replace(real, received_ms=0)), None, "altered"),
     ]
     await member.queue._cluster.look()
+    await _limit(member, member.topic.settings.topic, 1_000_000)
     for value, key, _ in values:
         await member.topic.write(value, key)
     await member.allow()
@@ -141,6 +148,67 @@ async def test_while_nothing_can_be_put_aside_nothing_is_skipped(member: Member)
         await member.settled()
         await until(lambda: not member.queue._troubles._now)
     assert [one["reason"] for one in await member.topic.dead()] == ["unreadable"] * 3
+
+
+@one_database
+async def test_a_dead_topic_that_takes_80_kib_takes_whatever_comes(member: Member) -> None:
+    await member.relay()
+    await _limit(member, member.topic.settings.topic, 1_000_000)
+    await _limit(member, member.topic.settings.dead_topic, 81_920)
+    await member.topic.write(b"v" * 300_000, b"k" * 300_000)
+    async with member.working():
+        await until(lambda: member.queue.dead.total() == 1)
+        await member.settled()
+    (one,) = await member.topic.read(member.topic.settings.dead_topic)
+    assert (len(one.value), len(one.key)) == (65_536, 1_024)
+
+
+@one_database
+@pytest.mark.parametrize("name", ["topic", "dead_topic"])
+async def test_a_topic_made_here_takes_nothing_that_unpacks_to_more_than_a_message(member: Member, name: str) -> None:
+    """300 bytes of a stranger's are hundreds of kilobytes here, 10,000 would be hundreds of megabytes."""
+    await member.queue._cluster.look()
+    topic = getattr(member.topic.settings, name)
+    async with AIOKafkaProducer(
+        bootstrap_servers=member.topic.address, compression_type="gzip", max_batch_size=1_000_000
+    ) as producer:
+        batch = producer.create_batch()
+        for _ in range(3):
+            batch.append(key=None, value=bytes(100_000), timestamp=None)
+        with pytest.raises(KafkaError) as caught:
+            await (await producer.send_batch(batch, topic, partition=0))
+    assert batch.size() < 2_000 and is_too_large(caught.value)
+    assert await member.topic.read(topic) == []
+
+
+@one_database
+async def test_a_relay_that_fails_ends_no_dead_letter_that_is_under_way(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await member.relay()
+    await member.topic.write(b"no message")
+    burying, failed = asyncio.Event(), asyncio.Event()
+    send = AIOKafkaProducer.send
+
+    async def gated(producer: AIOKafkaProducer, topic: str, *more: Any, **named: Any) -> Any:
+        if topic == member.topic.settings.dead_topic:
+            burying.set()
+            await failed.wait()
+        elif not failed.is_set():
+            raise KafkaTimeoutError
+        return await send(producer, topic, *more, **named)
+
+    monkeypatch.setattr(AIOKafkaProducer, "send", gated)
+    with structlog.testing.capture_logs() as lines:
+        async with member.working():
+            await burying.wait()
+            request_id = await member.request()
+            await until(lambda: "relay" in member.queue._troubles._now)
+            failed.set()
+            await member.until_logged(request_id, callback="delivered")
+            await member.settled()
+    assert {one["at"] for one in lines if one["event"] == "authority.kafka_trouble"} == {"relay"}
+    assert (len(await member.topic.dead()), member.queue.dead.total()) == (1, 1)
 
 
 @one_database

@@ -207,6 +207,33 @@ async def test_what_the_topic_lost_is_relayed_again(make_member: MakeMember) -> 
     assert member.concern.worker.decisions.total() == 1
 
 
+@one_database
+async def test_what_went_to_the_topic_long_ago_and_is_not_decided_is_said_until_it_is(member: Member) -> None:
+    """A client that is given nothing to read says nothing."""
+    ids = [await member.request() for _ in range(3)]
+    await member.relay()
+    assert member.queue.state == "connected"
+    member.clock.advance(301)
+    await member.relay()
+    assert (member.queue.state, set(member.queue._troubles._now)) == ("disconnected", {"undecided"})
+    async with member.working():
+        await until(lambda: member.queue.state == "connected")
+        await member.settled()
+    assert await member.statuses(ids) == ["not_allowed"] * 3
+
+
+@one_database
+async def test_what_another_relayed_before_is_relayed_again_without_a_word(make_member: MakeMember) -> None:
+    before = await make_member()
+    await before.request()
+    await before.relay()
+    await before.crash()
+    before.clock.advance(301)
+    member = await make_member()
+    await member.relay()
+    assert len(await member.topic.requests()) == 2 and member.queue.state == "connected"
+
+
 async def test_kafka_is_switched_on_and_off_and_on(
     make_member: MakeMember, make_place: MakePlace, topic: Topic
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from evcharge.sidecar.authority.kafka.fate import (
     DEAD_BYTES,
     DEATHS,
+    KEY_BYTES,
     Death,
     Fate,
     Known,
@@ -27,6 +28,7 @@ ONE = Waiting(request_id=NAME, client="shop", station_id="x", received_ms=1, sea
 DATA = msgspec.msgpack.encode(ONE)
 OTHER = msgspec.msgpack.encode(msgspec.structs.replace(ONE, sealed=b"other"))
 NOISE = b"\xc1 noise"
+NO_TEXT = DATA.replace(b"\xa4shop", b"\xa4\xff\xff\xff\xff")
 
 rows = st.builds(
     Known,
@@ -35,7 +37,10 @@ rows = st.builds(
     st.none() | st.integers(1, 9),
     st.none() | st.sampled_from([DATA, OTHER, NOISE]),
 )
-values = st.binary(max_size=80) | st.sampled_from([DATA, OTHER, NOISE, b"\x91" * 100_000])
+damaged = st.builds(
+    lambda at, byte: DATA[:at] + bytes([byte]) + DATA[at + 1 :], st.integers(0, len(DATA) - 1), st.integers(0, 255)
+)
+values = st.binary(max_size=80) | damaged | st.sampled_from([DATA, OTHER, NOISE, NO_TEXT, b"\x91" * 100_000])
 keys = st.none() | st.binary(max_size=40) | st.just(NAME.encode())
 
 
@@ -73,13 +78,17 @@ def test_a_name_that_is_none_never_gets_to_the_database(text: str) -> None:
         (DATA, Known("invalid", "bad_fields", 7, DATA), Fate(NAME, death=Death.BAD_FIELDS, number=7)),
         (DATA, None, Fate(None, death=Death.UNKNOWN_REQUEST)),
         (NOISE, None, Fate(None, death=Death.UNREADABLE)),
+        (NO_TEXT, None, Fate(None, death=Death.UNREADABLE)),
     ],
 )
 def test_what_becomes_of_it(value: bytes, row: Known | None, expected: Fate) -> None:
     assert fate(value, NAME.encode(), {} if row is None else {NAME: row}) == expected
 
 
-@given(st.sampled_from(Death), st.binary(max_size=30), st.none() | st.binary(max_size=30), st.integers(0, 200_000))
+keys_of_others = st.none() | st.binary(max_size=30) | st.just(b"k" * 200_000)
+
+
+@given(st.sampled_from(Death), st.binary(max_size=30), keys_of_others, st.integers(0, 200_000))
 def test_what_is_put_aside_is_small_and_says_why_and_where_from(
     why: Death, value: bytes, key: bytes | None, more: int
 ) -> None:
@@ -88,5 +97,8 @@ def test_what_is_put_aside_is_small_and_says_why_and_where_from(
     said = {name: text.decode() for name, text in dead.headers}
     assert (said["reason"], said["sentence"]) == (why.value, DEATHS[why])
     assert (said["source_topic"], said["source_partition"], said["source_offset"]) == ("requests", "3", "99")
-    assert said["request_id"] == NAME and dead.value == whole[:DEAD_BYTES] and dead.key == key
+    assert said["request_id"] == NAME and dead.value == whole[:DEAD_BYTES]
+    assert dead.key == (None if key is None else key[:KEY_BYTES])
+    size = len(dead.value) + len(dead.key or b"") + sum(len(name) + len(text) for name, text in dead.headers)
+    assert size < 70_000, "a topic that takes 80 KiB takes it"
     assert ("cut_from_bytes" in said) == (len(whole) > DEAD_BYTES)

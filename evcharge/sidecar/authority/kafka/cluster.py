@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from evcharge.net.kafka_client import FAILURES, give_up, is_too_large, reason, sentence
+from evcharge.net.kafka_client import FAILURES, give_up, in_time, is_too_large, reason, sentence, unasked
 from evcharge.sidecar.authority.kafka.fate import Message
 from evcharge.sidecar.authority.kafka.settings import QueueKafka
 from evcharge.sidecar.authority.kafka.troubles import Trouble
@@ -22,6 +22,12 @@ log = structlog.get_logger()
 
 # How long a client may take to say good-bye, in seconds.
 CLOSE_S = 1.0
+# What topics that are made here take at once, in bytes: several times what the sidecar writes (16 KiB; 80 KiB of a dead
+# message). Together with UNCOMPRESSED it bounds what a reader has to hold: otherwise some kilobytes of a stranger's,
+# which the client unpacks as one piece, are gigabytes.
+REQUEST_BYTES = 65_536
+DEAD_MESSAGE_BYTES = 262_144
+UNCOMPRESSED = "uncompressed"
 _HOUR_MS = 3_600_000
 
 
@@ -36,7 +42,10 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cluster:
-    """A producer and an administrator: made when they are needed, made anew after each failure."""
+    """A producer and an administrator: made when they are needed, made anew after each failure.
+
+    One task's own: what it does when it fails would end what another has under way.
+    """
 
     def __init__(self, settings: QueueKafka, arguments: Mapping[str, Any]) -> None:
         """``arguments``: as from ``client_arguments``."""
@@ -45,7 +54,6 @@ class Cluster:
         self._patience = {"request_timeout_ms": int(settings.patience_s * 1000)}
         self._admin: AIOKafkaAdminClient | None = None
         self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
         self._lost = False
         """The topic of the requests was not there, and nobody was told yet."""
 
@@ -57,7 +65,6 @@ class Cluster:
         """
         chosen = self._settings
         async with self._answered("look for the topics"):
-            # Held here: who writes dead letters may give it up meanwhile.
             admin = self._admin
             if admin is None:
                 # One that could not be started has nothing to be closed.
@@ -84,8 +91,18 @@ class Cluster:
             chosen.topic: chosen.retention_hours * _HOUR_MS,
             chosen.dead_topic: chosen.dead_days * 24 * _HOUR_MS,
         }
+        most_bytes = {chosen.topic: REQUEST_BYTES, chosen.dead_topic: DEAD_MESSAGE_BYTES}
         wanted = [
-            NewTopic(name, chosen.partitions, chosen.replication, topic_configs={"retention.ms": str(kept_ms[name])})
+            NewTopic(
+                name,
+                chosen.partitions,
+                chosen.replication,
+                topic_configs={
+                    "retention.ms": str(kept_ms[name]),
+                    "max.message.bytes": str(most_bytes[name]),
+                    "compression.type": UNCOMPRESSED,
+                },
+            )
             for name in names
         ]
         async with self._answered(f"make the topics {', '.join(names)}"):
@@ -122,7 +139,9 @@ class Cluster:
             waiting: list[asyncio.Future[Any]] = []
             try:
                 for one in messages:
-                    waiting.append(await producer.send(topic, one.value, key=one.key, headers=list(one.headers)))
+                    future = await producer.send(topic, one.value, key=one.key, headers=list(one.headers))
+                    unasked(future)
+                    waiting.append(future)
                 said = await asyncio.gather(*waiting, return_exceptions=True)
             finally:
                 # Nobody asks any more for those that are still open.
@@ -144,24 +163,23 @@ class Cluster:
         return Sent(done=done, too_large=too_large)
 
     async def _started(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **self._arguments, **self._patience, acks="all", enable_idempotence=True, linger_ms=0
-                )
-                try:
-                    await producer.start()
-                except BaseException:
-                    await give_up(producer, CLOSE_S)
-                    raise
-                self._producer = producer
-            return self._producer
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **self._arguments, **self._patience, acks="all", enable_idempotence=True, linger_ms=0
+            )
+            try:
+                await producer.start()
+            except BaseException:
+                await give_up(producer, CLOSE_S)
+                raise
+            self._producer = producer
+        return self._producer
 
     @asynccontextmanager
     async def _answered(self, doing: str) -> AsyncIterator[None]:
         """In time, or both clients are given up: none of them tells reliably whether it can still be used."""
         try:
-            async with asyncio.timeout(self._settings.patience_s):
+            async with in_time(self._settings.patience_s):
                 yield
         except FAILURES as error:
             await self._drop()
@@ -174,7 +192,7 @@ class Cluster:
         if producer is not None:
             await give_up(producer, CLOSE_S)
         if admin is not None:
-            await admin.close()
+            await give_up(admin, CLOSE_S)
 
     async def close(self) -> None:
         """Give both back."""

@@ -14,6 +14,8 @@ from evcharge.sidecar.authority.tables import Decision
 
 # Of a dead message that is kept, in bytes: one of ours has 6,000 at most, others may have what a broker takes.
 DEAD_BYTES = 64 * 1024
+# Of its key: one of ours has 36. With the headers a dead message stays below 80 KiB.
+KEY_BYTES = 1024
 # As the sidecar makes them; whatever else stands in a message never gets to the database.
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -108,7 +110,7 @@ def dead_message(
     if len(value) > DEAD_BYTES:
         said["cut_from_bytes"] = len(value)
     return Message(
-        key=None if key is None else key[:DEAD_BYTES],
+        key=None if key is None else key[:KEY_BYTES],
         value=value[:DEAD_BYTES],
         headers=[(name, str(each).encode()) for name, each in said.items()],
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, exists, or_, select, update
 
 from evcharge.sidecar.authority.kafka.fate import Known
 from evcharge.sidecar.authority.tables import queue_table, requests_table
@@ -21,6 +21,8 @@ class Row(NamedTuple):
     number: int
     request_id: str | None
     data: bytes
+    relayed_ms: int | None = None
+    """When it was relayed last; None: never."""
 
 
 class Outbox:
@@ -33,13 +35,19 @@ class Outbox:
         """Those never relayed, or last before ``before_ms``, the oldest first."""
         last = queue_table.c.relayed_ms
         query = (
-            select(queue_table.c.number, queue_table.c.request_id, queue_table.c.data)
+            select(queue_table.c.number, queue_table.c.request_id, queue_table.c.data, last)
             .where(or_(last.is_(None), last < before_ms))
             .order_by(queue_table.c.number)
             .limit(most)
         )
         async with self._database.reading() as connection:
             return [Row(*row) for row in (await connection.execute(query)).all()]
+
+    async def waits(self, up_to: int, without: Collection[int]) -> bool:
+        """Whether a row up to the number ``up_to`` is there, other than ``without``."""
+        mine = (queue_table.c.number <= up_to, queue_table.c.number.not_in(without))
+        async with self._database.reading() as connection:
+            return bool(await connection.scalar(select(exists().where(*mine))))
 
     async def relayed(self, numbers: Collection[int], now_ms: int) -> None:
         """They were given to the broker."""

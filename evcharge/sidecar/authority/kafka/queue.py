@@ -50,6 +50,7 @@ class KafkaQueue:
         self._outbox = Outbox(database)
         self._troubles = Troubles()
         self._cluster = Cluster(settings, arguments)
+        self._morgue = Cluster(settings, arguments)
         self._reader = Reader(settings, arguments)
         self.relay = Relay(self._outbox, self._cluster, clock=clock, settings=settings, troubles=self._troubles)
         self.dead: Counter[str] = Counter()
@@ -71,6 +72,7 @@ class KafkaQueue:
         """Leave the group and the brokers."""
         await self._reader.close()
         await self._cluster.close()
+        await self._morgue.close()
 
     async def put(self, connection: AsyncConnection, waiting: Waiting) -> None:
         """Add it with the transaction of ``connection``; what waits is what is undecided, on the topic or not.
@@ -111,12 +113,14 @@ class KafkaQueue:
     async def _fetch(self, most: int) -> None:
         try:
             await self._reader.join()
-            self._troubles.well("reading")
             await self._commit()
             await self._reader.fetch(most)
         except Trouble as trouble:
             self._troubles.say("reading", str(trouble))
             await asyncio.sleep(self._settings.retry_s)
+        else:
+            # Not before: who may be a member need not be allowed to read.
+            self._troubles.well("reading")
 
     async def _fates(self, places: Iterable[int]) -> dict[int, Fate]:
         """Of those that are still held, as the tables say now."""
@@ -136,7 +140,7 @@ class KafkaQueue:
         """Write them to the dead topic, however long that takes, or until other members have them."""
         topic = self._settings.dead_topic
         while left := [place for place in dying if place in self._reader.held]:
-            sent = await self._cluster.send(topic, [self._dead_letter(place, dying[place]) for place in left])
+            sent = await self._morgue.send(topic, [self._dead_letter(place, dying[place]) for place in left])
             for number in sent.done:
                 self._buried(left[number], dying[left[number]])
             dying = {left[number]: dying[left[number]] for number in range(len(left)) if number not in sent.done}

@@ -17,15 +17,16 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
-from evcharge.net.kafka_client import FAILURES, give_up, reason, sentence
+from evcharge.net.kafka_client import FAILURES, give_up, in_time, reason, sentence, unasked
 from evcharge.sidecar.authority.kafka.cluster import CLOSE_S
 from evcharge.sidecar.authority.kafka.settings import QueueKafka
 from evcharge.sidecar.authority.kafka.troubles import Trouble
 
 log = structlog.get_logger()
 
-# Bytes that one answer of a broker may bring, and one partition of it: with the client's one answer ahead the bound of
-# what is held. A larger message comes alone.
+# Bytes that one answer of a broker may bring, and one partition of it, as they are stored: with the client's one answer
+# ahead the bound of what is held, as long as the topic takes nothing compressed (``cluster.UNCOMPRESSED``). A larger
+# message comes alone.
 FETCH_BYTES = 4 * 1024 * 1024
 PARTITION_BYTES = 256 * 1024
 # How long one look at the topic waits for a message, in milliseconds.
@@ -85,7 +86,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             metadata_max_age_ms=int(chosen.look_s * 1000),
         )
         try:
-            async with asyncio.timeout(chosen.patience_s):
+            async with in_time(chosen.patience_s):
                 consumer.subscribe([chosen.topic], listener=self)
                 await consumer.start()
         except FAILURES as error:
@@ -104,11 +105,15 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def fetch(self, most: int) -> None:
         """Hold more, up to ``most``, when there are any within a second. Raises Trouble."""
         assert self._consumer is not None
+        chosen = self._settings
         try:
-            found = await self._consumer.getmany(timeout_ms=LOOK_MS, max_records=most)
+            # While the group shares its work anew the client waits for its part longer than it was told: for members
+            # that died as long as their session lasts.
+            async with in_time(LOOK_MS / 1000 + chosen.session_s + chosen.patience_s):
+                found = await self._consumer.getmany(timeout_ms=LOOK_MS, max_records=most)
         except FAILURES as error:
             await self.close()
-            raise Trouble(sentence(error, self._settings.addresses, self._doing)) from error
+            raise Trouble(sentence(error, chosen.addresses, self._doing)) from error
         for partition, records in found.items():
             for record in records:
                 self.held[next(self._places)] = record
@@ -133,7 +138,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return
         # Never cancelled: the client goes on with it all the same, and its failure would be nobody's.
         told = asyncio.ensure_future(self._consumer.commit(new))
-        told.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        unasked(told)
         await asyncio.wait([told], timeout=self._settings.patience_s)
         try:
             if not told.done() or told.cancelled():

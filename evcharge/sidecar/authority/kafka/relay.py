@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from evcharge.net.clock import Clock
 from evcharge.sidecar.authority.kafka.cluster import Cluster
 from evcharge.sidecar.authority.kafka.fate import Message
-from evcharge.sidecar.authority.kafka.outbox import Outbox
+from evcharge.sidecar.authority.kafka.outbox import Outbox, Row
 from evcharge.sidecar.authority.kafka.settings import QueueKafka
 from evcharge.sidecar.authority.kafka.troubles import Trouble, Troubles
 from evcharge.sidecar.authority.wake import Wake
@@ -38,6 +39,9 @@ class Relay:
         """The topic is a new one, and the table does not know that yet."""
         self._too_large: set[int] = set()
         """Rows that the topic does not take as it is."""
+        self._since_ms = clock.steady_ms()
+        self._overdue = 0
+        """The newest row that was relayed here once more, while it or an older one is still there."""
 
     def ring(self) -> None:
         """There may be something to relay."""
@@ -69,6 +73,7 @@ class Relay:
         await self._look()
         now_ms = self._clock.steady_ms()
         rows = await self._outbox.due(now_ms - self._settings.again_s * 1000, BATCH)
+        await self._note_overdue(rows)
         if rows:
             # By their request all copies come to one reader, in order, and requests spread evenly; a key of the
             # station's would put a busy one's into one line for nothing, because no decision hangs on another.
@@ -94,6 +99,21 @@ class Relay:
             await self._outbox.forget()
             self._anew = False
         self._looked_s = now_s
+
+    async def _note_overdue(self, rows: Sequence[Row]) -> None:
+        """A client that reads nothing need not say so: where a partition's or the group's leader is away it waits."""
+        # Those relayed by who was here before say nothing of now.
+        again = {row.number for row in rows if row.relayed_ms is not None and row.relayed_ms >= self._since_ms}
+        self._overdue = max({self._overdue} | (again - self._too_large))
+        if not self._overdue:
+            return
+        if await self._outbox.waits(self._overdue, self._too_large):
+            topic, again_s = self._settings.topic, self._settings.again_s
+            said = f"Requests that went to the topic {topic} {again_s} s ago are not decided; look whether all its "
+            self._troubles.say("undecided", f"{said}partitions and those of __consumer_offsets have a leader.")
+        else:
+            self._overdue = 0
+            self._troubles.well("undecided")
 
     def _note_sizes(self, tried: set[int], too_large: set[int]) -> None:
         self._too_large = (self._too_large - tried) | too_large

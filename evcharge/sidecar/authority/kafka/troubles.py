@@ -8,7 +8,7 @@ import structlog
 
 log = structlog.get_logger()
 
-At = Literal["relay", "size", "reading", "dead_letters", "commit"]
+At = Literal["relay", "size", "reading", "undecided", "dead_letters", "commit"]
 State = Literal["connected", "disconnected"]
 
 
