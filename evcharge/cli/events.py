@@ -117,13 +117,15 @@ async def _run(
 ) -> None:
     # Only here is it sure that there is a client of Kafka.
     from evcharge.events.metrics import EventsMetrics
-    from evcharge.events.outlet import RealKafka, quieten_client
+    from evcharge.events.outlet import RealKafka
     from evcharge.events.publisher import Publisher
+    from evcharge.events.together import together
     from evcharge.events.troubles import Superseded
     from evcharge.net.exposition import Exposition
+    from evcharge.net.kafka_client import quiet
 
     levels_on_signals()
-    quieten_client()
+    quiet()
     stop = stop_on_signals()
     arguments = partial(client_arguments, settings.kafka, os.environ, CLIENT_ID)
     # A file that is missing is told before anything is done.
@@ -142,15 +144,12 @@ async def _run(
             raise Failed(f"{error.strerror}.") from error
         if exposition.listening is not None:
             served["metrics"] = exposition.listening
-    connecting = asyncio.create_task(link.run(), name="events: link to Central")
     ready("events", topic=settings.topic, brokers=",".join(settings.kafka.brokers), **served)
     try:
-        await publisher.run(stop)
+        await together(publisher.run(stop), link.run())
     except Superseded as error:
         raise Failed(error.sentence) from error
     finally:
-        connecting.cancel()
-        await asyncio.gather(connecting, return_exceptions=True)
         if exposition is not None:
             await exposition.close()
 
@@ -176,10 +175,10 @@ def topics(*, check: bool, **options: Any) -> None:
 async def _topics(settings: PublisherSettings, arguments: Mapping[str, Any], *, make: bool) -> Topics | None:
     from evcharge.events.admin import looked_at
     from evcharge.events.faults import look
-    from evcharge.events.outlet import quieten_client
     from evcharge.events.troubles import Trouble
+    from evcharge.net.kafka_client import quiet
 
-    quieten_client()
+    quiet()
     try:
         return await looked_at(settings, arguments, make=make)
     except Trouble as trouble:

@@ -7,12 +7,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from evcharge.events.faults import described
 from evcharge.events.settings import PublisherSettings
 from evcharge.events.topics import POSITIONS_CONFIG, Topic, Topics, check_positions, events_config, remarks
 from evcharge.events.troubles import Kind, Trouble
+from evcharge.net.kafka_client import FAILURES
 
 # How long one question to the brokers may take, in milliseconds: making a topic takes a busy controller some seconds.
 ASK_MS = 15_000
@@ -22,7 +23,7 @@ async def looked_at(settings: PublisherSettings, arguments: Mapping[str, Any], *
     """As ``prepared``, for who has no producer: every failure is a Trouble."""
     try:
         return await prepared(settings, arguments, make=make)
-    except (KafkaError, OSError, TimeoutError) as error:
+    except FAILURES as error:
         raise described(error) from error
 
 
@@ -33,7 +34,7 @@ async def prepared(settings: PublisherSettings, arguments: Mapping[str, Any], *,
 
     Raises:
         Trouble: a topic cannot be made or used.
-        KafkaError, OSError, TimeoutError: the brokers cannot be asked.
+        FAILURES of ``kafka_client``: the brokers cannot be asked.
     """
     admin = AIOKafkaAdminClient(**arguments, request_timeout_ms=ASK_MS)
     try:
@@ -66,6 +67,7 @@ async def _found(admin: AIOKafkaAdminClient, name: str) -> Topic | None:
         partitions=len(places),
         replication=min((len(place["replicas"]) for place in places), default=0),
         config=await _config(admin, name),
+        in_sync=min((len(place["isr"]) for place in places), default=None),
     )
 
 
@@ -84,11 +86,17 @@ async def _made(
     answer = await admin.create_topics([new])
     ((_name, code, message),) = answer.topic_errors
     error = for_code(code)
-    if error not in (NoError, TopicAlreadyExistsError):
+    if error is TopicAlreadyExistsError:
+        # Somebody else made it since it was looked at, and perhaps otherwise.
+        found = await _found(admin, name)
+        if found is None:
+            raise Trouble(Kind.TOPIC_UNFIT, f"The topic {name} is being made by somebody else; it is looked at again.")
+        return found
+    if error is not NoError:
         why = str(message or error.description).rstrip(".")
         raise Trouble(
             Kind.TOPIC_UNFIT,
             f"The topic {name} is not there and cannot be made with {partitions} partitions and {replication} "
             f"replicas: {why}.",
         )
-    return Topic(name=name, partitions=partitions, replication=replication, config=dict(config), made=error is NoError)
+    return Topic(name=name, partitions=partitions, replication=replication, config=dict(config), made=True)

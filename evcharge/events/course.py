@@ -21,7 +21,8 @@ class Taken(msgspec.Struct, frozen=True):
     missed: int = 0
     """Records that were archived before they could be published."""
     verified: bool | None = None
-    """Whether the record at the position is still the one that was published; None: that was known already."""
+    """Whether the record at the position is still the one that was published; None: that was known already.
+    False: it is not there any more, or its hash is not known."""
 
 
 class Course:
@@ -30,6 +31,8 @@ class Course:
     def __init__(self, position: Position, keys: Keys, log_name: str, form: Format) -> None:
         self.seq = position.seq
         """The last record that was taken."""
+        self.verify_seq = position.seq
+        """The record that was, or is to be, compared with the one that was published."""
         self._sha256 = position.sha256
         self._keys = keys
         self._log_name = log_name
@@ -44,6 +47,7 @@ class Course:
     def ask_again(self) -> None:
         """The next answer begins at ``after_seq`` again, perhaps of another log."""
         self._to_verify = self.seq > 0
+        self.verify_seq = self.seq
 
     def take(self, batch: Batch, cut: Container[int] = ()) -> Taken:
         """The messages of what is new in ``batch``; of the records in ``cut`` small ones that stand for them.

@@ -13,9 +13,10 @@ from aiokafka.conn import create_conn
 
 from evcharge.events.troubles import Fenced, Kind, Trouble
 from evcharge.net.kafka import PORT
+from evcharge.net.kafka_client import FAILURES
 
-# How long a broker may take to let somebody in, in seconds, when it is asked why it does not.
-LOOK_S = 5.0
+# How long a broker may take to let somebody in, in seconds, when it is asked why it does not. All are asked at once.
+LOOK_S = 4.0
 
 # Whoever has a successor, or whose transaction the brokers ended because it took too long, hears one of these.
 _FENCED = (k.ProducerFenced, k.InvalidProducerEpoch, k.InvalidTxnState, k.InvalidProducerIdMapping)
@@ -84,36 +85,42 @@ def _described(error: BaseException, where: str) -> tuple[Kind, str]:
             )
         case k.KafkaConnectionError() | k.NodeNotReadyError() | OSError():
             return Kind.KAFKA_AWAY, f"{where} cannot be reached ({_why(error)})."
+        case _ if not isinstance(error, k.KafkaError):
+            return Kind.KAFKA_FAILED, (
+                f"{where} does not answer as a broker of Kafka's does ({type(error).__name__}: {_short(error)}): look "
+                "at --brokers and --security."
+            )
         case _:
             return Kind.KAFKA_FAILED, f"{where} answers with {type(error).__name__} ({_short(error)})."
 
 
 async def look(brokers: list[str], arguments: Mapping[str, Any]) -> Trouble | None:
-    """Why none of the brokers lets this client in, from the first that says something; None: one of them does.
+    """Why none of the brokers lets this client in, as the first of them says it; None: one of them does.
 
     The client itself keeps to itself why it could not connect.
     """
-    first: Trouble | None = None
+    found = await asyncio.gather(*(_look(broker, arguments) for broker in brokers))
+    return None if None in found else next(iter(found), None)
+
+
+async def _look(broker: str, arguments: Mapping[str, Any]) -> Trouble | None:
     settings = {name: value for name, value in arguments.items() if name not in ("bootstrap_servers", "client_id")}
-    for broker in brokers:
-        host, _, port = broker.rpartition(":")
-        try:
-            async with asyncio.timeout(LOOK_S):
-                connection = await create_conn(
-                    host.strip("[]"),
-                    int(port or PORT),
-                    client_id=arguments.get("client_id", "evcharge"),
-                    request_timeout_ms=int(LOOK_S * 1000),
-                    **settings,
-                )
-            connection.close()
-        except (OSError, k.KafkaError, TimeoutError) as error:
-            found = described(error, f"The broker {broker}")
-            if first is None and isinstance(found, Trouble):
-                first = found
-        else:
-            return None
-    return first
+    host, _, port = broker.rpartition(":")
+    try:
+        async with asyncio.timeout(LOOK_S):
+            connection = await create_conn(
+                host.strip("[]"),
+                int(port or PORT),
+                client_id=arguments.get("client_id", "evcharge"),
+                request_timeout_ms=int(LOOK_S * 1000),
+                **settings,
+            )
+        connection.close()
+    except FAILURES as error:
+        found = described(error, f"The broker {broker}")
+        # Nobody is fenced who only connects.
+        return found if isinstance(found, Trouble) else Trouble(Kind.KAFKA_FAILED, str(found))
+    return None
 
 
 def _why(error: BaseException) -> str:

@@ -8,28 +8,27 @@ is survived in the same way as SIGKILL, and there is one way only.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
-import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from evcharge.events.admin import prepared
 from evcharge.events.faults import described, look
+from evcharge.events.kept import name_of, newest_published, read_kept
 from evcharge.events.message import Headers, Message
 from evcharge.events.parcels import MAX_MESSAGE_BYTES, PIECE_BYTES, Parcel, parcels
-from evcharge.events.position import Kept, Position, Row, kept_of, rows_of
+from evcharge.events.position import Kept, Position, Row, rows_of
 from evcharge.events.settings import PublisherSettings
-from evcharge.events.topics import Topics
+from evcharge.events.topics import Topics, unsafe
 from evcharge.events.troubles import Fenced, Kind, TooLarge, Trouble
 from evcharge.net.kafka import BadKafka
-
-log = structlog.get_logger()
+from evcharge.net.kafka_client import FAILURES, is_too_large
 
 # After this time the brokers end a transaction that is still open, in milliseconds: readers of committed records wait
 # for it so long where a publisher ended in its middle and is not started again.
@@ -38,16 +37,14 @@ TRANSACTION_MS = 60_000
 COMMIT_S = 45.0
 # How long one request may take, in milliseconds.
 REQUEST_MS = 15_000
-# From the first connection to the position, in seconds.
+# From the first connection to a transactional producer, in seconds.
 OPEN_S = 60.0
-# How long an end may take, in seconds.
+# How long each part of an end may take, in seconds.
 CLOSE_S = 2.0
 # Charge points whose partition is remembered: those of the largest site.
 MOST_KEYS = 20_000
-# What is looked at of each partition to find the last record of a log, in messages.
-TAIL = 200
-
-_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+# Who cannot even ask does not know.
+_UNKNOWN: tuple[type[Exception], ...] = (*FAILURES, Trouble)
 
 
 class RealKafka:
@@ -66,9 +63,9 @@ class RealKafka:
         """As ``read_kept``."""
         return await read_kept(self._settings, self._now())
 
-    async def newest_published(self, partitions: int) -> int:
+    async def newest_published(self, partitions: int, *, thorough: bool) -> int:
         """As ``newest_published``."""
-        return await newest_published(self._settings, self._now(), partitions)
+        return await newest_published(self._settings, self._now(), partitions, thorough=thorough)
 
     async def look(self) -> Trouble | None:
         """As ``faults.look``."""
@@ -77,17 +74,20 @@ class RealKafka:
         except Trouble as trouble:
             return trouble
 
-    async def gone(self) -> Trouble | None:
-        """That a topic is missing."""
+    async def unwritable(self) -> Trouble | None:
+        """Why the topics take nothing."""
         settings = self._settings
+        both = f"{settings.topic} or {settings.positions_topic}"
         try:
             async with asyncio.timeout(OPEN_S):
-                if await prepared(settings, self._now(), make=False) is not None:
-                    return None
-        except (KafkaError, OSError, TimeoutError, Trouble):
+                topics = await prepared(settings, self._now(), make=False)
+        except _UNKNOWN:
             return None
-        both = f"{settings.topic} or {settings.positions_topic}"
-        return Trouble(Kind.TOPIC_GONE, f"{both} is not there any more; it is made again, and what was on it is gone.")
+        if topics is None:
+            return Trouble(
+                Kind.TOPIC_GONE, f"{both} is not there any more; it is made again, and what was on it is gone."
+            )
+        return unsafe(topics)
 
     def _now(self) -> Mapping[str, Any]:
         try:
@@ -123,8 +123,8 @@ class Outlet:
                 topics = await prepared(settings, arguments)
                 assert topics is not None
                 await producer.start()
-                kept = await read_kept(settings, arguments)
-        except (KafkaError, OSError, TimeoutError) as error:
+            kept = await read_kept(settings, arguments)
+        except FAILURES as error:
             await _end(producer)
             raise described(error) from error
         except BaseException:
@@ -151,7 +151,7 @@ class Outlet:
                 # Everything has to be there before the end is asked for: the client would commit what is left.
                 _check(await asyncio.gather(*(future for _, future in sent), return_exceptions=True), sent)
                 await self._producer.commit_transaction()
-        except (KafkaError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             raise described(error) from error
 
     async def alive(self) -> bool:
@@ -159,7 +159,7 @@ class Outlet:
         try:
             async with asyncio.timeout(REQUEST_MS / 1000):
                 return bool(await self._producer.client.force_metadata_update())
-        except (KafkaError, OSError, TimeoutError):
+        except FAILURES:
             return False
 
     async def close(self) -> None:
@@ -173,6 +173,8 @@ class Outlet:
         batch.close()
         topic = self._settings.topic
         future = await self._producer.send_batch(batch, topic, partition=parcel.partition)
+        # Where a later piece cannot even be sent, nobody asks for this one.
+        future.add_done_callback(_heard)
         return tuple(message.seq for message in parcel.messages), future
 
     async def _send_rows(self, rows: Sequence[Row], at_ms: int) -> list[_Sent]:
@@ -182,99 +184,15 @@ class Outlet:
             for row in rows[begin : begin + ROWS]:
                 _append(batch, at_ms, row.key, row.value, ())
             batch.close()
-            sent.append(((), await self._producer.send_batch(batch, self._settings.positions_topic, partition=0)))
+            future = await self._producer.send_batch(batch, self._settings.positions_topic, partition=0)
+            future.add_done_callback(_heard)
+            sent.append(((), future))
         return sent
 
 
 _Sent = tuple[tuple[int, ...], asyncio.Future[Any]]
 # Positions in one piece: 200 bytes each, so that any topic takes it.
 ROWS = 1_000
-
-
-def name_of(settings: PublisherSettings) -> str:
-    """What the position is kept for."""
-    return f"{settings.log_name}/{settings.topic}"
-
-
-async def read_kept(settings: PublisherSettings, arguments: Mapping[str, Any]) -> Kept:
-    """What the topic of positions says now. Whoever wants to go on from there has its producer already.
-
-    Raises:
-        Trouble: it cannot be read, or there is something else on it.
-    """
-    try:
-        found = await _committed([TopicPartition(settings.positions_topic, 0)], arguments)
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise described(error) from error
-    try:
-        return kept_of(name_of(settings), [Row(record.key or b"", record.value) for record in found])
-    except ValueError as error:
-        raise Trouble(
-            Kind.TOPIC_UNFIT,
-            f"{settings.positions_topic} holds something else than positions under {name_of(settings)!r} ({error}): "
-            "name another topic with --positions-topic.",
-        ) from error
-
-
-async def newest_published(settings: PublisherSettings, arguments: Mapping[str, Any], partitions: int) -> int:
-    """The newest record of this log at the end of the topic; 0: there is none.
-
-    Raises:
-        Trouble
-    """
-    places = [TopicPartition(settings.topic, number) for number in range(partitions)]
-    try:
-        found = await _committed(places, arguments, TAIL)
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise described(error) from error
-    newest = 0
-    for headers in (dict(record.headers) for record in found):
-        if headers.get("log") == settings.log_name.encode():
-            with suppress(ValueError):
-                newest = max(newest, int(headers.get("seq", b"")))
-    return newest
-
-
-async def _committed(
-    places: Sequence[TopicPartition], arguments: Mapping[str, Any], last: int | None = None
-) -> list[Any]:
-    """All committed records of these partitions, or of their ``last`` offsets; each partition's in their order."""
-    # The real end, behind transactions of others that are still open: what was committed behind such a one is seen only
-    # when that one is over, which is waited for.
-    async with _consumer(arguments, "read_uncommitted") as looking:
-        looking.assign(places)
-        ends = await looking.end_offsets(places)
-        begins = await looking.beginning_offsets(places)
-    if last is not None:
-        begins = {place: max(begin, ends[place] - last) for place, begin in begins.items()}
-    # Not even a consumer, where there is nothing: one that is closed before it did anything says that it was cancelled.
-    left = [place for place in places if begins[place] < ends[place]]
-    found: list[Any] = []
-    if not left:
-        return found
-    async with _consumer(arguments, "read_committed") as reading:
-        reading.assign(left)
-        for place in left:
-            reading.seek(place, begins[place])
-        while left := [place for place in left if await reading.position(place) < ends[place]]:
-            for records in (await reading.getmany(*left, timeout_ms=LOOK_MS)).values():
-                found += records
-    return found
-
-
-# How long one look at a partition waits, in milliseconds; whatever comes ends it.
-LOOK_MS = 500
-
-
-def _consumer(arguments: Mapping[str, Any], isolation: str) -> AIOKafkaConsumer:
-    # With "latest", its default, the client may still go to the end after it was told to seek elsewhere.
-    return AIOKafkaConsumer(
-        **arguments,
-        isolation_level=isolation,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        request_timeout_ms=REQUEST_MS,
-    )
 
 
 def _producer(settings: PublisherSettings, arguments: Mapping[str, Any]) -> AIOKafkaProducer:
@@ -298,12 +216,18 @@ def _append(batch: Any, at_ms: int, key: bytes, value: bytes | None, headers: He
 
 def _check(results: Sequence[object], sent: Sequence[_Sent]) -> None:
     """Raises what went wrong with any piece; a successor explains everything else."""
-    errors = [(result, seqs) for result, (seqs, _) in zip(results, sent, strict=True) if isinstance(result, Exception)]
+    errors: list[tuple[Exception, tuple[int, ...]]] = []
+    for result, (seqs, _) in zip(results, sent, strict=True):
+        if isinstance(result, asyncio.CancelledError):
+            # The client does that when it gives a piece up: it was not sent, and nobody has asked for an end here.
+            errors.append((KafkaError("a piece was given up"), seqs))
+        elif isinstance(result, Exception):
+            errors.append((result, seqs))
     for error, _ in errors:
         if isinstance(described(error), Fenced):
             raise error
     for error, seqs in errors:
-        if isinstance(error, _TOO_LARGE) and seqs:
+        if is_too_large(error) and seqs:
             raise TooLarge(seqs) from error
     for error, _ in errors:
         raise error
@@ -313,7 +237,7 @@ async def _end(producer: AIOKafkaProducer) -> None:
     """Close it, whatever state it is in. Its own ``stop`` waits for ever for what no broker takes any more."""
     # The transaction's end is for its successor: so it is here as after a crash.
     task = producer._sender.sender_task  # there is no other way to give it up
-    with suppress(KafkaError, OSError, TimeoutError):
+    with suppress(*FAILURES):
         async with asyncio.timeout(CLOSE_S):
             if task is not None:
                 task.cancel()
@@ -324,9 +248,19 @@ async def _end(producer: AIOKafkaProducer) -> None:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task], timeout=CLOSE_S)
+        if task.done():
+            _heard(task)
     producer._closed = True  # otherwise it complains about a missing `stop`
+    # With each piece that fails the client fails futures for which nobody waits, and asyncio would write of them.
+    accumulator = producer._message_accumulator
+    batches = {*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches}
+    transaction = getattr(producer._txn_manager, "_transaction_waiter", None)
+    for waiter in (transaction, *(batch._drain_waiter for batch in batches)):
+        if waiter is not None and waiter.done():
+            _heard(waiter)
 
 
-def quieten_client() -> None:
-    """The client's own lines repeat every 100 ms what the publisher says once, and in better words."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
+def _heard(ended: asyncio.Future[Any]) -> None:
+    """Its failure is known, or of no interest any more."""
+    if not ended.cancelled():
+        ended.exception()

@@ -7,9 +7,9 @@ published, so it does not matter where the one before ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Protocol, TypeVar
+from zlib import crc32
 
 import msgspec
 import structlog
@@ -17,13 +17,17 @@ import structlog
 from evcharge.events.ahead import Ahead
 from evcharge.events.course import Course
 from evcharge.events.keys import Keys
+from evcharge.events.lost import Lost, lost
 from evcharge.events.message import Message
 from evcharge.events.parcels import Sizes
-from evcharge.events.position import Kept, Position, after
+from evcharge.events.ports import Kafka, Link, Outlet
+from evcharge.events.position import Position, after
 from evcharge.events.settings import PublisherSettings
 from evcharge.events.tally import Tally
+from evcharge.events.together import together
 from evcharge.events.topics import Topics
 from evcharge.events.troubles import Board, Fenced, Kind, Superseded, TooLarge, Trouble
+from evcharge.events.waiting import Waiting, done
 from evcharge.net.answers import RequestFailed, RequestRefused
 from evcharge.net.clock import Clock
 from evcharge.net.tail import BrokenTail, follow
@@ -33,66 +37,12 @@ log = structlog.get_logger()
 
 # When a trouble is looked at again, in seconds.
 RETRY_S = 2.0
-# Kafka that has not answered for so long is a trouble, in seconds, although its answer is still waited for.
-TELL_S = 5.0
 # How often an idle publisher looks whether Kafka is there, in seconds.
 LOOK_S = 10.0
 # How often Central is asked for its newest record while nothing can be published, in seconds: the lag is a metric.
 NEWEST_S = 5.0
-# How long the transaction of now may take at the end, in seconds; then it is given up, and the next start repeats it.
-DRAIN_S = 10.0
 # By which name Central's metrics know this follower, behind that of its credential.
 NAME = "publisher"
-
-T = TypeVar("T")
-
-
-class Link(Protocol):
-    """What it needs of the link to Central."""
-
-    @property
-    def state(self) -> str: ...
-
-    async def ask(self, message: m.Message, timeout_s: float = ...) -> m.Reply: ...
-
-    def on_up(self, tell: Callable[[], None]) -> None: ...
-
-
-class Outlet(Protocol):
-    """The way into Kafka that nobody else has: ``evcharge.events.outlet``."""
-
-    topics: Topics
-    kept: Kept
-
-    async def publish(self, messages: Sequence[Message], position: Position, piece_bytes: int = ...) -> None: ...
-
-    async def alive(self) -> bool: ...
-
-    async def close(self) -> None: ...
-
-
-class Kafka(Protocol):
-    """What it needs of Kafka: ``evcharge.events.outlet.RealKafka``. Each raises Trouble where nothing else is said."""
-
-    async def open(self) -> Outlet:
-        """Turn away whoever published before. Raises Fenced too."""
-        ...
-
-    async def read_kept(self) -> Kept:
-        """What stands on the topic of positions, without turning anybody away."""
-        ...
-
-    async def newest_published(self, partitions: int) -> int:
-        """The newest record of this log at the end of the topic; 0: there is none."""
-        ...
-
-    async def look(self) -> Trouble | None:
-        """Why no broker lets this client in; None: one does. Raises nothing."""
-        ...
-
-    async def gone(self) -> Trouble | None:
-        """That a topic is not there any more; None: both are, or nobody can tell. Raises nothing."""
-        ...
 
 
 class Publisher:
@@ -120,8 +70,18 @@ class Publisher:
         self._sizes = Sizes()
         self._anew = asyncio.Event()
         self._stop = asyncio.Event()
+        self._waiting = Waiting(self._stop, kafka, self.board)
         self._position: Position | None = None
-        self._fenced = False
+        # Of two that turn each other away, none would ever get far if they came back at the same moments.
+        self._turn_s = RETRY_S * (1 + crc32(instance.encode()) / 2**32)
+        self._fenced = 0
+        """How often in a row a transaction was refused; 0: the last one was committed."""
+        self._to_look = False
+        """A transaction was refused, and nobody has looked yet whether there is a successor."""
+        self._stuck = False
+        """Records could not be written: that Kafka is well again, only written records show."""
+        self._lost: Lost | None = None
+        self._unverified: int | None = None
         self._remarks: list[str] = []
         link.on_up(self._anew.set)
 
@@ -140,29 +100,31 @@ class Publisher:
             Superseded: another publisher has this one's place.
         """
         self._stop = stop
-        watching = asyncio.create_task(self._watch_newest(), name="events: newest record")
-        try:
-            while not stop.is_set():
-                try:
-                    await self._attempt()
-                except Fenced as error:
-                    self._fenced = True
-                    log.info("events.fenced", why=str(error))
-                except TooLarge as error:
-                    self._too_large(error.seqs)
-                except Trouble as trouble:
-                    self.board.came(trouble)
-                    await self._wait_for_better(trouble)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+        self._waiting = Waiting(stop, self._kafka, self.board)
+        await together(self._until_stop(), self._watch_newest())
+
+    async def _until_stop(self) -> None:
+        while not self._stop.is_set():
+            try:
+                await self._attempt()
+            except Fenced as error:
+                self._fenced += 1
+                self._to_look = True
+                log.info("events.fenced", why=str(error))
+                if self._fenced > 1:
+                    await self._waiting.until(self._pause(self._turn_s), None)
+            except Trouble as trouble:
+                self.board.came(trouble)
+                await self._wait_for_better(trouble)
 
     # --- one attempt --------------------------------------------------------------------------------------------------
 
     async def _attempt(self) -> None:
         """Publish until something is wrong, or the end."""
-        if self._fenced:
+        if self._to_look:
             await self._look_for_successor()
+        if self._lost is not None:
+            await self._look_for_position(self._lost)
         outlet = await self._opened()
         if outlet is None:
             return
@@ -172,47 +134,58 @@ class Publisher:
             if position is None:
                 return
             self.tally.kafka_connected = True
-            self.board.mended(central=False)
+            if not self._stuck:
+                self.board.mended(central=False)
             await self._carry(outlet, position)
+        except TooLarge as error:
+            self._too_large(error.seqs)
         finally:
             self.tally.kafka_connected = False
             await outlet.close()
 
     async def _opened(self) -> Outlet | None:
         try:
-            outlet = await self._patiently(self._kafka.open())
+            outlet = await self._waiting.patiently(self._kafka.open())
         except Trouble as trouble:
-            # The client does not say why it could not connect: a look does.
             if trouble.kind in (Kind.KAFKA_AWAY, Kind.KAFKA_SLOW, Kind.KAFKA_FAILED):
-                raise await self._kafka.look() or trouble from trouble
+                raise await self._waiting.explained(trouble) from trouble
             raise
-        self._fenced = False
+        self._to_look = False
         return outlet
 
     async def _look_for_successor(self) -> None:
         """A transaction was refused: because it took too long, or because somebody else publishes now."""
         try:
-            kept = await self._patiently(self._kafka.read_kept())
+            kept = await self._waiting.patiently(self._kafka.read_kept())
         except Trouble as trouble:
-            raise await self._kafka.look() or trouble from trouble
+            raise await self._waiting.explained(trouble) from trouble
         if kept is not None and kept.position is not None and kept.position.instance != self._instance:
             raise Superseded
+
+    async def _look_for_position(self, before: Lost) -> None:
+        """Whether somebody has mended it: without turning away a publisher that knows where it is."""
+        wrong = await self._waiting.patiently(self._kafka.unwritable())
+        if wrong is None or wrong.kind is not Kind.TOPIC_GONE:
+            kept = await self._waiting.patiently(self._kafka.read_kept())
+            if kept is not None and kept.position == before.found:
+                raise before.trouble
+        self._lost = None
 
     async def _begin(self, outlet: Outlet) -> Position | None:
         """Where to go on; says so on the topic, so that whoever is turned away knows by whom. None: the end came."""
         found = outlet.kept.position
-        if found is None:
-            found = await self._without_position(outlet)
-        elif self._position is not None and found.instance != self._instance:
+        if found is not None and self._position is not None and found.instance != self._instance:
             # It is turned away now, finds its own name on the topic, and comes back: this one ends.
             raise Superseded
-        elif self._position is None and self._settings.after_seq not in (None, found.seq):
+        position = found or self._position or Position(seq=self._settings.after_seq or 0)
+        if not await self._is_newest(outlet, position):
+            return None
+        if found is not None and self._position is None and self._settings.after_seq not in (None, found.seq):
             log.warning(
                 "events.after_ignored", sentence=f"--after is ignored: record {found.seq} is published already."
             )
-        claim = msgspec.structs.replace(found, instance=self._instance, at_ms=self._clock.steady_ms())
-        done = await self._patiently(_done(outlet.publish([], claim)), writing=True)
-        if done is None:
+        claim = msgspec.structs.replace(position, instance=self._instance, at_ms=self._clock.steady_ms())
+        if await self._waiting.patiently(done(outlet.publish([], claim)), writing=True) is None:
             return None
         if self._position is None:
             log.info(
@@ -222,21 +195,24 @@ class Publisher:
         self.tally.published_seq = claim.seq
         return claim
 
-    async def _without_position(self, outlet: Outlet) -> Position:
-        settings = self._settings
-        events = outlet.topics.events
-        newest = 0 if events.made else await self._kafka.newest_published(events.partitions)
-        if self._position is not None and newest <= self._position.seq:
-            # The topic was deleted while this publisher ran: it knows where it is.
-            return self._position
-        if newest and settings.after_seq is None:
-            raise Trouble(
-                Kind.POSITION_LOST,
-                f"{settings.topic} holds records of the log {settings.log_name!r} up to {newest}, and "
-                f"{settings.positions_topic} has no position of it: to go on behind them start with --after {newest}; "
-                "to publish all of it again, under another --log name or to another --topic.",
-            )
-        return Position(seq=settings.after_seq or 0)
+    async def _is_newest(self, outlet: Outlet, position: Position) -> bool:
+        """Whether no record behind ``position`` is on the topic already. False: the end came.
+
+        Raises:
+            Trouble: one is.
+        """
+        events, found = outlet.topics.events, outlet.kept.position
+        if events.made:
+            return True
+        # Without a position the whole topic may have to be read. With one it is about somebody who publishes as well,
+        # and whose records are at the end.
+        newest = await self._waiting.patiently(self._kafka.newest_published(events.partitions, thorough=found is None))
+        if newest is None:
+            return False
+        if newest > position.seq:
+            self._lost = lost(self._settings, newest, found)
+            raise self._lost.trouble
+        return True
 
     # --- carrying -----------------------------------------------------------------------------------------------------
 
@@ -261,13 +237,13 @@ class Publisher:
         Raises:
             Trouble: Kafka went away meanwhile.
         """
-        while not await self._until(ahead.some(), LOOK_S):
+        while not await self._waiting.until(ahead.some(), LOOK_S):
             if self._stop.is_set():
                 return False
             if not await outlet.alive():
                 raise Trouble(Kind.KAFKA_AWAY, "Kafka does not answer any more.")
         if (rest_s := began_s + self._settings.pace_s - self._clock.monotonic()) > 0:
-            await self._until(ahead.much(), rest_s)
+            await self._waiting.until(ahead.much(), rest_s)
         return not self._stop.is_set()
 
     async def _publish(self, outlet: Outlet, messages: list[Message]) -> None:
@@ -276,12 +252,13 @@ class Publisher:
         position = after(tail, self._instance, self._clock.steady_ms())
         sending = outlet.publish(messages, position, self._sizes.piece_bytes)
         try:
-            done = await self._patiently(_done(sending), writing=True)
+            committed = await self._waiting.patiently(done(sending), writing=True)
         except (Trouble, Fenced, TooLarge) as error:
             outcome = {Fenced: "fenced", TooLarge: "too_large"}.get(type(error), "failed")
             tally.transactions[outcome] += 1
+            self._stuck = True
             raise
-        if done is None:
+        if committed is None:
             return
         tally.commit_s.observe(self._clock.monotonic() - began_s)
         tally.transactions["committed"] += 1
@@ -294,7 +271,8 @@ class Publisher:
                 tally.cut += 1
                 log.warning("events.cut", seq=message.seq, sentence="It is longer than the topic takes.")
         self._sizes.published(position.seq)
-        self.board.mended(central=False)
+        self._fenced = 0
+        self._well()
 
     async def _read(self, course: Course, ahead: Ahead) -> None:
         """Read ahead of what is published."""
@@ -313,12 +291,19 @@ class Publisher:
                         self.tally.newest_seq = batch.newest_seq
                         self.board.mended(central=True)
                         self._tell_missed(taken.missed, course)
+                        self._tell_unverified(taken.verified, course)
+                        if self.tally.published_seq == batch.newest_seq:
+                            # Nothing waits that could show it.
+                            self._well()
                         if taken.messages:
                             await ahead.put(taken.messages)
         except Trouble as trouble:
             ahead.fail(trouble)
         except BrokenTail as error:
             ahead.fail(Trouble(Kind.CENTRAL_ANSWER, f"Central's answer cannot be used: {error}."))
+        except Exception as error:  # noqa: BLE001
+            # It ends the process: what only stopped to read would look healthy for ever.
+            ahead.fail(error)
 
     # --- what is wrong ------------------------------------------------------------------------------------------------
 
@@ -335,6 +320,20 @@ class Publisher:
                 sentence="They were archived before they could be published, so they are not on the topic.",
             )
 
+    def _tell_unverified(self, verified: bool | None, course: Course) -> None:
+        if verified is False and self._unverified != course.verify_seq:
+            self._unverified = course.verify_seq
+            log.warning(
+                "events.unverified",
+                seq=course.verify_seq,
+                sentence="The last record that was published cannot be compared with Central's: it is archived, or its "
+                "hash was never stored. Nobody can tell whether this is the same log; the records behind it follow.",
+            )
+
+    def _well(self) -> None:
+        self._stuck = False
+        self.board.mended(central=False)
+
     def _tell_topics(self, topics: Topics) -> None:
         for topic in (topics.events, topics.positions):
             if topic.made:
@@ -347,21 +346,19 @@ class Publisher:
 
     def _too_large(self, seqs: tuple[int, ...]) -> None:
         if len(seqs) == 1 and seqs[0] in self._sizes.cut:
-            self.board.came(
-                Trouble(
-                    Kind.TOPIC_UNFIT,
-                    f"{self._settings.topic} does not even take the stand-in of record {seqs[0]}: raise its "
-                    "max.message.bytes.",
-                )
+            raise Trouble(
+                Kind.TOPIC_UNFIT,
+                f"{self._settings.topic} does not even take the stand-in of record {seqs[0]}: raise its "
+                "max.message.bytes.",
             )
         self._sizes.turned_away(seqs)
 
     async def _wait_for_better(self, trouble: Trouble) -> None:
         if trouble.kind is Kind.OTHER_LOG:
             # Only a new channel can lead to another log.
-            await self._until(self._anew.wait(), None)
+            await self._waiting.until(self._anew.wait(), None)
         else:
-            await self._until(self._pause(RETRY_S), None)
+            await self._waiting.until(self._pause(RETRY_S), None)
 
     async def _watch_newest(self) -> None:
         """How far Central is, while nobody reads its log."""
@@ -377,47 +374,3 @@ class Publisher:
             if state is not None and not any(each.kind is Kind.OTHER_LOG for each in self.board.troubles):
                 self.tally.newest_seq = state.newest_seq
                 self.board.mended(central=True)
-
-    # --- waiting ------------------------------------------------------------------------------------------------------
-
-    async def _until(self, fact: Awaitable[object], timeout_s: float | None) -> bool:
-        """Wait for ``fact``, for so long at most, and not longer than to the end. True: it came."""
-        waiting = asyncio.ensure_future(_done(fact))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({waiting, stopping}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            return waiting.done()
-        finally:
-            for task in (waiting, stopping):
-                task.cancel()
-            await asyncio.gather(waiting, stopping, return_exceptions=True)
-
-    async def _patiently(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T | None:
-        """The result of ``work``, of which is told when it takes long; None: the end came, and it took too long.
-
-        Raises:
-            Trouble: a topic that is written is gone; the client would wait for it.
-        """
-        task = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({task, stopping}, timeout=TELL_S, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and not self._stop.is_set():
-                slow = Trouble(Kind.KAFKA_SLOW, "Kafka takes connections, and does not answer in time.")
-                away = await self._kafka.look()
-                if away is None and writing and (gone := await self._kafka.gone()) is not None:
-                    raise gone
-                self.board.came(away or slow)
-                await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                await asyncio.wait({task}, timeout=DRAIN_S)
-            return task.result() if task.done() else None
-        finally:
-            for each in (task, stopping):
-                each.cancel()
-            await asyncio.gather(task, stopping, return_exceptions=True)
-
-
-async def _done(work: Awaitable[object]) -> bool:
-    await work
-    return True

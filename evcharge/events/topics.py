@@ -31,6 +31,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """Its settings; None: the brokers do not tell this client."""
     made: bool = False
     """It was missing, and is there now."""
+    in_sync: int | None = None
+    """The smallest number of replicas in sync of any partition; None: it is not known."""
 
     def number(self, name: str) -> int | None:
         """A setting that is one; None: it is not known."""
@@ -85,7 +87,26 @@ def remarks(settings: PublisherSettings, events: Topic, positions: Topic) -> lis
             f"{events.name} takes messages of {most} bytes at most; of a record that is longer only a stand-in with "
             f"its hash is published. kafka-configs.sh --add-config max.message.bytes={MAX_MESSAGE_BYTES} changes that."
         )
+    if "cleanup.policy" not in (positions.config or {}):
+        said.append(
+            f"The brokers do not tell this user how {positions.name} is kept: it has to have cleanup.policy=compact, "
+            "or Kafka deletes positions, and records are published again. The right DESCRIBE_CONFIGS shows it."
+        )
     return said
+
+
+def unsafe(topics: Topics) -> Trouble | None:
+    """That a topic takes nothing, because too few of its replicas are in sync; None: it does, or nobody can tell."""
+    for topic in (topics.events, topics.positions):
+        least = topic.number("min.insync.replicas")
+        # No broker asks for more replicas than there are.
+        if least is not None and topic.in_sync is not None and topic.in_sync < min(least, topic.replication):
+            return Trouble(
+                Kind.KAFKA_UNSAFE,
+                f"{topic.name} has {topic.in_sync} replicas in sync and min.insync.replicas={least}, so it takes "
+                "nothing; what comes is published when brokers are back.",
+            )
+    return None
 
 
 def _days(retention_ms: int) -> str:

@@ -32,6 +32,8 @@ class Kind(StrEnum):
 CENTRAL = frozenset({Kind.CENTRAL_AWAY, Kind.CENTRAL_ANSWER, Kind.OTHER_LOG})
 """Those that are about Central and its log; the others are about Kafka."""
 
+_SAME = frozenset({Kind.KAFKA_AWAY, Kind.KAFKA_SLOW})
+
 
 class Trouble(Exception):
     """Nothing can be published now. It is tried again: most troubles are mended elsewhere."""
@@ -84,7 +86,9 @@ class Board:
         place = trouble.kind in CENTRAL
         before = self._now.get(place)
         self._now[place] = trouble
-        if before is not None and (before.kind, before.sentence) == (trouble.kind, trouble.sentence):
+        # One broker, or another, or all of them: while they are away that is the same fault.
+        same = trouble.kind in _SAME or (before is not None and before.sentence == trouble.sentence)
+        if before is not None and before.kind is trouble.kind and same:
             return
         self.counts[trouble.kind] += 1
         log.warning("events.trouble", kind=trouble.kind.value, sentence=trouble.sentence)

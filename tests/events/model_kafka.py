@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
@@ -12,6 +13,8 @@ from evcharge.events.troubles import Fenced, Kind, TooLarge, Trouble
 
 NAME = "site/evcharge.events"
 PARTITIONS = 3
+# What of the events is looked at where nothing is lost.
+LAST = 10
 
 
 class Fault(StrEnum):
@@ -37,6 +40,9 @@ class ModelKafka:
         self.events: list[tuple[bytes, int, bool]] = []
         """Key, record and whether it is cut: all that was ever committed, in its order."""
         self.rows: list[Row] = []
+        """Of the topic of positions."""
+        self.slow: Callable[[], bool] = lambda: False
+        """Whether reading the topics has no end now."""
         self.open_of: dict[int, tuple[list[tuple[bytes, int, bool]], list[Row]]] = {}
         """By epoch, what was sent and not committed."""
         self.transactions = 0
@@ -59,15 +65,35 @@ class ModelKafka:
     async def read_kept(self) -> Kept:
         return self.kept()
 
-    async def newest_published(self, partitions: int) -> int:
+    async def newest_published(self, partitions: int, *, thorough: bool) -> int:
         assert partitions == PARTITIONS
-        return max((seq for _, seq, _ in self.events), default=0)
+        if self.slow():
+            await asyncio.Event().wait()
+        return max((seq for _, seq, _ in (self.events if thorough else self.events[-LAST:])), default=0)
 
     async def look(self) -> Trouble | None:
         return None
 
-    async def gone(self) -> Trouble | None:
+    async def unwritable(self) -> Trouble | None:
         return None
+
+
+class OtherPositions(ModelKafka):
+    """The same brokers and events, with another topic of positions."""
+
+    def __init__(self, kafka: ModelKafka) -> None:
+        self._all, epoch = kafka, kafka.epoch
+        super().__init__()
+        self.events, self.open_of, self.epoch = kafka.events, kafka.open_of, epoch
+
+    @property
+    def epoch(self) -> int:
+        """Of the transactional id, which does not have the name of that topic in it."""
+        return self._all.epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._all.epoch = value
 
 
 class ModelOutlet:

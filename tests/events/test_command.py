@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -15,7 +16,7 @@ from evcharge.events.metrics import EventsMetrics
 from evcharge.events.parcels import MAX_MESSAGE_BYTES
 from evcharge.events.settings import PublisherSettings, TopicSettings
 from evcharge.events.tally import Tally
-from evcharge.events.topics import Topic, check_positions, events_config, remarks
+from evcharge.events.topics import POSITIONS_CONFIG, Topic, Topics, check_positions, events_config, remarks, unsafe
 from evcharge.events.troubles import Board, Kind, Trouble
 from evcharge.net.exposition import Address, Exposition
 from evcharge.net.kafka import KafkaSettings
@@ -75,13 +76,20 @@ def test_what_was_made_as_asked_needs_no_remark() -> None:
     config = events_config(asked.topics)
     assert config["retention.ms"] == "-1"
     events = Topic(name="e", partitions=3, replication=2, config=config)
-    assert remarks(asked, events, Topic(name="p", partitions=1, replication=2, config=None)) == []
+    positions = Topic(name="p", partitions=1, replication=2, config=POSITIONS_CONFIG)
+    assert remarks(asked, events, positions) == []
+    # Nobody can see that it is compacted: that is all that keeps records from being published again.
+    hidden = msgspec.structs.replace(positions, config=None)
+    (said,) = remarks(asked, events, hidden)
+    assert "cleanup.policy=compact" in said
 
 
 def test_what_differs_is_told() -> None:
     config = {"cleanup.policy": "compact", "retention.ms": "86400000", "max.message.bytes": "1000"}
     events = Topic(name="e", partitions=12, replication=1, config=config)
-    said = remarks(settings(replication=3), events, Topic(name="p", partitions=1, replication=1, config=None))
+    said = remarks(
+        settings(replication=3), events, Topic(name="p", partitions=1, replication=1, config=POSITIONS_CONFIG)
+    )
     assert [sentence.split()[0] for sentence in said] == ["e", "e", "p", "e", "e", "e"]
     assert "12 partitions, not 6" in said[0]
     assert "1 days, not 7 days" in said[3]
@@ -94,13 +102,25 @@ def test_where_positions_would_be_lost_nothing_is_published(partitions: int, pol
         check_positions(Topic(name="p", partitions=partitions, replication=1, config={"cleanup.policy": policy}))
 
 
+def test_a_topic_with_too_few_replicas_in_sync_takes_nothing() -> None:
+    positions = Topic(name="p", partitions=1, replication=3, config={"min.insync.replicas": "2"}, in_sync=2)
+    for in_sync, config, refused in ((2, "2", False), (1, "2", True), (1, "1", False)):
+        events = Topic(name="e", partitions=1, replication=3, config={"min.insync.replicas": config}, in_sync=in_sync)
+        found = unsafe(Topics(events=events, positions=positions, remarks=[]))
+        # With a single replica the brokers ask for one, whatever the setting says.
+        alone = msgspec.structs.replace(events, replication=1, in_sync=1)
+        assert unsafe(Topics(events=alone, positions=positions, remarks=[])) is None
+        assert (found is not None) == refused
+        assert found is None or (found.kind is Kind.KAFKA_UNSAFE and "1 replicas in sync" in found.sentence)
+
+
 # --- telling ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_trouble_is_told_when_it_comes_changes_and_goes(capsys: pytest.CaptureFixture[str]) -> None:
     board = Board()
     for sentence in ("no.", "no.", "no!", "no."):
-        board.came(Trouble(Kind.KAFKA_AWAY, sentence))
+        board.came(Trouble(Kind.KAFKA_REFUSED, sentence))
     board.came(Trouble(Kind.CENTRAL_AWAY, "neither."))
     assert len(board.troubles) == 2
     board.mended(central=False)
@@ -109,7 +129,7 @@ def test_a_trouble_is_told_when_it_comes_changes_and_goes(capsys: pytest.Capture
     out = capsys.readouterr().out
     assert out.count("events.trouble") == 4
     assert out.count("events.mended") == 1
-    assert board.counts == {"kafka_away": 3, "central_away": 1}
+    assert board.counts == {"kafka_refused": 3, "central_away": 1}
 
 
 async def test_metrics_are_as_declared() -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evcharge.events.publisher import Publisher
+from evcharge.events import course
+from evcharge.events.publisher import RETRY_S, Publisher
 from evcharge.events.settings import PublisherSettings
-from evcharge.events.troubles import Kind, Superseded
+from evcharge.events.troubles import Fenced, Kind, Superseded, Trouble
 from evcharge.net.clock import SystemClock
 from evcharge.net.kafka import KafkaSettings
-from tests.events.model_kafka import Fault, ModelKafka
+from tests.events.model_kafka import Fault, ModelKafka, ModelOutlet, OtherPositions
 from tests.support.log_central import EACH, Log, bodies
 
 # Turns of the loop until something has to be true.
-TURNS = 3_000
+TURNS = 10_000
+# How many of them a pause of one second is.
+TURNS_A_SECOND = 8
 
 
 class Running:
@@ -27,7 +31,8 @@ class Running:
 
     def __init__(self, log: Log, kafka: ModelKafka, instance: str = "one", after_seq: int | None = None) -> None:
         given = PublisherSettings(kafka=KafkaSettings(brokers=["x:1"]), pace_s=0, after_seq=after_seq)
-        self.publisher = Publisher(given, log, kafka, instance=instance, clock=SystemClock(), pause=_turn)
+        self.pauses: list[float] = []
+        self.publisher = Publisher(given, log, kafka, instance=instance, clock=SystemClock(), pause=self._turn)
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.publisher.run(self.stop))
 
@@ -42,7 +47,8 @@ class Running:
         """It published everything there is."""
         log, tally = self.publisher._link, self.publisher.tally
         assert isinstance(log, Log)
-        await self.until(lambda: tally.published_seq == log.newest and tally.lag == 0)
+        await self.until(lambda: tally.published_seq == log.newest and tally.lag == 0 and tally.kafka_connected)
+        await self.until(lambda: not self.publisher.board.troubles)
 
     async def end(self) -> None:
         self.stop.set()
@@ -52,9 +58,10 @@ class Running:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
 
-
-async def _turn(_seconds: float) -> None:
-    await asyncio.sleep(0)
+    async def _turn(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        for _ in range(max(1, round(seconds * TURNS_A_SECOND))):
+            await asyncio.sleep(0)
 
 
 def check(kafka: ModelKafka, first: int, last: int) -> None:
@@ -70,7 +77,7 @@ def _faults(of: Iterable[Fault]) -> Callable[[], Fault]:
 
 
 STEPS = st.lists(
-    st.one_of(st.sampled_from(list(Fault)), st.sampled_from(["kill", "channel", "grow", "away"])), max_size=12
+    st.one_of(st.sampled_from(list(Fault)), st.sampled_from(["kill", "channel", "grow", "away", "rival"])), max_size=12
 )
 
 
@@ -83,13 +90,17 @@ def test_whatever_happens_each_record_is_published_once(steps: list[Fault | str]
 async def _once(steps: list[Fault | str], count: int) -> None:
     log = Log(count)
     kafka = ModelKafka(_faults(step for step in steps if isinstance(step, Fault)))
-    running = Running(log, kafka)
+    running, rivals = Running(log, kafka), list[Running]()
     for number, step in enumerate(steps):
         for _ in range(number % 5):
             await asyncio.sleep(0)
         match step:
             case "kill":
                 await running.kill()
+                running = Running(log, kafka, f"start {number}")
+            case "rival":
+                # Both at once; whichever is turned away ends.
+                rivals.append(running)
                 running = Running(log, kafka, f"start {number}")
             case "channel":
                 log.come_back()
@@ -98,10 +109,20 @@ async def _once(steps: list[Fault | str], count: int) -> None:
             case "away":
                 log.up = False
     log.come_back()
-    await running.done()
-    await running.end()
+    everybody = [*rivals, running]
+    await running.until(lambda: any(_there(each) for each in everybody))
+    for each in everybody:
+        each.stop.set()
+    for ended in await asyncio.gather(*(each.task for each in everybody), return_exceptions=True):
+        assert ended is None or isinstance(ended, Superseded), ended
     check(kafka, 1, log.newest)
-    assert not running.publisher.board.troubles
+
+
+def _there(running: Running) -> bool:
+    publisher = running.publisher
+    up, log = not running.task.done() and publisher.tally.kafka_connected, publisher._link
+    assert isinstance(log, Log)
+    return up and publisher.tally.published_seq == log.newest and not publisher.board.troubles
 
 
 async def test_a_second_publisher_ends_the_first() -> None:
@@ -201,6 +222,14 @@ async def test_without_a_position_nothing_is_published_again() -> None:
     await told.done()
     await told.end()
     assert [seq for _, seq, _ in kafka.events] == list(range(1, 24))
+    # One that stands in a script since then says less than the topic does.
+    kept = list(kafka.rows)
+    kafka.rows.clear()
+    stale = Running(log, kafka, "stale", after_seq=20)
+    await stale.until(lambda: bool(stale.publisher.board.troubles))
+    assert "--after 23" in (stale.publisher.unready() or "")
+    await stale.end()
+    kafka.rows += kept
     # Where a position is known, the option that was left in a script does no harm.
     log.grow(3)
     again = Running(log, kafka, "again", after_seq=20)
@@ -227,3 +256,145 @@ async def test_the_lag_grows_while_kafka_is_away() -> None:
     await running.done()
     await running.end()
     check(kafka, 1, 80)
+
+
+async def test_two_with_a_topic_of_positions_each_do_not_publish_the_same() -> None:
+    log, kafka = Log(0), ModelKafka()
+    both = [Running(log, kafka, "one"), Running(log, OtherPositions(kafka), "two")]
+    for one in both:
+        await one.until(lambda one=one: one.publisher.tally.published_seq == 0)  # type: ignore[misc]
+    for _ in range(5):
+        log.grow(20)
+        await both[0].until(lambda: len(kafka.events) == log.newest)
+    waits = [each for each in both if each.publisher.board.troubles]
+    assert len(waits) == 1
+    assert "another --positions-topic" in (waits[0].publisher.unready() or "")
+    check(kafka, 1, 100)
+    # Who waits turns nobody away: one refusal each at most was needed to find out.
+    assert kafka.epoch < 10
+    for each in both:
+        await each.end()
+
+
+async def test_where_everything_is_deleted_a_lost_position_is_none_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, kafka = Log(20), ModelKafka()
+    running = Running(log, kafka)
+    await running.done()
+    await running.end()
+    kafka.rows.clear()
+    lost = Running(log, kafka, "lost")
+    await lost.until(lambda: bool(lost.publisher.board.troubles))
+
+    async def gone() -> Trouble:
+        return Trouble(Kind.TOPIC_GONE, "It is gone.")
+
+    kafka.events.clear()
+    monkeypatch.setattr(kafka, "unwritable", gone)
+    await lost.done()
+    await lost.end()
+    check(kafka, 1, 20)
+
+
+async def test_a_fault_nobody_thought_of_ends_the_process_instead_of_the_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(course, "message_of", broken)
+    running = Running(Log(5), ModelKafka())
+    with pytest.raises(RuntimeError, match="a bug"):
+        await asyncio.wait_for(running.task, 10)
+
+
+async def test_a_fault_nobody_thought_of_in_what_watches_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(5)
+
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(log, "ask", broken)
+    running = Running(log, ModelKafka(lambda: Fault.CLOSED))
+    with pytest.raises(RuntimeError, match="a bug"):
+        await asyncio.wait_for(running.task, 10)
+
+
+async def test_a_stand_in_that_is_not_taken_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    kafka = ModelKafka(most_bytes=10)
+    running = Running(Log(3), kafka)
+    tally = running.publisher.tally
+    await running.until(lambda: tally.transactions["too_large"] > 50)
+    assert "stand-in of record 1" in (running.publisher.unready() or "")
+    # It is not tried at full speed: each attempt since then had its pause.
+    assert running.pauses.count(RETRY_S) > 10
+    said = capsys.readouterr().out
+    assert (said.count("events.trouble"), said.count("events.mended")) == (1, 0)
+    kafka.most_bytes = 1 << 30
+    await running.done()
+    await running.end()
+    said = capsys.readouterr().out
+    assert (said.count("events.trouble"), said.count("events.mended")) == (0, 1)
+    assert [seq for _, seq, _ in kafka.events] == [1, 2, 3]
+
+
+async def test_what_only_the_events_refuse_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = 0
+
+    def every_second() -> Fault:
+        # Opened, claimed, and refused with the records.
+        nonlocal asked
+        asked += 1
+        return Fault.BEFORE if asked % 3 == 0 and asked < 60 else Fault.NONE
+
+    running = Running(Log(3), ModelKafka(every_second))
+    await running.done()
+    await running.end()
+    assert asked >= 60
+    said = capsys.readouterr().out
+    assert (said.count("events.trouble"), said.count("events.mended")) == (1, 1)
+
+
+async def test_who_is_refused_again_and_again_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka = ModelKafka()
+    refused = 0
+    real = ModelOutlet.publish
+
+    async def publish(outlet: ModelOutlet, *words: Any) -> None:
+        nonlocal refused
+        if refused < 30:
+            refused += 1
+            raise Fenced("ProducerFenced")
+        await real(outlet, *words)
+
+    monkeypatch.setattr(ModelOutlet, "publish", publish)
+    running = Running(Log(3), kafka)
+    await running.done()
+    await running.end()
+    # The first one costs nothing: a transaction was too slow, and that is all.
+    assert sum(RETRY_S <= pause < 2 * RETRY_S for pause in running.pauses) == 29
+    check(kafka, 1, 3)
+
+
+async def test_a_topic_that_cannot_be_read_does_not_keep_it_from_its_end() -> None:
+    kafka = ModelKafka()
+    kafka.slow = lambda: True
+    running = Running(Log(3), kafka)
+    await running.until(lambda: kafka.epoch == 1)
+    await asyncio.wait_for(running.end(), 5)
+    assert not kafka.events
+
+
+async def test_a_last_record_that_is_archived_cannot_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    log, kafka = Log(20), ModelKafka()
+    running = Running(log, kafka)
+    await running.done()
+    await running.end()
+    assert "events.unverified" not in capsys.readouterr().out
+    log.grow(20)
+    log.first_seq = 25
+    again = Running(log, kafka, "again")
+    await again.done()
+    await again.end()
+    said = capsys.readouterr().out
+    assert said.count("events.unverified") == 1
+    assert "seq=20" in said or '"seq": 20' in said or '"seq":20' in said

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from evcharge.events.kept import FIRST_LOOK
 from tests.kafka.broker import Broker
 from tests.kafka.conftest import MakeBroker
 from tests.kafka.reading import Read, check_exactly_once, read_committed
@@ -90,6 +91,9 @@ class Stand:
 def check_log(process: Process) -> None:
     """Everything that it wrote is a line of its log: no traces, and nothing of the client's."""
     for line in process.errors.splitlines():
+        if line.startswith("error: "):
+            # Why it ended.
+            continue
         assert line.startswith("{"), line
         assert json.loads(line)["event"].partition(".")[0] in ("events", "central", "metrics"), line
 
@@ -193,6 +197,7 @@ async def test_of_two_publishers_the_first_one_ends(stand: Stand, broker: Broker
     assert await stand.until(lambda: first.returncode is not None)
     assert first.returncode == 1
     assert "Another publisher of the same log and topic has taken over" in first.errors
+    check_log(first)
     await stand.published(second)
     check_exactly_once(await stand.read(broker.address, "two.events"), 510)
     await stand.stop(second)
@@ -265,3 +270,47 @@ async def test_a_topic_that_is_deleted_is_made_again(stand: Stand, broker: Broke
     found = await stand.read(broker.address, "gone.events")
     assert sorted(each.seq for each in found) == list(range(51, 111))
     await stand.stop(going_on)
+
+
+async def test_a_lost_position_is_seen_behind_whatever_was_written_since(stand: Stand, broker: Broker) -> None:
+    own = [*own_topics("behind"), "--partitions", 1]
+    stand.log.grow(100)
+    first = stand.publisher(broker.address, *own)
+    await stand.published(first)
+    await stand.stop(first)
+    # Another log on the same topics writes more than is looked at first.
+    stand.log.grow(FIRST_LOOK + 1_000)
+    neighbour = stand.publisher(broker.address, *own, "--log", "other")
+    await stand.published(neighbour)
+    await stand.stop(neighbour)
+    await delete_topic(broker.address, "behind.positions")
+    # Neither without a word where to go on, nor with one that was true long ago.
+    for more in ([], ["--after", 50]):
+        lost = stand.publisher(broker.address, *own, *more)
+        assert "--after 100" in await stand.told(lost, "position_lost")
+        await stand.stop(lost)
+    going_on = stand.publisher(broker.address, *own, "--after", 100)
+    await stand.published(going_on)
+    found = await stand.read(broker.address, "behind.events")
+    check_exactly_once([each for each in found if each.headers["log"] == b"site"], stand.log.newest)
+    await stand.stop(going_on)
+
+
+async def test_two_with_a_topic_of_positions_each_publish_each_record_once(stand: Stand, broker: Broker) -> None:
+    both = [
+        stand.publisher(broker.address, "--topic", "both.events", "--positions-topic", f"both.{name}")
+        for name in ("one", "two")
+    ]
+    for each in both:
+        await stand.until(lambda each=each: each.logged("events.begins"))  # type: ignore[misc]
+    stand.log.grow(200)
+    await stand.until(lambda: max(stand.number(each, "evcharge_events_sequence") for each in both) >= 200)
+    # Whoever did not write them is told so as soon as it is turned away, or wants to write.
+    await stand.until(lambda: any(each.logged("events.trouble") for each in both))
+    stand.log.grow(200)
+    await stand.until(lambda: max(stand.number(each, "evcharge_events_sequence") for each in both) >= 400)
+    check_exactly_once(await stand.read(broker.address, "both.events"), 400)
+    (waits,) = (each for each in both if each.logged("events.trouble"))
+    assert "another --positions-topic" in await stand.told(waits, "position_lost")
+    for each in both:
+        await stand.stop(each)
