@@ -241,8 +241,9 @@ def site(up: Site) -> Site:
 
 
 def charge(site: Site, cp_id: str, kwh: str) -> subprocess.Popen[str]:
-    """anna charges by hand, from a container of hers, until her ticket."""
-    return site.start("run", "--rm", "-T", "driver", "charge", cp_id, "--energy-kwh", kwh, "--wait", "--json")
+    """anna charges by hand, from a container of hers, until her ticket. She leaves soon, so no plan lets her wait."""
+    asked = ("charge", cp_id, "--energy-kwh", kwh, "--depart", "+5m", "--wait", "--json")
+    return site.start("run", "--rm", "-T", "driver", *asked)
 
 
 def ticket_of(out: str) -> dict[str, Any]:
