@@ -35,7 +35,8 @@ class Keyboard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         asyncio.get_running_loop().remove_reader(self._fd)
-        termios.tcsetattr(self._fd, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type] # as tcgetattr gave it
+        if _in_foreground(self._fd):
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type] # as tcgetattr gave it
 
     def _read(self) -> None:
         data = os.read(self._fd, _MAX_KEYS)
@@ -47,8 +48,18 @@ class Keyboard:
 
 
 def on_terminal() -> bool:
-    """A person sits there."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    """A person sits there and types to this program: a job in the background (``&``) would be stopped by the first key
+    that it wants to read.
+    """
+    return sys.stdin.isatty() and sys.stdout.isatty() and _in_foreground(sys.stdin.fileno())
+
+
+def _in_foreground(fd: int) -> bool:
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        # A terminal, and not the one that rules this program.
+        return False
 
 
 def show_line(text: str) -> None:
