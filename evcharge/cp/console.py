@@ -58,8 +58,8 @@ def _in_foreground(fd: int) -> bool:
     try:
         return os.tcgetpgrp(fd) == os.getpgrp()
     except OSError:
-        # A terminal, and not the one that rules this program.
-        return False
+        # A terminal, and not the one that rules this program: nothing there stops it.
+        return True
 
 
 def show_line(text: str) -> None:
