@@ -21,7 +21,7 @@ class Ahead:
         self._room.set()
         self._some = asyncio.Event()
         self._much = asyncio.Event()
-        self._failed: Exception | None = None
+        self._failed: BaseException | None = None
 
     def __len__(self) -> int:
         """Messages."""
@@ -34,10 +34,11 @@ class Ahead:
         self.size += sum(message.size for message in messages)
         self._look()
 
-    def fail(self, error: Exception) -> None:
-        """Nothing more will come, and why."""
-        self._failed = error
-        self._look()
+    def ended(self, reading: asyncio.Task[None]) -> None:
+        """Who puts has ended, so nothing more will come; why is raised behind the last message."""
+        if not reading.cancelled():
+            self._failed = reading.exception() or RuntimeError("the log was read to an end, which it has not")
+            self._look()
 
     async def some(self) -> None:
         """Return when there is something, or nothing more will come."""
@@ -48,7 +49,7 @@ class Ahead:
         await self._much.wait()
 
     def take(self) -> list[Message]:
-        """Those of the next transaction, the oldest first. Raises what was given to ``fail`` once all are taken."""
+        """Those of the next transaction, the oldest first. Raises what ended their source once all are taken."""
         if not self._messages and self._failed is not None:
             raise self._failed
         taken = [self._messages.popleft() for _ in range(next_transaction(self._messages))]

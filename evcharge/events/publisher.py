@@ -220,6 +220,8 @@ class Publisher:
         course = Course(position, Keys(outlet.kept.charges), self._settings.log_name, self._settings.format)
         ahead = Ahead()
         reading = asyncio.create_task(self._read(course, ahead), name="events: read the log")
+        # Whatever ends it is heard by who publishes: what only stopped to read would look healthy for ever.
+        reading.add_done_callback(ahead.ended)
         began_s = float("-inf")
         try:
             while await self._worth_it(outlet, ahead, began_s):
@@ -297,13 +299,8 @@ class Publisher:
                             self._well()
                         if taken.messages:
                             await ahead.put(taken.messages)
-        except Trouble as trouble:
-            ahead.fail(trouble)
         except BrokenTail as error:
-            ahead.fail(Trouble(Kind.CENTRAL_ANSWER, f"Central's answer cannot be used: {error}."))
-        except Exception as error:  # noqa: BLE001
-            # It ends the process: what only stopped to read would look healthy for ever.
-            ahead.fail(error)
+            raise Trouble(Kind.CENTRAL_ANSWER, f"Central's answer cannot be used: {error}.") from error
 
     # --- what is wrong ------------------------------------------------------------------------------------------------
 
