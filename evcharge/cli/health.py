@@ -118,24 +118,23 @@ def ask(target: Target, timeout_s: float, now: Callable[[], float] = time.monoto
     return _read(answer)
 
 
-def _addresses(host: str, timeout_s: float) -> list[bytes]:
+def _addresses(host: str, timeout_s: float) -> list[str]:
     """The host's addresses; a host of bytes spares the tables of international names. Raises OSError."""
-    written = host.encode("ascii")
     if ":" in host or not host.strip("0123456789."):
-        return [written]
+        return [host]
     # A name: its look-up can be bounded by nothing but leaving it behind.
     import threading
 
-    found: list[bytes] = []
+    found: list[str] = []
     failed: list[OSError] = []
 
     def look_up() -> None:
         try:
-            answers = socket.getaddrinfo(written, None, type=socket.SOCK_STREAM)
+            answers = socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)
         except OSError as error:
             failed.append(error)
         else:
-            found.extend(str(address[0]).encode("ascii") for *_, address in answers)
+            found.extend(str(address[0]) for *_, address in answers)
 
     looking = threading.Thread(target=look_up, daemon=True)
     looking.start()
@@ -147,14 +146,27 @@ def _addresses(host: str, timeout_s: float) -> list[bytes]:
     return found
 
 
-def _connected(addresses: Sequence[bytes], port: int, left_s: Callable[[], float]) -> socket.socket:
+def _connected(addresses: Sequence[str], port: int, left_s: Callable[[], float]) -> socket.socket:
     """A connection to the first address that takes one. Raises OSError: of the last one."""
     for address in addresses[:-1]:
         try:
-            return socket.create_connection((address, port), left_s())  # type: ignore[arg-type]
+            return _connect(address, port, left_s())
         except OSError:
             continue
-    return socket.create_connection((addresses[-1], port), left_s())  # type: ignore[arg-type]
+    return _connect(addresses[-1], port, left_s())
+
+
+def _connect(address: str, port: int, timeout_s: float) -> socket.socket:
+    """A connection. Raises OSError."""
+    # socket.create_connection would look the address up, and load the tables of international names for it.
+    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        connection.connect((address, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _read(answer: bytes) -> tuple[int, str]:
@@ -190,7 +202,7 @@ def usual(timeout_s: float) -> tuple[bool, str]:
 
 def _listens(port: int, timeout_s: float) -> bool:
     try:
-        with socket.create_connection((b"127.0.0.1", port), timeout_s):  # type: ignore[arg-type]
+        with _connect("127.0.0.1", port, timeout_s):
             return True
     except TimeoutError:
         # Somebody is there who does not accept: that is for the question to say.

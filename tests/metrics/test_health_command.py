@@ -137,7 +137,7 @@ def test_a_name_that_nobody_has_is_one_sentence() -> None:
 )
 def test_the_host_is_said_as_a_url_has_it(target: Target, field: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = socket.socketpair()
-    monkeypatch.setattr(socket, "create_connection", lambda *_given: here)
+    monkeypatch.setattr(health, "_connect", lambda *_given: here)
     there.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
     there.shutdown(socket.SHUT_WR)
     assert health.ask(target, 5)[0] == 200

@@ -77,9 +77,8 @@ def read_waiting(data: bytes) -> Waiting | None:
     """What is in a message; None: it is none."""
     try:
         return msgspec.msgpack.decode(data, type=Waiting)
-    except Exception:  # noqa: BLE001
-        # Bytes of others: whatever they make the decoder say (text that is none is not even an error of its own), they
-        # must not end who reads, for the message is still there at the next start.
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Bytes of others must not end who reads: the message is still there at the next start.
         return None
 
 
