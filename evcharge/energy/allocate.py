@@ -90,14 +90,23 @@ def with_targets(site: Site, cars: Cars, targets: Mapping[str, int], now_ms: int
     Whoever would be late by waiting is not held back by a plan: it comes first, and the target is for the others. What
     whole amperes and forecasts lose is made good that way while there is still time. A target is a mean over minutes:
     one that is less than the smallest current is that current for a part of them, or who is nearly full would never be.
+    Where several are nearly full, and the target has the energy for all of them, none of them waits for the others.
     Who is new takes of what nobody has: the next plan comes soon, and may keep it waiting.
     """
     paths, bottoms, _ = site
     if not targets:
         return paths
     urgent = cars.laxity(now_ms) < URGENT_LAXITY
-    first_w = np.bincount(bottoms, np.where(urgent, cars.usable_w(STEP_MS), 0.0), minlength=len(paths.caps))
+    mean_w = cars.usable_w(STEP_MS)
+    first_w = np.bincount(bottoms, np.where(urgent, mean_w, 0.0), minlength=len(paths.caps))
     held = ~urgent & ~cars.new
+    if whole:
+        nearly_full = held & (mean_w < cars.min_w)
+        theirs_w = np.bincount(bottoms, np.where(nearly_full, mean_w, 0.0), minlength=len(paths.caps))
+        target_w = np.array([targets.get(name, 0) for name in paths.names], dtype=np.float64)
+        fits = first_w + theirs_w <= target_w
+        first_w += np.where(fits, theirs_w, 0.0)
+        held &= ~(nearly_full & fits[bottoms])
     used = np.unique(bottoms[held]).tolist()
     left_w = {}
     for row in used:

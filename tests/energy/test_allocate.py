@@ -295,6 +295,23 @@ def test_a_target_below_the_smallest_current_is_that_current() -> None:
         assert dispatch(Policy.PLAN, NOW_MS, [nearly], site(50_000), made, whole=False)["nearly"].watts == target_w
 
 
+def test_who_is_nearly_full_does_not_wait_for_others_who_are() -> None:
+    """Each would have the smallest current, one after the other, though the target has the energy for all in time."""
+    nearly = [car(f"nearly-{k}", need_wh=5, departure_ms=NOW_MS + 3_600_000) for k in range(3)]
+    other = car("other", departure_ms=NOW_MS + 36_000_000)
+
+    def watts(target_w: int, cap_w: int = 50_000) -> list[int]:
+        made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS,), target_w={"site": (target_w,)})
+        points = dispatch(Policy.PLAN, NOW_MS, [*nearly, other], site(cap_w), made)
+        return [points[each.id].watts for each in (*nearly, other)]
+
+    assert watts(180) == [1_380, 1_380, 1_380, 0]
+    assert watts(179) == [1_380, 0, 0, 0], "not the energy for all of them: as for anybody else"
+    assert watts(180 + 1_840) == [1_380, 1_380, 1_380, 1_840], "what is left is the others'"
+    assert watts(0) == [0, 0, 0, 0]
+    assert watts(180, cap_w=3_000) == [1_380, 1_380, 0, 0], "limits are limits"
+
+
 def test_a_plan_that_gives_all_there_is_holds_nobody_back() -> None:
     for target_w, limit in ((9_200, Limit.NODE), (8_000, Limit.PLAN)):
         made = Plan(made_ms=NOW_MS, starts_ms=(NOW_MS,), target_w={"site": (target_w,)})
