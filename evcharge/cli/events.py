@@ -182,7 +182,7 @@ async def _topics(settings: PublisherSettings, arguments: Mapping[str, Any], *, 
     try:
         return await looked_at(settings, arguments, make=make)
     except Trouble as trouble:
-        better = await look(settings.kafka.brokers, arguments)
+        better = await look(arguments)
         raise Failed((better or trouble).sentence) from trouble
 
 

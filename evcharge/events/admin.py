@@ -13,7 +13,7 @@ from evcharge.events.faults import described
 from evcharge.events.settings import PublisherSettings
 from evcharge.events.topics import POSITIONS_CONFIG, Topic, Topics, check_positions, events_config, remarks
 from evcharge.events.troubles import Kind, Trouble
-from evcharge.net.kafka_client import FAILURES
+from evcharge.net.kafka_faults import FAILURES
 
 # How long one question to the brokers may take, in milliseconds: making a topic takes a busy controller some seconds.
 ASK_MS = 15_000

@@ -15,7 +15,8 @@ from evcharge.events.faults import described
 from evcharge.events.position import Kept, Row, kept_of
 from evcharge.events.settings import PublisherSettings
 from evcharge.events.troubles import Kind, Trouble
-from evcharge.net.kafka_client import FAILURES, give_up
+from evcharge.net.kafka_client import give_up
+from evcharge.net.kafka_faults import FAILURES
 
 # How long one request may take, in milliseconds.
 REQUEST_MS = 15_000

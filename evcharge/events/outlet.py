@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -28,7 +26,8 @@ from evcharge.events.settings import PublisherSettings
 from evcharge.events.topics import Topics, unsafe
 from evcharge.events.troubles import Fenced, Kind, TooLarge, Trouble
 from evcharge.net.kafka import BadKafka
-from evcharge.net.kafka_client import FAILURES, is_too_large
+from evcharge.net.kafka_client import give_up, unasked
+from evcharge.net.kafka_faults import FAILURES, is_too_large
 
 # After this time the brokers end a transaction that is still open, in milliseconds: readers of committed records wait
 # for it so long where a publisher ended in its middle and is not started again.
@@ -70,7 +69,7 @@ class RealKafka:
     async def look(self) -> Trouble | None:
         """As ``faults.look``."""
         try:
-            return await look(self._settings.kafka.brokers, self._now())
+            return await look(self._now())
         except Trouble as trouble:
             return trouble
 
@@ -125,10 +124,10 @@ class Outlet:
                 await producer.start()
             kept = await read_kept(settings, arguments)
         except FAILURES as error:
-            await _end(producer)
+            await give_up(producer, CLOSE_S)
             raise described(error) from error
         except BaseException:
-            await _end(producer)
+            await give_up(producer, CLOSE_S)
             raise
         return cls(settings, producer, topics, kept)
 
@@ -164,7 +163,7 @@ class Outlet:
 
     async def close(self) -> None:
         """End it; a transaction that is open is given up."""
-        await _end(self._producer)
+        await give_up(self._producer, CLOSE_S)
 
     async def _send(self, parcel: Parcel, at_ms: int) -> _Sent:
         batch = self._producer.create_batch()
@@ -174,7 +173,7 @@ class Outlet:
         topic = self._settings.topic
         future = await self._producer.send_batch(batch, topic, partition=parcel.partition)
         # Where a later piece cannot even be sent, nobody asks for this one.
-        future.add_done_callback(_heard)
+        unasked(future)
         return tuple(message.seq for message in parcel.messages), future
 
     async def _send_rows(self, rows: Sequence[Row], at_ms: int) -> list[_Sent]:
@@ -185,7 +184,7 @@ class Outlet:
                 _append(batch, at_ms, row.key, row.value, ())
             batch.close()
             future = await self._producer.send_batch(batch, self._settings.positions_topic, partition=0)
-            future.add_done_callback(_heard)
+            unasked(future)
             sent.append(((), future))
         return sent
 
@@ -231,36 +230,3 @@ def _check(results: Sequence[object], sent: Sequence[_Sent]) -> None:
             raise TooLarge(seqs) from error
     for error, _ in errors:
         raise error
-
-
-async def _end(producer: AIOKafkaProducer) -> None:
-    """Close it, whatever state it is in. Its own ``stop`` waits for ever for what no broker takes any more."""
-    # The transaction's end is for its successor: so it is here as after a crash.
-    task = producer._sender.sender_task  # there is no other way to give it up
-    with suppress(*FAILURES):
-        async with asyncio.timeout(CLOSE_S):
-            if task is not None:
-                task.cancel()
-            await producer.client.close()
-    if task is not None:
-        # The first cancellation lets it wait for its open requests, the second one ends that.
-        for _ in range(2):
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task], timeout=CLOSE_S)
-        if task.done():
-            _heard(task)
-    producer._closed = True  # otherwise it complains about a missing `stop`
-    # With each piece that fails the client fails futures for which nobody waits, and asyncio would write of them.
-    accumulator = producer._message_accumulator
-    batches = {*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches}
-    transaction = getattr(producer._txn_manager, "_transaction_waiter", None)
-    for waiter in (transaction, *(batch._drain_waiter for batch in batches)):
-        if waiter is not None and waiter.done():
-            _heard(waiter)
-
-
-def _heard(ended: asyncio.Future[Any]) -> None:
-    """Its failure is known, or of no interest any more."""
-    if not ended.cancelled():
-        ended.exception()

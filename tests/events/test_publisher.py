@@ -261,8 +261,7 @@ async def test_the_lag_grows_while_kafka_is_away() -> None:
 async def test_two_with_a_topic_of_positions_each_do_not_publish_the_same() -> None:
     log, kafka = Log(0), ModelKafka()
     both = [Running(log, kafka, "one"), Running(log, OtherPositions(kafka), "two")]
-    for one in both:
-        await one.until(lambda one=one: one.publisher.tally.published_seq == 0)  # type: ignore[misc]
+    await both[0].until(lambda: all(one.publisher.tally.published_seq == 0 for one in both))
     for _ in range(5):
         log.grow(20)
         await both[0].until(lambda: len(kafka.events) == log.newest)

@@ -301,8 +301,7 @@ async def test_two_with_a_topic_of_positions_each_publish_each_record_once(stand
         stand.publisher(broker.address, "--topic", "both.events", "--positions-topic", f"both.{name}")
         for name in ("one", "two")
     ]
-    for each in both:
-        await stand.until(lambda each=each: each.logged("events.begins"))  # type: ignore[misc]
+    await stand.until(lambda: all(each.logged("events.begins") for each in both))
     stand.log.grow(200)
     await stand.until(lambda: max(stand.number(each, "evcharge_events_sequence") for each in both) >= 200)
     # Whoever did not write them is told so as soon as it is turned away, or wants to write.

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from sqlalchemy import update
 
-from evcharge.net.kafka_client import is_too_large
+from evcharge.net.kafka_faults import is_too_large
 from evcharge.sidecar.authority.queue import Waiting
 from evcharge.sidecar.authority.sealing import Sealer, Secrets
 from evcharge.sidecar.authority.tables import queue_table

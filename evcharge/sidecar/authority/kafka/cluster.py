@@ -13,8 +13,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from evcharge.net.kafka_client import FAILURES, give_up, in_time, is_too_large, reason, sentence, unasked
+from evcharge.net.kafka_client import give_up, in_time, unasked
+from evcharge.net.kafka_faults import FAILURES, is_too_large
 from evcharge.sidecar.authority.kafka.fate import Message
+from evcharge.sidecar.authority.kafka.faults import reason, sentence
 from evcharge.sidecar.authority.kafka.settings import QueueKafka
 from evcharge.sidecar.authority.kafka.troubles import Trouble
 

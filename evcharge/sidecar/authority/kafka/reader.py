@@ -17,8 +17,10 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
-from evcharge.net.kafka_client import FAILURES, give_up, in_time, reason, sentence, unasked
+from evcharge.net.kafka_client import give_up, in_time, unasked
+from evcharge.net.kafka_faults import FAILURES
 from evcharge.sidecar.authority.kafka.cluster import CLOSE_S
+from evcharge.sidecar.authority.kafka.faults import reason, sentence
 from evcharge.sidecar.authority.kafka.settings import QueueKafka
 from evcharge.sidecar.authority.kafka.troubles import Trouble
 
