@@ -28,6 +28,7 @@ from evcharge.audit.verify import Progress, Report, Verification
 from evcharge.central.recall import Diverged
 from evcharge.central.snapshots import CannotSnapshot, make_snapshot
 from evcharge.cli.audit_show import ARCHIVE, LOG, export_command, files_of, show_command, why_command
+from evcharge.cli.commands import Group
 from evcharge.cli.common import CONTEXT, Failed, print_json, run_command
 from evcharge.domain.digest import RULES
 from evcharge.text import escaped
@@ -47,7 +48,7 @@ class _Key(click.ParamType[Any]):
             self.fail(f"{error}.", parameter, context)
 
 
-@click.group(name="evcharge-audit", context_settings=CONTEXT)
+@click.group(name="evcharge-audit", cls=Group, context_settings=CONTEXT)
 def cli() -> None:
     """Look at Central's audit log (DATA/log) from the files alone; Central may run meanwhile.
 

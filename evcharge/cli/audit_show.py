@@ -21,6 +21,7 @@ from evcharge.audit.lines import Filter, Line, about_of, asker, fields, line_of,
 from evcharge.audit.record import FIRST_SEQ
 from evcharge.audit.segments import list_segments
 from evcharge.audit.why import Inquiry, Step, lines_of
+from evcharge.cli.commands import Command
 from evcharge.cli.common import Failed
 from evcharge.domain.events import EVENTS
 from evcharge.text import escaped
@@ -111,7 +112,7 @@ def _filter(options: dict[str, Any]) -> Filter:
     return Filter(**{**options, "kinds": frozenset(options["kinds"])})
 
 
-@click.command("show")
+@click.command("show", cls=Command)
 @LOG
 @filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -160,7 +161,7 @@ def _text(line: Line) -> str:
     return f"{number}  {when(line.at_ms):23}  {escaped(actor)}  {kind}  {escaped(told)}".rstrip()
 
 
-@click.command("why")
+@click.command("why", cls=Command)
 @LOG
 @click.argument("subject", metavar="SESSION|CP|DRIVER")
 @click.option("--at", "at_ms", type=_When(), default=None, help="Only what ruled at this site time, UTC.")
@@ -203,7 +204,7 @@ def why_command(directory: Path, subject: str, at_ms: int | None, as_json: bool,
     _check_end(follower)
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @LOG
 @filters
 @click.option(

@@ -10,6 +10,7 @@ import click
 
 from evcharge.central.limits import RANGES, LimitSettings, flag
 from evcharge.central.settings import Settings
+from evcharge.cli.commands import Command
 from evcharge.energy.model import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,7 +42,7 @@ class GroupedOption(click.Option):
         return extra
 
 
-class GroupedCommand(click.Command):
+class GroupedCommand(Command):
     """A command whose ``--help`` shows its options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -24,6 +24,7 @@ import msgspec
 from click.core import ParameterSource
 
 from evcharge import logs
+from evcharge.cli.commands import by_name, settings_of
 from evcharge.net.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -62,17 +63,23 @@ def load_toml(context: click.Context, _parameter: click.Parameter, path: Path | 
     own = table.get(name)
     # A setting may be called like the command, `central` for one: only a table is the command's own.
     section = own if isinstance(own, dict) else table
-    flat = {str(key).replace("-", "_"): value for key, value in section.items() if not isinstance(value, dict)}
-    known = {parameter.name for parameter in context.command.params}
-    unknown = sorted(set(flat) - known) if not isinstance(context.command, click.Group) else []
-    if unknown:
-        raise click.BadParameter(f"{path} has unknown settings: {', '.join(unknown)}. See {name} --help.")
-    context.default_map = {**(context.default_map or {}), **flat}
+    flat = _flat(section)
+    if not isinstance(context.command, click.Group):
+        known = settings_of(context.command)
+        unknown = sorted(set(flat) - {*known, *known.values()})
+        if unknown:
+            raise click.BadParameter(f"{path} has unknown settings: {', '.join(unknown)}. See {name} --help.")
+    context.default_map = {**(context.default_map or {}), **by_name(context.command, flat)}
     if isinstance(context.command, click.Group):
         tables = {key: value for key, value in section.items() if isinstance(value, dict)}
         for verb in context.command.list_commands(context):
-            context.default_map[verb] = {**flat, **tables.get(verb, {})}
+            context.default_map[verb] = {**flat, **_flat(tables.get(verb, {}))}
     return path
+
+
+def _flat(table: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a table, without the tables in it."""
+    return {str(key).replace("-", "_"): value for key, value in table.items() if not isinstance(value, dict)}
 
 
 def config_option(function: F) -> F:

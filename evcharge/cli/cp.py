@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import click
 
+from evcharge.cli.commands import Group
 from evcharge.cli.common import (
     CONTEXT,
     Failed,
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 BOOT_ID_SIZE = 16
 
 
-@click.group(name="evcharge-cp", context_settings=CONTEXT)
+@click.group(name="evcharge-cp", cls=Group, context_settings=CONTEXT)
 @config_option
 def cli() -> None:
     """A charge point: meter, contactor and vehicles are simulated, everything else is real."""

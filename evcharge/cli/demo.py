@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from evcharge.cli.commands import Command
 from evcharge.cli.common import CONTEXT, Failed, config_option, configure_logging, print_json, run_command
 from evcharge.demo.day import Plan, Result, play
 from evcharge.demo.live import Screen
@@ -38,7 +39,7 @@ MAX_SPEED = 3600.0
 CAPACITY_KW = 80.0
 
 
-@click.command(name="evcharge-demo", context_settings=CONTEXT)
+@click.command(name="evcharge-demo", cls=Command, context_settings=CONTEXT)
 @config_option
 @click.option(
     "--sessions",

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from evcharge.cli.commands import Group
 from evcharge.cli.common import (
     CONTEXT,
     Failed,
@@ -56,7 +57,7 @@ WAITABLE = ("busy", "no_capacity")
 TICKET_S = 10.0
 
 
-@click.group(name="evcharge-driver", context_settings=CONTEXT, invoke_without_command=True)
+@click.group(name="evcharge-driver", cls=Group, context_settings=CONTEXT, invoke_without_command=True)
 @config_option
 @connection_options
 @click.pass_context

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from evcharge.cli.commands import Command
 from evcharge.cli.common import Failed, print_json
 from evcharge.cli.driver_options import connection_options, door_of, json_option, run
 from evcharge.cli.driver_places import place_text
@@ -29,7 +30,7 @@ EXCLUDED = {
 WEIGHTS = ("cost", "time", "carbon", "queue")
 
 
-@click.command("recommend")
+@click.command("recommend", cls=Command)
 @click.option("--battery", type=click.FloatRange(0, 100), required=True, help="What is in the battery, percent.")
 @click.option("--capacity-kwh", type=click.FloatRange(0.001, 1_000), default=60.0, help="What it holds when full.")
 @click.option("--target", type=click.FloatRange(0, 100), default=80.0, help="What is wanted, percent.")
@@ -126,7 +127,7 @@ def _accepted(what: m.SessionView | m.WaitingView) -> str:
     return f"{authorized_text(what)}. 'evcharge-driver end {plain(what.session_id)}' gives it back."
 
 
-@click.command("why")
+@click.command("why", cls=Command)
 @click.argument("session_id", metavar="[SESSION]", required=False)
 @connection_options
 @json_option

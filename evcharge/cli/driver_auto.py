@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evcharge.cli.commands import Command
 from evcharge.cli.common import print_json, ready
 from evcharge.cli.driver_options import PATIENT_S, Door, connection_options, door_of, json_option, run
 from evcharge.cli.driver_text import plain
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from evcharge.net.exposition import Address
 
 
-@click.command("auto")
+@click.command("auto", cls=Command)
 @click.argument(
     "points", metavar="[FILE]", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False
 )

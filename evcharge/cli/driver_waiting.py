@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from evcharge.cli.commands import Command
 from evcharge.cli.common import Failed, print_json
 from evcharge.cli.driver_options import connection_options, door_of, json_option, parse_depart, parse_until, run
 from evcharge.cli.driver_places import QUEUE_HEADS, RESERVATION_HEADS, queue_rows, reservation_rows, reservation_text
@@ -17,7 +18,7 @@ from evcharge.driver.scripted import energy_wh
 from protocol.messages import MAX_CONNECTORS
 
 
-@click.command("queue")
+@click.command("queue", cls=Command)
 @click.option("--leave", "place", default=None, metavar="ID", help="Give this place up; an offer goes to the next one.")
 @connection_options
 @json_option
@@ -46,7 +47,7 @@ def queue_command(context: click.Context, /, place: str | None, as_json: bool, *
     run(work())
 
 
-@click.command("reserve")
+@click.command("reserve", cls=Command)
 @click.argument("cp_id", metavar="CP")
 @click.option(
     "--from",
@@ -103,7 +104,7 @@ def reserve_command(
     run(work())
 
 
-@click.command("reservations")
+@click.command("reservations", cls=Command)
 @connection_options
 @json_option
 @click.pass_context
@@ -122,7 +123,7 @@ def reservations_command(context: click.Context, /, as_json: bool, **options: An
     run(work())
 
 
-@click.command("cancel")
+@click.command("cancel", cls=Command)
 @click.argument("reservation_id", metavar="RESERVATION")
 @connection_options
 @json_option

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import uvloop
 
+from evcharge.cli.commands import Group
 from evcharge.cli.common import (
     CONTEXT,
     Failed,
@@ -53,7 +54,7 @@ INSTANCE_BYTES = 8
 CLIENT_ID = "evcharge-events"
 
 
-@click.group(name="evcharge-events", context_settings=CONTEXT)
+@click.group(name="evcharge-events", cls=Group, context_settings=CONTEXT)
 @config_option
 def cli() -> None:
     """Publish Central's log to Kafka: every durable record, once and in order.

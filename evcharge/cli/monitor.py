@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from evcharge.cli.commands import Group
 from evcharge.cli.common import (
     CONTEXT,
     Failed,
@@ -49,7 +50,7 @@ BOOT_ID_SIZE = 16
 HELP = "f simulate a fault   r recover   s state   q quit   ? help"
 
 
-@click.group(name="evcharge-monitor", context_settings=CONTEXT)
+@click.group(name="evcharge-monitor", cls=Group, context_settings=CONTEXT)
 @config_option
 def cli() -> None:
     """The monitor of one or many charge points."""

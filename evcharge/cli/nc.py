@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple, NoReturn
 
 import click
 
+from evcharge.cli.commands import Group
 from evcharge.cli.common import CONTEXT, Failed, config_option, parse_address, run_command
 from evcharge.cli.nc_output import Shower, complain, hex_option, json_option, key_writer, new_file, say
 from evcharge.cli.nc_register import register_command
@@ -57,7 +58,7 @@ Exit codes: 0 done; 1 refused, failed, or a request without an answer (or answer
 """
 
 
-@click.group(name="evcharge-nc", context_settings=CONTEXT, invoke_without_command=True, epilog=EPILOG)
+@click.group(name="evcharge-nc", cls=Group, context_settings=CONTEXT, invoke_without_command=True, epilog=EPILOG)
 @config_option
 @click.option(
     "--credentials",

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from evcharge.cli.commands import Command
 from evcharge.cli.common import Failed, print_json, write_secret
 from evcharge.cli.peer import plain_http_option, read_token, registry_option, token_option
 from evcharge.console.live import utc
@@ -21,7 +22,7 @@ MAX_VALID_S = 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-@click.command("register")
+@click.command("register", cls=Command)
 @registry_option
 @token_option
 @click.option("--id", "entity", required=True, help="Who looks: your name stands in Central's log.")

@@ -18,6 +18,7 @@ import click
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
+from evcharge.cli.commands import Group
 from evcharge.cli.common import CONTEXT, Failed, configure_logging, make_clock, print_json, write_secret
 from evcharge.cli.sidecar_options import data_dir_option, database_option
 from evcharge.net.clock import Clock
@@ -51,7 +52,7 @@ _services_option = click.option(
 )
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 def client() -> None:
     """Client apps and people: who may get access tokens or log in to the page, and for what."""
     configure_logging("warning")
@@ -215,7 +216,7 @@ def token(
     click.echo(text)
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 def keys() -> None:
     """Keys that sign access tokens."""
     configure_logging("warning")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from evcharge.cli.commands import Group
 from evcharge.cli.common import CONTEXT, Failed, configure_logging
 from evcharge.cli.sidecar_options import data_dir_option, database_option
 from evcharge.sidecar.bootstrap import BootstrapError, check_database, locked
@@ -16,7 +17,7 @@ from evcharge.sidecar.history.settings import DATABASE
 from evcharge.sidecar.history.store import Store, remove_file
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 def history() -> None:
     """The history: sessions, tickets, decisions and energy, made from Central's log."""
     configure_logging("warning")

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import click
 
+from evcharge.cli.commands import Command
 from evcharge.cli.common import Failed, make_clock, print_json
 from evcharge.cli.sidecar_options import DEFAULT_HOST, DEFAULT_PORT, data_dir_option, database_option
 from evcharge.sidecar.bootstrap import BootstrapError, Made, initialise
 
 
-@click.command()
+@click.command(cls=Command)
 @data_dir_option
 @click.option(
     "--url",

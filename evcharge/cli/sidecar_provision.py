@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from evcharge.cli.commands import Command
 from evcharge.cli.common import Failed, configure_logging, make_clock, print_json
 from evcharge.cli.sidecar_options import data_dir_option, database_option
 from evcharge.sidecar.bootstrap import BootstrapError
@@ -24,7 +25,7 @@ from evcharge.sidecar.provision.site import provision
 _OWNER = re.compile(r"(\d{1,9}):(\d{1,9})")
 
 
-@click.command(name="provision")
+@click.command(name="provision", cls=Command)
 @data_dir_option
 @database_option
 @click.option(

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 import uvloop
 
+from evcharge.cli.commands import Command
 from evcharge.cli.common import (
     Failed,
     clock_option,
@@ -39,7 +40,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 log = structlog.get_logger()
 
 
-@click.command()
+@click.command(cls=Command)
 @data_dir_option
 @database_option
 @click.option("--host", default=DEFAULT_HOST, help="Address to listen on; beyond loopback use TLS.")

@@ -11,8 +11,10 @@ from typing import Any
 
 import click
 
+from evcharge.cli.commands import Group
 
-class Verbs(click.Group):
+
+class Verbs(Group):
     """``verbs`` says of each verb where it is, as entry points do: ``evcharge.cli.sidecar_run:run``.
 
     ``--help`` of the group imports them all: it shows the first line of each.
