@@ -13,7 +13,6 @@ from weakref import WeakSet
 
 import click
 
-
 # Options whose variable was named here: with another prefix it is another one.
 _BY_FLAG: WeakSet[click.Parameter] = WeakSet()
 

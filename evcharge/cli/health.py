@@ -179,24 +179,29 @@ def _read(answer: bytes) -> tuple[int, str]:
     return int(words[1]), "".join(character for character in line if character.isprintable())[:SHOWN]
 
 
-def judge(target: Target, timeout_s: float) -> tuple[bool, str]:
-    """Whether it is well, and the sentence that says it."""
+def judge(target: Target, timeout_s: float, *, of_s: float | None = None) -> tuple[bool, str]:
+    """Whether it is well, and the sentence that says it. ``of_s``: what the seconds are left of."""
     try:
         status, said = ask(target, timeout_s)
     except TimeoutError:
-        return False, f"{target} does not answer within {timeout_s:g} s"
+        return False, f"{target} does not answer within {of_s or timeout_s:g} s"
     except OSError as error:
         return False, f"{target} cannot be asked: {error.strerror or error}"
     return status == 200, f"{target} answers {status}{f': {said}' if said else ''}"
 
 
-def usual(timeout_s: float) -> tuple[bool, str]:
-    """What listens on the usual ports of this machine, or of this container."""
-    there = [Target("127.0.0.1", port) for port in USUAL if _listens(port, timeout_s)]
+def usual(timeout_s: float, now: Callable[[], float] = time.monotonic) -> tuple[bool, str]:
+    """What listens on the usual ports of this machine, or of this container; ``timeout_s`` seconds for all of them."""
+    end_s = now() + timeout_s
+
+    def left_s() -> float:
+        return max(0.001, end_s - now())
+
+    there = [Target("127.0.0.1", port) for port in USUAL if _listens(port, left_s())]
     if not there:
         ports = ", ".join(str(port) for port in USUAL)
         return False, f"nothing listens on 127.0.0.1 at {ports}: give the URL, or set {VARIABLE}"
-    found = [judge(target, timeout_s) for target in there]
+    found = [judge(target, left_s(), of_s=timeout_s) for target in there]
     return all(well for well, _ in found), "; ".join(sentence for _, sentence in found)
 
 

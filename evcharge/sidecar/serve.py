@@ -15,6 +15,7 @@ from aiohttp import web
 from evcharge.net.clock import Clock
 from evcharge.net.exposition import Exposition
 from evcharge.net.link import CentralLink
+from evcharge.net.own_certificate import BadCertificateFile, load_own_certificate
 from evcharge.net.readiness import Readiness
 from evcharge.net.witness import Witness
 from evcharge.sidecar.assembly import Assembled, Outside, assemble
@@ -129,10 +130,9 @@ def tls_context(listen: Listen) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     try:
-        context.load_cert_chain(listen.certificate, listen.key)
-    except (OSError, ssl.SSLError) as error:
-        why = error.strerror or error.reason if isinstance(error, ssl.SSLError) else error.strerror
-        raise CannotListen(f"Cannot use the certificate {listen.certificate}: {why}.") from error
+        load_own_certificate(context, listen.certificate, listen.key)
+    except BadCertificateFile as error:
+        raise CannotListen(str(error)) from error
     return context
 
 

@@ -289,3 +289,25 @@ print([name for name in {HEAVY} if name in sys.modules])
     assert done.returncode == 0 and all(
         word in done.stdout for word in ("/healthz", "/readyz", "EVCHARGE_HEALTH", "9410")
     )
+
+
+def test_the_time_is_for_all_ports_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a probe of three silent ports takes six times what its engine allows."""
+    passed_s, given = [0.0], []
+
+    def listens(_port: int, timeout_s: float) -> bool:
+        given.append(timeout_s)
+        passed_s[0] += 1.0
+        return True
+
+    def silent(target: health.Target, timeout_s: float, *, of_s: float) -> tuple[bool, str]:
+        given.append(timeout_s)
+        passed_s[0] += timeout_s
+        return False, f"{target} {of_s}"
+
+    monkeypatch.setattr(health, "_listens", listens)
+    monkeypatch.setattr(health, "judge", silent)
+    well, sentence = health.usual(10.0, now=lambda: passed_s[0])
+    count = len(health.USUAL)
+    assert not well and sentence.count("10.0") == count
+    assert given == [*(10.0 - n for n in range(count)), 10.0 - count, *[0.001] * (count - 1)]

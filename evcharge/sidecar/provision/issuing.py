@@ -78,32 +78,28 @@ class Issuing:
         return fresh
 
     def _server(self, name: str, wanted: Certificate, ca: Pair) -> None:
-        now = self._now
         path, key_path = f"servers/{name}/{SERVER_CERTIFICATE}", f"servers/{name}/{SERVER_KEY}"
         key = self._out.keep_new(key_path, new_key)
         file = self._out.file(path)
+        before = file.exists()
+        if before:
+            try:
+                found = read_pair(read_private(key), file.read_bytes())
+                if self._too_early(path, found):
+                    return
+                if fits(found, wanted.names, ca) and not found.ends_soon(self._now):
+                    self._out.report.present.append(path)
+                    return
+            except BadCertificate:
+                # Its key was lost and made anew: nobody pins it, the CA vouches for the next one.
+                pass
         try:
-            fresh = server(read_private(key), wanted.names, wanted.days, ca, now)
+            fresh = server(read_private(key), wanted.names, wanted.days, ca, self._now)
         except BadCertificate as error:
             self._out.problem(key_path, f"{error}; move it away and run this again")
             return
-        if not file.exists():
-            write_private(file, fresh.pem)
-            self._out.report.made.append(path)
-            return
-        try:
-            found = read_pair(read_private(key), file.read_bytes())
-            if self._too_early(path, found):
-                return
-            good = fits(found, wanted.names, ca) and not found.ends_soon(now)
-        except BadCertificate:
-            # Its key was lost and made anew: nobody pins it, the CA vouches for the next one.
-            good = False
-        if good:
-            self._out.report.present.append(path)
-            return
-        replace_private(file, fresh.pem)
-        self._out.report.renewed.append(path)
+        (replace_private if before else write_private)(file, fresh.pem)
+        (self._out.report.renewed if before else self._out.report.made).append(path)
 
     def _too_early(self, path: str, found: Pair) -> bool:
         """Whether the clock is of a time before the certificate, as one without a battery is until somebody sets it."""

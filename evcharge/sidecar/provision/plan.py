@@ -139,6 +139,7 @@ def _mistakes(plan: Plan) -> Iterator[str]:
         yield f"authority: {plan.authority.name!r} is longer than {NAME_BYTES} bytes."
     if len(set(plan.passwords)) < len(plan.passwords):
         yield "passwords: one stands there twice."
+    yield from _alike("accounts", plan.accounts, None)
     for name, account in plan.accounts.items():
         yield from (f"accounts.{name}: {why}" for why in _account(name, account))
     for name, certificate in plan.certificates.items():
@@ -149,14 +150,14 @@ def _mistakes(plan: Plan) -> Iterator[str]:
                 yield f"certificates.{name}: {host!r} is no host name in small letters, and no address."
 
 
-def _alike(what: str, names: Iterable[str], role: Role) -> Iterator[str]:
-    """Ids that would be one username or one file."""
+def _alike(what: str, names: Iterable[str], role: Role | None) -> Iterator[str]:
+    """Names that would be one username, where they have a role on the wire, or one file."""
     seen: dict[str, str] = {}
     for name in names:
-        keys = (default_username(role, name), f"/{file_name(name)}")
+        keys = [f"/{file_name(name)}"] if role is None else [default_username(role, name), f"/{file_name(name)}"]
         other = next((seen[key] for key in keys if key in seen), None)
         if other is not None:
-            why = "stands there twice" if other == name else f"and {other!r} are too alike; choose another id"
+            why = "stands there twice" if other == name else f"and {other!r} are too alike; choose another name"
             yield f"{what}: {name!r} {why}."
         seen.update(dict.fromkeys(keys, name))
 

@@ -31,6 +31,7 @@ from evcharge.sidecar.bootstrap import (
     FILES,
     SIDECAR,
     BootstrapError,
+    InUse,
     Opened,
     clear_half_made,
     initialise,
@@ -39,6 +40,7 @@ from evcharge.sidecar.bootstrap import (
     read_private,
     write_private,
 )
+from evcharge.sidecar.database import Served
 from evcharge.sidecar.oauth.clients import Clients
 from evcharge.sidecar.oauth.endpoint import TOKEN_PATH
 from evcharge.sidecar.provision.accounts import Accounts
@@ -146,17 +148,13 @@ class _Site:
             accounts = Accounts(self._out, clients, self._clock, token_url)
             for name, account in self._plan.accounts.items():
                 await accounts.make(name, account)
-        if missing:
-            # A sidecar that serves would not hear of what is written beside it.
-            with locked(self._data_dir):
-                async with self._opened(alone=True) as opened, opened.store.database.held():
-                    for peer in missing:
-                        await self._make_peer(opened.registry, opened, peer)
         if self._plan.certificates:
             now = datetime.fromtimestamp(self._clock.steady_ms() / 1000, UTC)
             Issuing(self._out, now).make(self._plan.certificates, self._plan.authority.name, self._folders())
         for name in self._plan.passwords:
             self._out.keep_new(f"passwords/{name}/{PASSWORD}", lambda: b64url(self._entropy(PASSWORD_BYTES)).encode())
+        if missing:
+            await self._make_peers(missing)
         for folder in self._out.not_rotated:
             self._out.report.notes.append(
                 f"{folder}: nothing is lost there, so nothing was rotated; delete first what is to be made anew."
@@ -253,6 +251,19 @@ class _Site:
             self._out.amiss(peer.path, f"is an old credential of {record.username}; {remedy(peer.folder, known=True)}")
         else:
             self._out.report.present.append(peer.path)
+
+    async def _make_peers(self, missing: list[Peer]) -> None:
+        try:
+            # A sidecar that serves would not hear of what is written beside it.
+            with locked(self._data_dir):
+                async with self._opened(alone=True) as opened, opened.store.database.held():
+                    for peer in missing:
+                        await self._make_peer(opened.registry, opened, peer)
+        except (InUse, Served):
+            self._out.problem(
+                ", ".join(peer.path for peer in missing),
+                "cannot be made while a sidecar serves this registry; stop it and run this again",
+            )
 
     async def _make_peer(self, registry: Registry, opened: Opened, peer: Peer) -> None:
         file = self._out.file(peer.path)

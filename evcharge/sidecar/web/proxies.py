@@ -25,8 +25,9 @@ NETWORKS = 32
 HOPS = 8
 
 # Shortest prefix of a trusted network, bits, by the kind of address: 10.0.0.0/8 and fc00::/7 are the widest that can be
-# somebody's own.
-SHORTEST = {4: 8, 6: 7}
+# somebody's own; among addresses of the whole world those of the largest content networks are /13 and /29.
+SHORTEST_OWN = {4: 8, 6: 7}
+SHORTEST_PUBLIC = {4: 12, 6: 28}
 # Bits before the IPv4 address in an IPv6 one that carries it.
 MAPPED_BITS = 96
 
@@ -84,7 +85,8 @@ def _networks(texts: Iterable[str]) -> list[Network]:
             network = _unmapped(ipaddress.ip_network(text))
         except ValueError:
             raise ValueError(f"trusted: {text!r} is no network like 10.0.0.0/28, and no address") from None
-        if network.prefixlen < SHORTEST[network.version]:
+        shortest = SHORTEST_OWN if not network.is_global else SHORTEST_PUBLIC
+        if network.prefixlen < shortest[network.version]:
             raise ValueError(f"trusted: {text} is nearly everybody; name the network that your proxy alone is in")
         found.append(network)
     return found

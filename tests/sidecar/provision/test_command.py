@@ -83,7 +83,7 @@ def test_beside_a_sidecar_that_serves(folder: Path) -> None:
     run(folder)
     (folder / "plan.toml").write_text(PLAN.replace('"anna"', '"anna", "bert"'))
     with locked(folder / "data"):
-        assert "stop it first" in run(folder, code=1).stderr
+        assert "drivers/bert/bert.json cannot be made while a sidecar serves" in run(folder, code=1).stderr
 
 
 def test_a_folder_that_cannot_be_written(folder: Path) -> None:

@@ -43,6 +43,7 @@ def test_role_and_scopes_add_up(tmp_path: Path) -> None:
         ('url = "https://s"\ncharge_points = ["CP-1", "CP-1"]', "stands there twice"),
         ('url = "https://s"\ncharge_points = ["CP-1", "cp-1"]', "too alike"),
         ('url = "https://s"\ndrivers = ["a.b", "a:b"]', "too alike"),
+        ('url = "https://s"\n[accounts]\n"a.b" = {role = "viewer"}\na_b = {role = "viewer"}', "too alike"),
         ('url = "https://s"\ngateways = ["sidecar"]', "the sidecar's own"),
         ('url = "https://s"\npasswords = ["../x"]', "is no name"),
         ('url = "https://s"\npasswords = ["x", "x"]', "twice"),
