@@ -1,7 +1,8 @@
 # evcharge in one image: every command is on PATH; without an argument it plays the demo's day and ends.
 #   docker build -t evcharge . && docker run --rm evcharge
 # A role is a command line (`docker run evcharge evcharge-central …`), without an entrypoint and without a shell: the
-# program is PID 1, hears SIGTERM itself, drains and exits with 0 within Docker's ten seconds.
+# program is PID 1, hears SIGTERM itself, drains and exits with 0 within Docker's ten seconds (the
+# publisher of events within twenty: --stop-timeout 20).
 # It needs nothing but its data: --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges
 
 # --- what evcharge needs, at the versions of its lock ---------------------------------------------------------------

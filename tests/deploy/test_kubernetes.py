@@ -89,6 +89,7 @@ def test_every_file_is_part_of_something() -> None:
         here = kustomization.parent
         used |= {here / name for name in [*content.get("resources", ()), *content.get("components", ())]}
         used |= {here / name for one in content.get("configMapGenerator", ()) for name in one["files"]}
+        used |= {here / one["path"] for one in content.get("patches", ()) if "path" in one}
         used.add(kustomization)
     files = {path for path in KUBERNETES.rglob("*") if path.is_file() and path.suffix != ".sh"}
     assert {path.resolve() for path in files} <= {path.resolve() for path in used}

@@ -137,7 +137,7 @@ def units(tmp_path: Path) -> list[Path]:
         if copy.name != unit.name:
             shutil.copy(copy, tmp_path / unit.name)
         made.append(copy)
-    assert len(made) == 5
+    assert len(made) == 6
     return made
 
 
