@@ -32,7 +32,7 @@ from evcharge.central.liveness import Liveness
 from evcharge.central.metrics import CentralMetrics, Parts
 from evcharge.central.outbound import Outbound
 from evcharge.central.peaks import PeakWatch
-from evcharge.central.peers import Directory, Peer
+from evcharge.central.peers import Directory
 from evcharge.central.planning import Planning
 from evcharge.central.readiness import Doors, readiness_of
 from evcharge.central.recall import Recalled, recall
@@ -40,6 +40,7 @@ from evcharge.central.reception import Reception
 from evcharge.central.records import KeptRecords
 from evcharge.central.registry import Bootstrap, RegistryClient
 from evcharge.central.rejections import WINDOW_S
+from evcharge.central.revoking import Revoking
 from evcharge.central.room import Room
 from evcharge.central.ruling import RuleWatch
 from evcharge.central.sensors import Sensors
@@ -52,24 +53,20 @@ from evcharge.central.telemetry import Telemetry
 from evcharge.central.translate.advice import Advice
 from evcharge.central.translate.audit import Audit, Verified
 from evcharge.central.translate.following import Following
-from evcharge.central.translate.incoming import ROLES
 from evcharge.central.translate.tables import Questions
 from evcharge.central.waiting_news import WaitingNews
 from evcharge.domain import commands as c
-from evcharge.domain.charge_points import open_sessions_at
 from evcharge.domain.demand import root_of, roots
 from evcharge.domain.site import SiteConfig
 from evcharge.domain.state import State
-from evcharge.domain.words import LinkState, Role
-from evcharge.ids import ChargePointId, NodeId, SessionId
+from evcharge.domain.words import LinkState
+from evcharge.ids import NodeId, SessionId
 from evcharge.net.clock import Clock
 from evcharge.net.exposition import Exposition
 from evcharge.net.readiness import Readiness
 from evcharge.net.server import Server
 from evcharge.net.sources import Sources, source_of
 from protocol.credentials import key_id
-from protocol.errors import CloseCode
-from protocol.records import RegistryRecord
 
 log = structlog.get_logger()
 
@@ -79,9 +76,6 @@ MARK_AFTER_S = 0.1
 RUN_BYTES = 8
 # How often counted rejections are looked at, seconds.
 FLUSH_S = 5.0
-# How long a revoked engine keeps its channel, seconds: enough for the stop to reach it and its final meter to come
-# back, well within the 2 s that SPEC §2.6 allows.
-REVOKED_ENGINE_S = 0.75
 
 
 class Central:
@@ -156,7 +150,7 @@ class Central:
             dirty=self._allocation.dirty,
             urgent=self._allocation.urgent,
             wake=self._deadlines.add,
-            revoke=self._revoke,
+            revoke=lambda peer: self._revoking.close(peer),
         )
         self._engine = Engine(
             self.state,
@@ -175,7 +169,7 @@ class Central:
             self._bootstrap.registry,
             self._kept,
             clock,
-            self._record_changed,
+            lambda record: self._revoking.record_changed(record),
             self._synced,
             records_s=settings.records_s,
             lookup_s=settings.lookup_s,
@@ -203,6 +197,9 @@ class Central:
             sources=self._sources,
             entropy=self._entropy,
             checkpoint=self._newest_checkpoint,
+        )
+        self._revoking = Revoking(
+            lambda: self.state, self._engine, self._admission, self._directory, self._server.timers, clock
         )
         substations = Substations(
             self._server.timers, clock, settings.substation_silence_s, lambda command: self._engine.execute(command)
@@ -456,29 +453,3 @@ class Central:
             if count:
                 self._turned_away_told_s = self._clock.monotonic()
                 self._admission.turned_away(origin, code, count)
-
-    def _revoke(self, peer: Peer) -> None:
-        """End the channel of a revoked peer; an engine with a session first gets the time to report its final meter."""
-        if peer.role is Role.ENGINE and open_sessions_at(self.state, ChargePointId(peer.entity)):
-            due_s = self._clock.monotonic() + REVOKED_ENGINE_S
-            self._server.timers.schedule(due_s, lambda: peer.adapter.close(CloseCode.REVOKED))
-        else:
-            peer.adapter.close(CloseCode.REVOKED)
-
-    def _record_changed(self, record: RegistryRecord) -> None:
-        """The registry changed a record: a revocation ends the channel, whoever uses it now."""
-        role = ROLES.get(record.role)
-        if role is None:
-            return
-        self._admission.changed(record)
-        current = self._directory.current(role, record.entity)
-        if record.status != "revoked":
-            replaced = current is not None and current.public_key not in record.keys.values()
-            if current is not None and current.username == record.username and replaced:
-                # The credential was made anew; the channel stands on the one that is no more.
-                self._revoke(current)
-            return
-        if current is not None and current.username != record.username:
-            # A newer credential of the same entity is in use; the old one opens nothing any more.
-            return
-        self._engine.execute(c.RevokePeer(role=role, entity=record.entity, username=record.username))

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from evcharge.audit.record import decode
-from evcharge.central.service import REVOKED_ENGINE_S
+from evcharge.central.revoking import REVOKED_ENGINE_S
 from evcharge.domain import events as e
 from evcharge.domain.words import Hold, Shown
 from protocol import messages as m
