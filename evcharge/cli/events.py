@@ -134,7 +134,7 @@ async def _run(
     clock = make_clock(None)
     link = CentralLink(credential, *central, clock=clock, entropy=os.urandom)
     instance = os.urandom(INSTANCE_BYTES).hex()
-    publisher = Publisher(settings, link, RealKafka(settings, arguments), instance=instance, clock=clock)
+    publisher = Publisher(settings, link, RealKafka(settings, arguments), instance=instance, stop=stop, clock=clock)
     served: dict[str, str] = {}
     exposition = None if metrics is None else Exposition("events", metrics)
     if exposition is not None:
@@ -147,7 +147,7 @@ async def _run(
             served["metrics"] = exposition.listening
     ready("events", topic=settings.topic, brokers=",".join(settings.kafka.brokers), **served)
     try:
-        await together(publisher.run(stop), link.run())
+        await together(publisher.run(), link.run())
     except Superseded as error:
         raise Failed(error.sentence) from error
     finally:

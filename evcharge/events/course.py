@@ -28,7 +28,8 @@ class Taken(msgspec.Struct, frozen=True):
 class Course:
     """Where the reading of a log is. It begins at a position that was published, and goes on with what it took."""
 
-    def __init__(self, position: Position, keys: Keys, log_name: str, form: Format) -> None:
+    def __init__(self, position: Position, keys: Keys, log_name: str, form: Format, *, told: bool = False) -> None:
+        """``told``: nobody has published up to ``position``; ``--after`` says so."""
         self.seq = position.seq
         """The last record that was taken."""
         self.verify_seq = position.seq
@@ -37,6 +38,7 @@ class Course:
         self._keys = keys
         self._log_name = log_name
         self._form = form
+        self._told_seq = position.seq if told else None
         self._to_verify = self.seq > 0
 
     @property
@@ -49,6 +51,16 @@ class Course:
         self._to_verify = self.seq > 0
         self.verify_seq = self.seq
 
+    def comparable(self, first_seq: int, newest_seq: int) -> bool:
+        """Whether there is a record to compare in a log that goes from ``first_seq`` to ``newest_seq``.
+
+        Raises:
+            Trouble: it ends before that record.
+        """
+        if newest_seq < self.seq:
+            raise self._shorter(newest_seq)
+        return first_seq <= self.seq
+
     def take(self, batch: Batch, cut: Container[int] = ()) -> Taken:
         """The messages of what is new in ``batch``; of the records in ``cut`` small ones that stand for them.
 
@@ -57,7 +69,7 @@ class Course:
         """
         records, verified = batch.records, None
         if batch.newest_seq < self.seq:
-            raise Trouble(Kind.OTHER_LOG, self._shorter(batch.newest_seq))
+            raise self._shorter(batch.newest_seq)
         if self._to_verify and records:
             self._to_verify = False
             verified = records[0].seq == self.seq and self._verify(records[0])
@@ -82,10 +94,17 @@ class Course:
         self._sha256 = found
         return known
 
-    def _shorter(self, newest_seq: int) -> str:
-        return (
+    def _shorter(self, newest_seq: int) -> Trouble:
+        if self.seq == self._told_seq:
+            return Trouble(
+                Kind.AFTER_AHEAD,
+                f"--after {self.seq} is behind the newest record of Central's log, {newest_seq}: nothing is published. "
+                "Start with the number of a record that is there; without --after it begins at the first.",
+            )
+        return Trouble(
+            Kind.OTHER_LOG,
             f"Central's log ends at record {newest_seq}, and record {self.seq} of the log {self._log_name!r} is "
-            f"published: it lost its end, or is another one. {_WHAT_TO_DO}"
+            f"published: it lost its end, or is another one. {_WHAT_TO_DO}",
         )
 
 

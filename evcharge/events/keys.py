@@ -6,7 +6,7 @@ that began it; what is learned is stored beside the position, in the same transa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 # The key of records that are about no charge point: no charge point is called that.
@@ -27,6 +27,15 @@ class Learned(NamedTuple):
     session: str
     cp_id: str | None
     """None: it is forgotten."""
+
+
+def learn(charges: dict[str, str], learned: Iterable[Learned]) -> None:
+    """Keep ``charges``, charge points by session, as what is stored."""
+    for each in learned:
+        if each.cp_id is None:
+            charges.pop(each.session, None)
+        else:
+            charges[each.session] = each.cp_id
 
 
 class Keys:

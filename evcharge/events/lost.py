@@ -15,9 +15,13 @@ class Lost(NamedTuple):
     trouble: Trouble
     found: Position | None
     """What the topic of positions said."""
+    partitions: int
+    """Of the topic of events."""
+    looked_s: float
+    """When its records were looked at, on the monotonic clock."""
 
 
-def lost(settings: PublisherSettings, newest: int, found: Position | None) -> Lost:
+def lost(settings: PublisherSettings, newest: int, found: Position | None, partitions: int, looked_s: float) -> Lost:
     """``newest``: the newest record of this log on the topic, which is behind ``found``."""
     there = f"{settings.topic} holds records of the log {settings.log_name!r} up to {newest}, and "
     again = "to publish all of it again, under another --log name or to another --topic."
@@ -33,4 +37,4 @@ def lost(settings: PublisherSettings, newest: int, found: Position | None) -> Lo
             f"{there}{settings.positions_topic} has no position of it: to go on behind them start with --after "
             f"{newest}; {again}"
         )
-    return Lost(Trouble(Kind.POSITION_LOST, sentence), found)
+    return Lost(Trouble(Kind.POSITION_LOST, sentence), found, partitions, looked_s)

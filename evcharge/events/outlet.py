@@ -19,6 +19,7 @@ from aiokafka.partitioner import murmur2
 from evcharge.events.admin import prepared
 from evcharge.events.faults import described, look
 from evcharge.events.kept import name_of, newest_published, read_kept
+from evcharge.events.keys import Learned
 from evcharge.events.message import Headers, Message
 from evcharge.events.parcels import MAX_MESSAGE_BYTES, PIECE_BYTES, Parcel, parcels
 from evcharge.events.position import Kept, Position, Row, rows_of
@@ -38,6 +39,8 @@ COMMIT_S = 45.0
 REQUEST_MS = 15_000
 # From the first connection to a transactional producer, in seconds.
 OPEN_S = 60.0
+# How long a broker may take to say that it is there, in seconds: what comes meanwhile waits.
+ALIVE_S = 5.0
 # How long each part of an end may take, in seconds.
 CLOSE_S = 2.0
 # Charge points whose partition is remembered: those of the largest site.
@@ -131,14 +134,21 @@ class Outlet:
             raise
         return cls(settings, producer, topics, kept)
 
-    async def publish(self, messages: Sequence[Message], position: Position, piece_bytes: int = PIECE_BYTES) -> None:
-        """All of them and the position behind them in one transaction: every message is seen, or none is.
+    async def publish(
+        self,
+        messages: Sequence[Message],
+        position: Position,
+        piece_bytes: int = PIECE_BYTES,
+        *,
+        learned: Sequence[Learned] = (),
+    ) -> None:
+        """All of them and the position behind them in one transaction: every message is seen, or none is. ``learned``
+        is stored with what they taught.
 
         Raises:
             Trouble, Fenced, TooLarge: nobody knows what became of it, and the outlet has to be closed.
         """
-        learned = [each for message in messages for each in message.learned]
-        rows = rows_of(self._name, position, learned)
+        rows = rows_of(self._name, position, [*learned, *(each for message in messages for each in message.learned)])
         try:
             async with asyncio.timeout(COMMIT_S):
                 await self._producer.begin_transaction()
@@ -156,7 +166,7 @@ class Outlet:
     async def alive(self) -> bool:
         """Whether a broker answers. Raises nothing."""
         try:
-            async with asyncio.timeout(REQUEST_MS / 1000):
+            async with asyncio.timeout(ALIVE_S):
                 return bool(await self._producer.client.force_metadata_update())
         except FAILURES:
             return False

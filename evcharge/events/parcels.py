@@ -35,14 +35,18 @@ class Sizes:
 
     def __init__(self) -> None:
         self.piece_bytes = PIECE_BYTES
+        self._told: int | None = None
         self.cut: set[int] = set()
         """Records that the topic does not take whole."""
 
     def told(self, max_message_bytes: int | None) -> None:
-        """What the topic takes; None: it is not known."""
+        """What the topic takes; None: it is not known. What was learned from a limit before counts no longer."""
+        if max_message_bytes is None or max_message_bytes == self._told:
+            return
+        self._told = max_message_bytes
         # Half of it, because what cannot be compressed becomes a little longer.
-        most = PIECE_BYTES if max_message_bytes is None else max(1, max_message_bytes // 2)
-        self.piece_bytes = min(self.piece_bytes, most)
+        self.piece_bytes = min(PIECE_BYTES, max(1, max_message_bytes // 2))
+        self.cut.clear()
 
     def turned_away(self, seqs: Sequence[int]) -> bool:
         """A piece with these records was too large. True: it was one record, which is cut from now on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from evcharge.events.keys import Learned
 from evcharge.events.message import Message
 from evcharge.events.position import Kept, Position
 from evcharge.events.topics import Topics
@@ -29,7 +30,16 @@ class Outlet(Protocol):
     topics: Topics
     kept: Kept
 
-    async def publish(self, messages: Sequence[Message], position: Position, piece_bytes: int = ...) -> None: ...
+    async def publish(
+        self,
+        messages: Sequence[Message],
+        position: Position,
+        piece_bytes: int = ...,
+        *,
+        learned: Sequence[Learned] = ...,
+    ) -> None:
+        """``learned`` is stored with what the messages taught."""
+        ...
 
     async def alive(self) -> bool: ...
 

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     CENTRAL_AWAY = "central_away"
     CENTRAL_ANSWER = "central_answer"
     OTHER_LOG = "other_log"
+    AFTER_AHEAD = "after_ahead"
     KAFKA_AWAY = "kafka_away"
     KAFKA_SLOW = "kafka_slow"
     KAFKA_REFUSED = "kafka_refused"
@@ -27,9 +28,12 @@ class Kind(StrEnum):
     TOPIC_UNFIT = "topic_unfit"
     TOPIC_GONE = "topic_gone"
     POSITION_LOST = "position_lost"
+    TOPIC_LONG = "topic_long"
 
 
-CENTRAL = frozenset({Kind.CENTRAL_AWAY, Kind.CENTRAL_ANSWER, Kind.OTHER_LOG})
+UNFIT_LOG = frozenset({Kind.OTHER_LOG, Kind.AFTER_AHEAD})
+"""Central answers, and its log does not go on from where this one is to go on."""
+CENTRAL = frozenset({Kind.CENTRAL_AWAY, Kind.CENTRAL_ANSWER, *UNFIT_LOG})
 """Those that are about Central and its log; the others are about Kafka."""
 
 _SAME = frozenset({Kind.KAFKA_AWAY, Kind.KAFKA_SLOW})

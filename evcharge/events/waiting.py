@@ -1,4 +1,6 @@
-"""How the publisher waits: never longer than to its end, and never for long without a word."""
+"""How the publisher waits: to its end at most, or ``DRAIN_S`` longer for what is written, and never for long without a
+word.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,8 @@ TELL_S = 5.0
 DRAIN_S = 10.0
 
 T = TypeVar("T")
+
+_SLOW = Trouble(Kind.KAFKA_SLOW, "Kafka takes connections and does not answer in time.")
 
 
 class Waiting:
@@ -35,16 +39,19 @@ class Waiting:
         finally:
             await _end(waiting, stopping)
 
-    async def patiently(self, work: Coroutine[Any, Any, T], *, writing: bool = False) -> T | None:
+    async def patiently(
+        self, work: Coroutine[Any, Any, T], *, writing: bool = False, long: Trouble | None = None
+    ) -> T | None:
         """The result of ``work``, of which is told when it takes long; None: the end came, and it took too long.
 
-        At the end only what is ``writing`` has time: anything else has nothing to finish.
+        At the end only what is ``writing`` has time: anything else has nothing to finish. ``long`` is what is wrong
+        where the brokers let this client in, and it takes long all the same.
 
         Raises:
             Trouble: a topic that is written is gone; the client would wait for it. And what ``work`` raises.
         """
         task = asyncio.ensure_future(work)
-        telling = asyncio.ensure_future(self._tell(writing))
+        telling = asyncio.ensure_future(self._tell(writing, long or _SLOW))
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({task, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -64,14 +71,14 @@ class Waiting:
         """What a look at the brokers says of it: the client does not tell why it could not connect."""
         return await self.patiently(self._kafka.look()) or trouble
 
-    async def _tell(self, writing: bool) -> None:
+    async def _tell(self, writing: bool, long: Trouble) -> None:
         await asyncio.sleep(TELL_S)
         wrong = await self._kafka.look()
         if wrong is None and writing:
             wrong = await self._kafka.unwritable()
             if wrong is not None and wrong.kind is Kind.TOPIC_GONE:
                 raise wrong
-        self._board.came(wrong or Trouble(Kind.KAFKA_SLOW, "Kafka takes connections and does not answer in time."))
+        self._board.came(wrong or long)
 
 
 async def done(work: Awaitable[object]) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
+from evcharge.events.keys import Learned
 from evcharge.events.message import Message
 from evcharge.events.position import Kept, Position, Row, kept_of, rows_of
 from evcharge.events.topics import Topic, Topics
@@ -110,7 +111,14 @@ class ModelOutlet:
         self._epoch = epoch
         self._closed = False
 
-    async def publish(self, messages: Sequence[Message], position: Position, piece_bytes: int = 1 << 30) -> None:
+    async def publish(
+        self,
+        messages: Sequence[Message],
+        position: Position,
+        piece_bytes: int = 1 << 30,
+        *,
+        learned: Sequence[Learned] = (),
+    ) -> None:
         kafka = self._kafka
         assert not self._closed, "an outlet that failed is not used again"
         if self._epoch != kafka.epoch:
@@ -126,8 +134,8 @@ class ModelOutlet:
                 if sum(message.size for message in piece) > kafka.most_bytes:
                     raise TooLarge(tuple(message.seq for message in piece))
         sent = [(message.key, message.seq, message.cut) for message in messages]
-        learned = [each for message in messages for each in message.learned]
-        kafka.open_of[self._epoch] = (sent, rows_of(NAME, position, learned))
+        taught = [*learned, *(each for message in messages for each in message.learned)]
+        kafka.open_of[self._epoch] = (sent, rows_of(NAME, position, taught))
         if fault is Fault.BETWEEN:
             raise Trouble(Kind.KAFKA_AWAY, "It went away.")
         events, rows = kafka.open_of.pop(self._epoch)

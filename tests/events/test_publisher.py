@@ -12,63 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evcharge.events import course
-from evcharge.events.publisher import RETRY_S, Publisher
-from evcharge.events.settings import PublisherSettings
+from evcharge.events.position import Position
+from evcharge.events.publisher import RETRY_S
 from evcharge.events.troubles import Fenced, Kind, Superseded, Trouble
-from evcharge.net.clock import SystemClock
-from evcharge.net.kafka import KafkaSettings
 from tests.events.model_kafka import Fault, ModelKafka, ModelOutlet, OtherPositions
-from tests.support.log_central import EACH, Log, bodies
-
-# Turns of the loop until something has to be true.
-TURNS = 10_000
-# How many of them a pause of one second is.
-TURNS_A_SECOND = 8
-
-
-class Running:
-    """A publisher that runs, and everything it needs."""
-
-    def __init__(self, log: Log, kafka: ModelKafka, instance: str = "one", after_seq: int | None = None) -> None:
-        given = PublisherSettings(kafka=KafkaSettings(brokers=["x:1"]), pace_s=0, after_seq=after_seq)
-        self.pauses: list[float] = []
-        self.publisher = Publisher(given, log, kafka, instance=instance, clock=SystemClock(), pause=self._turn)
-        self.stop = asyncio.Event()
-        self.task = asyncio.create_task(self.publisher.run(self.stop))
-
-    async def until(self, fact: Callable[[], bool]) -> None:
-        for _ in range(TURNS):
-            if fact():
-                return
-            await asyncio.sleep(0)
-        raise AssertionError(self.publisher.board.troubles)
-
-    async def done(self) -> None:
-        """It published everything there is."""
-        log, tally = self.publisher._link, self.publisher.tally
-        assert isinstance(log, Log)
-        await self.until(lambda: tally.published_seq == log.newest and tally.lag == 0 and tally.kafka_connected)
-        await self.until(lambda: not self.publisher.board.troubles)
-
-    async def end(self) -> None:
-        self.stop.set()
-        await self.task
-
-    async def kill(self) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-
-    async def _turn(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        for _ in range(max(1, round(seconds * TURNS_A_SECOND))):
-            await asyncio.sleep(0)
-
-
-def check(kafka: ModelKafka, first: int, last: int) -> None:
-    """Each once, and in order: the model commits whole transactions one after the other."""
-    assert [seq for _, seq, _ in kafka.events] == list(range(first, last + 1))
-    for key, seq, _ in kafka.events:
-        assert key == b"CP-%d" % ((seq - 1) // EACH % 10)
+from tests.events.running import Running, check
+from tests.support.log_central import Log, bodies
 
 
 def _faults(of: Iterable[Fault]) -> Callable[[], Fault]:
@@ -76,8 +25,10 @@ def _faults(of: Iterable[Fault]) -> Callable[[], Fault]:
     return lambda: next(left, Fault.NONE)
 
 
+_NOTHING = Position(seq=0)
 STEPS = st.lists(
-    st.one_of(st.sampled_from(list(Fault)), st.sampled_from(["kill", "channel", "grow", "away", "rival"])), max_size=12
+    st.one_of(st.sampled_from(list(Fault)), st.sampled_from(["kill", "channel", "grow", "away", "rival", "wrong"])),
+    max_size=12,
 )
 
 
@@ -90,7 +41,7 @@ def test_whatever_happens_each_record_is_published_once(steps: list[Fault | str]
 async def _once(steps: list[Fault | str], count: int) -> None:
     log = Log(count)
     kafka = ModelKafka(_faults(step for step in steps if isinstance(step, Fault)))
-    running, rivals = Running(log, kafka), list[Running]()
+    running, rivals, wrong = Running(log, kafka), list[Running](), list[Running]()
     for number, step in enumerate(steps):
         for _ in range(number % 5):
             await asyncio.sleep(0)
@@ -102,8 +53,15 @@ async def _once(steps: list[Fault | str], count: int) -> None:
                 # Both at once; whichever is turned away ends.
                 rivals.append(running)
                 running = Running(log, kafka, f"start {number}")
+            case "wrong" if (kafka.kept().position or _NOTHING).seq:
+                # It points at another Central, whose log is longer. Before anything is published nobody can tell.
+                other = Log()
+                other.bodies = list(bodies(100 + count, name="other"))
+                wrong.append(Running(other, kafka, f"wrong {number}"))
             case "channel":
                 log.come_back()
+                for each in wrong:
+                    each.log.come_back()
             case "grow":
                 log.grow(7)
             case "away":
@@ -111,18 +69,18 @@ async def _once(steps: list[Fault | str], count: int) -> None:
     log.come_back()
     everybody = [*rivals, running]
     await running.until(lambda: any(_there(each) for each in everybody))
-    for each in everybody:
+    assert not any(each.task.done() for each in wrong)
+    for each in (*everybody, *wrong):
         each.stop.set()
-    for ended in await asyncio.gather(*(each.task for each in everybody), return_exceptions=True):
+    for ended in await asyncio.gather(*(each.task for each in (*everybody, *wrong)), return_exceptions=True):
         assert ended is None or isinstance(ended, Superseded), ended
     check(kafka, 1, log.newest)
 
 
 def _there(running: Running) -> bool:
     publisher = running.publisher
-    up, log = not running.task.done() and publisher.tally.kafka_connected, publisher._link
-    assert isinstance(log, Log)
-    return up and publisher.tally.published_seq == log.newest and not publisher.board.troubles
+    up = not running.task.done() and publisher.tally.kafka_connected
+    return up and publisher.tally.published_seq == running.log.newest and not publisher.board.troubles
 
 
 async def test_a_second_publisher_ends_the_first() -> None:
@@ -358,12 +316,12 @@ async def test_who_is_refused_again_and_again_takes_its_time(monkeypatch: pytest
     refused = 0
     real = ModelOutlet.publish
 
-    async def publish(outlet: ModelOutlet, *words: Any) -> None:
+    async def publish(outlet: ModelOutlet, *words: Any, **more: Any) -> None:
         nonlocal refused
         if refused < 30:
             refused += 1
             raise Fenced("ProducerFenced")
-        await real(outlet, *words)
+        await real(outlet, *words, **more)
 
     monkeypatch.setattr(ModelOutlet, "publish", publish)
     running = Running(Log(3), kafka)
