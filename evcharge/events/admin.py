@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import NoError, for_code
 
 from evcharge.events.faults import described
 from evcharge.events.settings import PublisherSettings
 from evcharge.events.topics import POSITIONS_CONFIG, Topic, Topics, check_positions, events_config, remarks
 from evcharge.events.troubles import Kind, Trouble
-from evcharge.net.kafka_faults import FAILURES
+from evcharge.net import kafka_topics
+from evcharge.net.kafka_client import give_up
+from evcharge.net.kafka_faults import FAILURES, understood
 
 # How long one question to the brokers may take, in milliseconds: making a topic takes a busy controller some seconds.
 ASK_MS = 15_000
+# How long good-bye may take, in seconds.
+CLOSE_S = 2.0
 
 
 async def looked_at(settings: PublisherSettings, arguments: Mapping[str, Any], *, make: bool) -> Topics | None:
@@ -34,11 +38,12 @@ async def prepared(settings: PublisherSettings, arguments: Mapping[str, Any], *,
 
     Raises:
         Trouble: a topic cannot be made or used.
-        FAILURES of ``kafka_client``: the brokers cannot be asked.
+        FAILURES of ``kafka_faults``: the brokers cannot be asked, or do not show a topic.
     """
     admin = AIOKafkaAdminClient(**arguments, request_timeout_ms=ASK_MS)
     try:
-        await admin.start()
+        with understood():
+            await admin.start()
         events = await _found(admin, settings.topic)
         positions = await _found(admin, settings.positions_topic)
         if (events is None or positions is None) and not make:
@@ -49,54 +54,46 @@ async def prepared(settings: PublisherSettings, arguments: Mapping[str, Any], *,
         if positions is None:
             positions = await _made(admin, settings.positions_topic, 1, asked.replication, POSITIONS_CONFIG)
     finally:
-        await admin.close()
+        await give_up(admin, CLOSE_S)
     check_positions(positions)
     return Topics(events=events, positions=positions, remarks=remarks(settings, events, positions))
 
 
 async def _found(admin: AIOKafkaAdminClient, name: str) -> Topic | None:
-    (told,) = await admin.describe_topics([name])
-    error = for_code(told["error_code"])
-    if error is UnknownTopicOrPartitionError:
+    seen = await kafka_topics.look(admin, name)
+    if seen is None:
         return None
-    if error is not NoError:
-        raise described(error(name))
-    places = told["partitions"]
     return Topic(
         name=name,
-        partitions=len(places),
-        replication=min((len(place["replicas"]) for place in places), default=0),
+        partitions=seen.partitions,
+        replication=seen.replication,
         config=await _config(admin, name),
-        in_sync=min((len(place["isr"]) for place in places), default=None),
+        in_sync=seen.in_sync,
     )
 
 
 async def _config(admin: AIOKafkaAdminClient, name: str) -> dict[str, str] | None:
-    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
-    ((code, _message, _type, _name, entries),) = answer.resources
-    if for_code(code) is not NoError:
-        return None
-    return {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+    with understood():
+        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+        ((code, _message, _type, _name, entries),) = answer.resources
+        if for_code(code) is not NoError:
+            return None
+        return {entry[0]: entry[1] for entry in entries if entry[1] is not None}
 
 
 async def _made(
     admin: AIOKafkaAdminClient, name: str, partitions: int, replication: int, config: Mapping[str, str]
 ) -> Topic:
-    new = NewTopic(name, partitions, replication, topic_configs=dict(config))
-    answer = await admin.create_topics([new])
-    ((_name, code, message),) = answer.topic_errors
-    error = for_code(code)
-    if error is TopicAlreadyExistsError:
-        # Somebody else made it since it was looked at, and perhaps otherwise.
-        found = await _found(admin, name)
-        if found is None:
-            raise Trouble(Kind.TOPIC_UNFIT, f"The topic {name} is being made by somebody else; it is looked at again.")
-        return found
-    if error is not NoError:
-        why = str(message or error.description).rstrip(".")
+    try:
+        if await kafka_topics.make(admin, name, partitions, replication, config):
+            return Topic(name=name, partitions=partitions, replication=replication, config=dict(config), made=True)
+    except kafka_topics.NotMade as error:
         raise Trouble(
             Kind.TOPIC_UNFIT,
             f"The topic {name} is not there and cannot be made with {partitions} partitions and {replication} "
-            f"replicas: {why}.",
-        )
-    return Topic(name=name, partitions=partitions, replication=replication, config=dict(config), made=True)
+            f"replicas: {error.why}.",
+        ) from error
+    found = await _found(admin, name)
+    if found is None:
+        raise Trouble(Kind.TOPIC_UNFIT, f"The topic {name} is being made by somebody else; it is looked at again.")
+    return found

@@ -15,7 +15,7 @@ LOOK_S = 4.0
 
 
 def described(error: BaseException, where: str = "Kafka") -> Trouble | Fenced:
-    """The trouble that an error of the client is."""
+    """The trouble that one of ``kafka_faults.FAILURES`` is."""
     if fault_of(error) is Fault.FENCED:
         return Fenced(type(error).__name__)
     kind, sentence = _described(error, where)
@@ -66,8 +66,8 @@ def _described(error: BaseException, where: str) -> tuple[Kind, str]:
             return Kind.KAFKA_AWAY, f"{where} cannot be reached ({_why(error)})."
         case Fault.NO_BROKER:
             return Kind.KAFKA_FAILED, (
-                f"{where} does not answer as a broker of Kafka's does ({type(error).__name__}: {_short(error)}): look "
-                "at --brokers and --security."
+                f"{where} does not answer as a broker of Kafka's does ({_short(error)}): look at --brokers and "
+                "--security."
             )
         case _:
             return Kind.KAFKA_FAILED, f"{where} answers with {type(error).__name__} ({_short(error)})."

@@ -16,7 +16,7 @@ from evcharge.events.position import Kept, Row, kept_of
 from evcharge.events.settings import PublisherSettings
 from evcharge.events.troubles import Kind, Trouble
 from evcharge.net.kafka_client import give_up
-from evcharge.net.kafka_faults import FAILURES
+from evcharge.net.kafka_faults import FAILURES, understood
 
 # How long one request may take, in milliseconds.
 REQUEST_MS = 15_000
@@ -32,6 +32,8 @@ FIRST_LOOK = 2_000
 FURTHER = 10
 # How long a consumer may take to end, in seconds.
 CLOSE_S = 2.0
+# Longest number of a record, in digits: whoever may write to the topic may write longer ones.
+SEQ_DIGITS = 19
 
 
 def name_of(settings: PublisherSettings) -> str:
@@ -86,8 +88,8 @@ async def newest_published(
 
     def take(record: Any) -> None:
         headers = dict(record.headers)
-        seq = headers.get("seq", b"")
-        if headers.get("log") == own and seq.isdigit():
+        seq = headers.get("seq")
+        if headers.get("log") == own and isinstance(seq, bytes) and len(seq) <= SEQ_DIGITS and seq.isdigit():
             newest[record.partition] = max(newest.get(record.partition, 0), int(seq))
 
     try:
@@ -115,10 +117,12 @@ Offsets = Mapping[TopicPartition, int]
 async def _bounds(places: Sequence[TopicPartition], arguments: Mapping[str, Any]) -> tuple[Offsets, Offsets]:
     """Begins and ends. The real ends, behind transactions of others that are still open."""
     async with asyncio.timeout(STALL_S), _consumer(arguments, "read_uncommitted") as looking:
-        looking.assign(places)
-        ends = await looking.end_offsets(places)
-        begins = await looking.beginning_offsets(places)
-    return begins, ends
+        with understood():
+            looking.assign(places)
+            ends = await looking.end_offsets(places)
+            begins = await looking.beginning_offsets(places)
+            # An answer that leaves one of them out is none.
+            return {place: begins[place] for place in places}, {place: ends[place] for place in places}
 
 
 async def _read(
@@ -135,19 +139,23 @@ async def _read(
         return
     clock = asyncio.get_running_loop().time
     async with asyncio.timeout(STALL_S) as limit, _consumer(arguments, "read_committed") as reading:
-        reading.assign(left)
-        for place in left:
-            reading.seek(place, spans[place][0])
+        with understood():
+            reading.assign(left)
+            for place in left:
+                reading.seek(place, spans[place][0])
         before: dict[TopicPartition, int] = {}
         while True:
-            now = {place: await reading.position(place) for place in left}
+            with understood():
+                now = {place: await reading.position(place) for place in left}
             left = [place for place in left if now[place] < spans[place][1]]
             if not left:
                 return
             if now != before:
                 limit.reschedule(clock() + STALL_S)
                 before = now
-            for place, records in (await reading.getmany(*left, timeout_ms=LOOK_MS)).items():
+            with understood():
+                found = await reading.getmany(*left, timeout_ms=LOOK_MS)
+            for place, records in found.items():
                 for record in records:
                     if record.offset < spans[place][1]:
                         take(record)
@@ -164,7 +172,8 @@ async def _consumer(arguments: Mapping[str, Any], isolation: str) -> AsyncIterat
         request_timeout_ms=REQUEST_MS,
     )
     try:
-        await made.start()
+        with understood():
+            await made.start()
         yield made
     finally:
         await give_up(made, CLOSE_S)

@@ -28,7 +28,7 @@ from evcharge.events.topics import Topics, unsafe
 from evcharge.events.troubles import Fenced, Kind, TooLarge, Trouble
 from evcharge.net.kafka import BadKafka
 from evcharge.net.kafka_client import give_up, unasked
-from evcharge.net.kafka_faults import FAILURES, is_too_large
+from evcharge.net.kafka_faults import FAILURES, is_too_large, understood
 
 # After this time the brokers end a transaction that is still open, in milliseconds: readers of committed records wait
 # for it so long where a publisher ended in its middle and is not started again.
@@ -124,7 +124,8 @@ class Outlet:
             async with asyncio.timeout(OPEN_S):
                 topics = await prepared(settings, arguments)
                 assert topics is not None
-                await producer.start()
+                with understood():
+                    await producer.start()
             kept = await read_kept(settings, arguments)
         except FAILURES as error:
             await give_up(producer, CLOSE_S)
@@ -151,7 +152,8 @@ class Outlet:
         rows = rows_of(self._name, position, [*learned, *(each for message in messages for each in message.learned)])
         try:
             async with asyncio.timeout(COMMIT_S):
-                await self._producer.begin_transaction()
+                with understood():
+                    await self._producer.begin_transaction()
                 sent = [
                     await self._send(parcel, position.at_ms)
                     for parcel in parcels(messages, self._partition_of, piece_bytes)
@@ -159,7 +161,8 @@ class Outlet:
                 sent += await self._send_rows(rows, position.at_ms)
                 # Everything has to be there before the end is asked for: the client would commit what is left.
                 _check(await asyncio.gather(*(future for _, future in sent), return_exceptions=True), sent)
-                await self._producer.commit_transaction()
+                with understood():
+                    await self._producer.commit_transaction()
         except FAILURES as error:
             raise described(error) from error
 
@@ -181,7 +184,8 @@ class Outlet:
             _append(batch, at_ms, message.key, message.value, message.headers)
         batch.close()
         topic = self._settings.topic
-        future = await self._producer.send_batch(batch, topic, partition=parcel.partition)
+        with understood():
+            future = await self._producer.send_batch(batch, topic, partition=parcel.partition)
         # Where a later piece cannot even be sent, nobody asks for this one.
         unasked(future)
         return tuple(message.seq for message in parcel.messages), future
@@ -193,7 +197,8 @@ class Outlet:
             for row in rows[begin : begin + ROWS]:
                 _append(batch, at_ms, row.key, row.value, ())
             batch.close()
-            future = await self._producer.send_batch(batch, self._settings.positions_topic, partition=0)
+            with understood():
+                future = await self._producer.send_batch(batch, self._settings.positions_topic, partition=0)
             unasked(future)
             sent.append(((), future))
         return sent

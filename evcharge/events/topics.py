@@ -126,5 +126,6 @@ def check_positions(positions: Topic) -> None:
         raise Trouble(
             Kind.TOPIC_UNFIT,
             f"{positions.name} has cleanup.policy={policy}, so Kafka would delete positions, and everything would be "
-            "published twice: set cleanup.policy=compact, or name another topic with --positions-topic.",
+            "published twice: set cleanup.policy=compact, or name another topic with --positions-topic. Brokers with "
+            "auto.create.topics.enable make it so when somebody else asks for it first.",
         )

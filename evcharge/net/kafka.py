@@ -17,6 +17,8 @@ from msgspec import Meta
 PORT = 9092
 # Longest password, in characters: tokens of large clouds have 2,000.
 PASSWORD_CHARS = 4_096
+# The highest there is: what is above it would come out as another one, where another program may hear the password.
+MOST_PORT = 65_535
 
 Broker = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$", max_length=300)]
 
@@ -46,7 +48,10 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Its key, PEM, if it is not in the same file."""
 
     def __post_init__(self) -> None:
-        """SASL needs a name and one place of the password; what is not used may not stand there."""
+        """Ports are some; SASL needs a name and one place of the password; what is not used may not stand there."""
+        for broker in self.brokers:
+            if not 0 < int(broker.rpartition(":")[2]) <= MOST_PORT:
+                raise ValueError(f"{broker} has no port from 1 to {MOST_PORT}; Kafka's own is {PORT}")
         sasl = self.security.startswith("SASL")
         places = [one for one in (self.password_file, self.password_env) if one is not None]
         if sasl and (self.username is None or len(places) != 1):

@@ -1,4 +1,5 @@
-"""Where aiokafka has rough edges: what its brokers said, a client that is given up, and its own lines.
+"""Where aiokafka has rough edges: topics that it lets brokers make, what these said, a client that is given up, and its
+own lines. Whoever makes a client of it imports this.
 
 Nothing here is imported without the extra ``kafka``.
 """
@@ -12,10 +13,32 @@ from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from typing import Any
 
+import aiokafka.admin.client as admin_module
+import aiokafka.client as client_module
 from aiokafka import errors
 from aiokafka.conn import create_conn
+from aiokafka.protocol.metadata import MetadataRequest
 
-from evcharge.net.kafka_faults import FAILURES
+from evcharge.net.kafka_faults import FAILURES, understood
+
+
+class LookingOnly(MetadataRequest):  # type: ignore[misc]  # aiokafka has no types
+    """The question for topics that makes none.
+
+    Brokers that make topics by themselves (``auto.create.topics.enable``, which is Kafka's default) make each one that
+    a client asks for, unless it says that it only wants to look. aiokafka never says so: an administrator that looks, a
+    consumer that begins before its topic is there, a producer whose topic was deleted would each make it, and not as it
+    has to be.
+    """
+
+    def __init__(self, topics: list[str] | None = None) -> None:
+        super().__init__(topics, allow_auto_topic_creation=False)
+
+
+# aiokafka has no setting for it, and its clients make their requests themselves. So this is what every client of the
+# process asks with; tests/net/test_kafka.py sees when a release of it asks otherwise.
+client_module.MetadataRequest = LookingOnly
+admin_module.MetadataRequest = LookingOnly
 
 
 def quiet() -> None:
@@ -37,9 +60,10 @@ async def asked(arguments: Mapping[str, Any], within_s: float) -> dict[str, Exce
         host, _, port = address.rpartition(":")
         try:
             async with in_time(within_s):
-                connection = await create_conn(
-                    host.strip("[]"), int(port), request_timeout_ms=int(within_s * 1000), **known
-                )
+                with understood():
+                    connection = await create_conn(
+                        host.strip("[]"), int(port), request_timeout_ms=int(within_s * 1000), **known
+                    )
             connection.close()
         except FAILURES as error:
             return error
@@ -81,7 +105,8 @@ async def give_up(client: Any, within_s: float) -> None:
     """Stop a producer, a consumer or an administrator, whatever state it and its brokers are in.
 
     What a producer still had to send is not sent, and who waits for it hears KafkaError; a transaction stays open, for
-    whoever has its name next. Each of the client's parts gets ``within_s`` seconds; raises nothing.
+    whoever has its name next. Each of the client's parts gets ``within_s`` seconds. Raises nothing but CancelledError,
+    where the caller itself is to end.
     """
     sender = getattr(client, "_sender", None)
     if sender is not None and sender.sender_task is not None:
@@ -89,14 +114,16 @@ async def give_up(client: Any, within_s: float) -> None:
         sender.sender_task.cancel()
     try:
         async with in_time(within_s):
-            await (client.stop if hasattr(client, "stop") else client.close)()
+            with understood():
+                await (client.stop if hasattr(client, "stop") else client.close)()
     except FAILURES:
         for part in ("_sender", "_coordinator", "_fetcher", "client", "_client"):
             found = getattr(client, part, None)
             if found is not None:
                 with suppress(*FAILURES):
                     async with in_time(within_s):
-                        await found.close()
+                        with understood():
+                            await found.close()
     finally:
         if sender is not None:
             _fail(client)

@@ -7,15 +7,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced, UnknownError
 
-from evcharge.events import admin
+from evcharge.events import admin, kept, outlet
 from evcharge.events.faults import described
-from evcharge.events.outlet import RealKafka, _check
+from evcharge.events.message import Message
+from evcharge.events.outlet import Outlet, RealKafka, _check
+from evcharge.events.position import Kept, Position
 from evcharge.events.settings import PublisherSettings
-from evcharge.events.topics import Topic
+from evcharge.events.topics import Topic, Topics
 from evcharge.events.troubles import Board, Fenced, Kind, TooLarge, Trouble
 from evcharge.net.kafka import KafkaSettings
+from evcharge.net.kafka_faults import NoBroker
 
 
 @pytest.mark.parametrize(
@@ -63,11 +66,86 @@ async def test_all_brokers_are_looked_at_at_once() -> None:
 
 
 def test_no_error_of_the_client_is_without_a_sentence() -> None:
-    for error in (TypeError("'NoneType' object is not iterable"), ValueError("x"), KeyError(1), KafkaError("y")):
+    for error in (NoBroker("TypeError: 'NoneType' object is not iterable"), KafkaError("y"), UnknownError("z")):
         found = described(error)
         assert isinstance(found, Trouble)
         assert found.kind is Kind.KAFKA_FAILED
-        assert type(error).__name__ in found.sentence
+        assert ("TypeError" if isinstance(error, NoBroker) else type(error).__name__) in found.sentence
+        assert ("as a broker of Kafka's does" in found.sentence) == isinstance(error, NoBroker)
+
+
+class Producer:
+    """One of whose calls may be answered with nonsense."""
+
+    def __init__(self, nonsense: str = "") -> None:
+        self._nonsense = nonsense
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        async def call(*_: Any, **__: Any) -> Any:
+            if name == self._nonsense:
+                raise TypeError("'NoneType' object is not iterable")
+            written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            written.set_result(None)
+            return written
+
+        return call
+
+    def create_batch(self) -> Any:
+        return SimpleNamespace(append=lambda **_: object(), close=lambda: None)
+
+
+def _outlet(producer: Producer) -> Outlet:
+    topic = Topic(name="evcharge.events", partitions=3, replication=1, config={})
+    settings = PublisherSettings(kafka=KafkaSettings(brokers=["x:1"]))
+    return Outlet(settings, producer, Topics(events=topic, positions=topic, remarks=[]), Kept(None, {}))
+
+
+MESSAGE = Message(seq=1, digest=b"d" * 32, key=b"CP-1", value=b"{}", headers=())
+
+
+@pytest.mark.parametrize("call", ["begin_transaction", "send_batch", "commit_transaction"])
+async def test_nonsense_in_the_middle_of_a_transaction_is_a_trouble(call: str) -> None:
+    await _outlet(Producer()).publish([MESSAGE], Position(seq=1))
+    with pytest.raises(Trouble, match="does not answer as a broker of Kafka's does"):
+        await _outlet(Producer(call)).publish([MESSAGE], Position(seq=1))
+
+
+async def test_an_answer_that_leaves_out_what_was_asked_for_is_a_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Consumer(Producer):
+        def assign(self, _: object) -> None: ...
+
+        async def end_offsets(self, _: object) -> dict[object, int]:
+            return {}
+
+        beginning_offsets = end_offsets
+
+    monkeypatch.setattr(kept, "AIOKafkaConsumer", lambda **_: Consumer())
+    settings = PublisherSettings(kafka=KafkaSettings(brokers=["x:1"]))
+    for asked in (kept.read_kept(settings, {}), kept.newest_published(settings, {}, 3, thorough=True)):
+        with pytest.raises(Trouble, match="does not answer as a broker of Kafka's does"):
+            await asked
+
+
+async def test_a_mistake_of_our_own_is_no_fault_of_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the publisher with all that it says, and is not tried again for ever."""
+
+    def broken(*_: object) -> Any:
+        raise AssertionError("pieces are smaller than what the client takes")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outlet, "_append", broken)
+        with pytest.raises(AssertionError, match="pieces are smaller"):
+            await _outlet(Producer()).publish([MESSAGE], Position(seq=1))
+    settings = PublisherSettings(kafka=KafkaSettings(brokers=["x:1"]))
+    monkeypatch.setattr(admin, "AIOKafkaAdminClient", lambda **_: Producer())
+    monkeypatch.setattr(admin, "_found", broken)
+    kafka = RealKafka(settings, lambda: {"bootstrap_servers": ["x:1"], "client_id": "test"})
+    for asked in (kafka.open, kafka.unwritable, lambda: admin.looked_at(settings, {}, make=False)):
+        with pytest.raises(AssertionError, match="pieces are smaller"):
+            await asked()
 
 
 def test_of_pieces_that_failed_a_successor_explains_the_rest() -> None:

@@ -12,6 +12,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import TopicAuthorizationFailedError
 
+from evcharge.sidecar.authority.kafka.fate import Message
 from tests.kafka.authority.conftest import MakeMember, Member, Topic, until
 from tests.kafka.broker import Broker
 from tests.kafka.conftest import MakeBroker
@@ -213,6 +214,13 @@ async def test_what_is_no_broker_ends_nothing(make_member: MakeMember, answer: b
         await asyncio.gather(*(until(lambda at=at: _times(member, at)) for at in ("relay", "reading")))
         assert await member.statuses([request_id]) == ["pending"]
     assert all(address in one and one.endswith(sentence) for one in member.queue._troubles._now.values())
+
+
+@one_database
+async def test_a_mistake_of_our_own_is_no_fault_of_the_brokers(member: Member) -> None:
+    broken: Any = None
+    with pytest.raises(TypeError, match="not iterable"):
+        await member.queue._cluster.send(member.topic.settings.topic, [Message(value=b"x", headers=broken)])
 
 
 def _times(member: Member, at: Any) -> bool:

@@ -54,6 +54,13 @@ def test_what_cannot_be_used_is_said_with_its_place(tmp_path: Path, more: str, s
         read(tmp_path, more)
 
 
+def test_a_port_that_is_none_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "services.toml"
+    file.write_text(TABLE.replace("9092", "99999"))
+    with pytest.raises(BadServices, match=r"authority\.kafka: 127\.0\.0\.1:99999 has no port"):
+        load_services(file)
+
+
 async def assembled(tmp_path: Path, signing_keys: Path, services: Services) -> Assembled:
     directory = tmp_path / "registry"
     clock = HandClock()

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.admin import AIOKafkaAdminClient
 
 from evcharge.net.kafka_client import give_up, in_time, unasked
-from evcharge.net.kafka_faults import FAILURES, is_too_large
+from evcharge.net.kafka_faults import FAILURES, is_too_large, understood
+from evcharge.net.kafka_topics import NotMade, look, make
 from evcharge.sidecar.authority.kafka.fate import Message
 from evcharge.sidecar.authority.kafka.faults import reason, sentence
 from evcharge.sidecar.authority.kafka.settings import QueueKafka
@@ -66,55 +66,34 @@ class Cluster:
             Trouble
         """
         chosen = self._settings
-        async with self._answered("look for the topics"):
-            admin = self._admin
-            if admin is None:
-                # One that could not be started has nothing to be closed.
-                admin = AIOKafkaAdminClient(**self._arguments, **self._patience)
-                await admin.start()
-                self._admin = admin
-            described = await admin.describe_topics([chosen.topic, chosen.dead_topic])
         missing = []
-        for one in described:
-            error = for_code(one["error_code"])
-            if error is UnknownTopicOrPartitionError:
-                missing.append(one["topic"])
-            elif error is not NoError:
-                raise Trouble(sentence(error(), chosen.addresses, f"look at the topic {one['topic']}"))
+        for name in (chosen.topic, chosen.dead_topic):
+            async with self._answered(f"look at the topic {name}"):
+                if await look(await self._administrator(), name) is None:
+                    missing.append(name)
         self._lost = self._lost or chosen.topic in missing
-        if missing:
-            await self._make(admin, missing)
+        for name in missing:
+            await self._make(name)
         lost, self._lost = self._lost, False
         return lost
 
-    async def _make(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    async def _make(self, name: str) -> None:
         chosen = self._settings
-        kept_ms = {
-            chosen.topic: chosen.retention_hours * _HOUR_MS,
-            chosen.dead_topic: chosen.dead_days * 24 * _HOUR_MS,
+        dead = name == chosen.dead_topic
+        kept_ms = (chosen.dead_days * 24 if dead else chosen.retention_hours) * _HOUR_MS
+        config = {
+            "retention.ms": str(kept_ms),
+            "max.message.bytes": str(DEAD_MESSAGE_BYTES if dead else REQUEST_BYTES),
+            "compression.type": UNCOMPRESSED,
         }
-        most_bytes = {chosen.topic: REQUEST_BYTES, chosen.dead_topic: DEAD_MESSAGE_BYTES}
-        wanted = [
-            NewTopic(
-                name,
-                chosen.partitions,
-                chosen.replication,
-                topic_configs={
-                    "retention.ms": str(kept_ms[name]),
-                    "max.message.bytes": str(most_bytes[name]),
-                    "compression.type": UNCOMPRESSED,
-                },
-            )
-            for name in names
-        ]
-        async with self._answered(f"make the topics {', '.join(names)}"):
-            told = await admin.create_topics(wanted)
-        for name, code, *_ in told.topic_errors:
-            error = for_code(code)
-            if error is NoError:
-                log.info("authority.topic_made", topic=name, partitions=chosen.partitions)
-            elif error is not TopicAlreadyExistsError:
-                raise Trouble(sentence(error(), chosen.addresses, f"make the topic {name}"))
+        doing = f"make the topic {name}"
+        try:
+            async with self._answered(doing):
+                made = await make(await self._administrator(), name, chosen.partitions, chosen.replication, config)
+        except NotMade as refused:
+            raise Trouble(sentence(refused.error, chosen.addresses, doing)) from refused
+        if made:
+            log.info("authority.topic_made", topic=name, partitions=chosen.partitions)
 
     async def send(self, topic: str, messages: Sequence[Message]) -> Sent:
         """Write them and wait for the brokers' word."""
@@ -141,7 +120,9 @@ class Cluster:
             waiting: list[asyncio.Future[Any]] = []
             try:
                 for one in messages:
-                    future = await producer.send(topic, one.value, key=one.key, headers=list(one.headers))
+                    headers = list(one.headers)
+                    with understood():
+                        future = await producer.send(topic, one.value, key=one.key, headers=headers)
                     unasked(future)
                     waiting.append(future)
                 said = await asyncio.gather(*waiting, return_exceptions=True)
@@ -164,13 +145,23 @@ class Cluster:
             return Sent(done=done, too_large=too_large, trouble=sentence(failed, self._settings.addresses, doing))
         return Sent(done=done, too_large=too_large)
 
+    async def _administrator(self) -> AIOKafkaAdminClient:
+        if self._admin is None:
+            # One that could not be started has nothing to be closed.
+            admin = AIOKafkaAdminClient(**self._arguments, **self._patience)
+            with understood():
+                await admin.start()
+            self._admin = admin
+        return self._admin
+
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
                 **self._arguments, **self._patience, acks="all", enable_idempotence=True, linger_ms=0
             )
             try:
-                await producer.start()
+                with understood():
+                    await producer.start()
             except BaseException:
                 await give_up(producer, CLOSE_S)
                 raise

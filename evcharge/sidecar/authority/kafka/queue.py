@@ -1,8 +1,9 @@
 """The queue on a topic of Kafka's, over the same table.
 
 A request's row is written by the transaction that accepts it, relayed to the topic, and deleted when it is decided.
-The topic shares the work among sidecars; what counts is the table. So nothing that a broker loses is lost, whoever can
-write to the topic can decide nothing, and a sidecar that is started without Kafka finds everything that is undecided.
+The topic brings requests to whoever reads it: one sidecar, or two while one follows another. What counts is the table.
+So nothing that a broker loses is lost, whoever can write to the topic can decide nothing, and a sidecar that is started
+without Kafka finds everything that is undecided.
 """
 
 from __future__ import annotations

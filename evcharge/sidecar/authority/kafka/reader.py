@@ -18,7 +18,7 @@ from aiokafka.errors import (
 )
 
 from evcharge.net.kafka_client import give_up, in_time, unasked
-from evcharge.net.kafka_faults import FAILURES
+from evcharge.net.kafka_faults import FAILURES, understood
 from evcharge.sidecar.authority.kafka.cluster import CLOSE_S
 from evcharge.sidecar.authority.kafka.faults import reason, sentence
 from evcharge.sidecar.authority.kafka.settings import QueueKafka
@@ -89,8 +89,9 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         )
         try:
             async with in_time(chosen.patience_s):
-                consumer.subscribe([chosen.topic], listener=self)
-                await consumer.start()
+                with understood():
+                    consumer.subscribe([chosen.topic], listener=self)
+                    await consumer.start()
         except FAILURES as error:
             await give_up(consumer, CLOSE_S)
             why = await reason(error, self._arguments, chosen.patience_s)
@@ -112,7 +113,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             # While the group shares its work anew the client waits for its part longer than it was told: for members
             # that died as long as their session lasts.
             async with in_time(LOOK_MS / 1000 + chosen.session_s + chosen.patience_s):
-                found = await self._consumer.getmany(timeout_ms=LOOK_MS, max_records=most)
+                with understood():
+                    found = await self._consumer.getmany(timeout_ms=LOOK_MS, max_records=most)
         except FAILURES as error:
             await self.close()
             raise Trouble(sentence(error, chosen.addresses, self._doing)) from error
@@ -145,7 +147,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         try:
             if not told.done() or told.cancelled():
                 raise TimeoutError
-            told.result()
+            with understood():
+                told.result()
         except _LOST:
             log.info("authority.kafka_rebalanced", group=self._settings.group)
             self._forget()

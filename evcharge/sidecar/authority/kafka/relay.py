@@ -23,7 +23,9 @@ BATCH = 100
 
 
 class Relay:
-    """Looks when it is rung, and by itself every ``look_s``: another sidecar may have died with rows of its own."""
+    """Looks when it is rung, and by itself every ``look_s``: nobody rings for rows of the sidecar that was here before,
+    nor for those that are due again.
+    """
 
     def __init__(
         self, outbox: Outbox, cluster: Cluster, *, clock: Clock, settings: QueueKafka, troubles: Troubles

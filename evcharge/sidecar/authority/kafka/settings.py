@@ -8,7 +8,9 @@ from msgspec import Meta
 
 from evcharge.net.kafka import KafkaSettings
 
-# Members of the group that can work at once; one sidecar decides hundreds in a second.
+# Parts of a topic. There is one member to read them, and two while one sidecar follows another; that is enough, because
+# one decides hundreds of requests in a second. More than one part, so that the brokers of a cluster share them, and one
+# that is away holds up its own only.
 PARTITIONS = 6
 # Copies of each message: a single broker has one, a cluster should have three. The table has each request anyway.
 REPLICATION = 1
@@ -22,7 +24,7 @@ AGAIN_S = 300
 SESSION_S = 6.0
 # How long a broker may take for an answer, in seconds: it takes milliseconds.
 PATIENCE_S = 10.0
-# How often the topics are looked for, and rows that others have put into the table, in seconds.
+# How often the topics are looked for, and rows that are due again, in seconds.
 LOOK_S = 5.0
 # How long to leave the brokers alone after something failed, in seconds.
 RETRY_S = 1.0
