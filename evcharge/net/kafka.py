@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from evcharge.net.own_certificate import BadCertificateFile, load_own_certificate
+
 # Kafka's own port.
 PORT = 9092
 # Longest password, in characters: tokens of large clouds have 2,000.
@@ -97,9 +99,9 @@ def _tls(settings: KafkaSettings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.certificate_file is not None:
         try:
-            context.load_cert_chain(settings.certificate_file, settings.key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise BadKafka(f"Cannot use certificate_file {settings.certificate_file}: {_why(error)}.") from error
+            load_own_certificate(context, settings.certificate_file, settings.key_file)
+        except BadCertificateFile as error:
+            raise BadKafka(str(error)) from error
     return context
 
 

@@ -17,9 +17,11 @@ import aiokafka.admin.client as admin_module
 import aiokafka.client as client_module
 from aiokafka import errors
 from aiokafka.conn import create_conn
+from aiokafka.consumer import fetcher as fetcher_module
 from aiokafka.protocol.metadata import MetadataRequest
 
 from evcharge.net.kafka_faults import FAILURES, understood
+from evcharge.net.kafka_records import PassingOver
 
 
 class LookingOnly(MetadataRequest):  # type: ignore[misc]  # aiokafka has no types
@@ -35,10 +37,11 @@ class LookingOnly(MetadataRequest):  # type: ignore[misc]  # aiokafka has no typ
         super().__init__(topics, allow_auto_topic_creation=False)
 
 
-# aiokafka has no setting for it, and its clients make their requests themselves. So this is what every client of the
-# process asks with; tests/net/test_kafka.py sees when a release of it asks otherwise.
+# aiokafka has no settings for these, and its clients make such objects themselves. So this is what every client of the
+# process asks with, and every consumer reads with; tests/net/test_kafka.py sees when a release of it does otherwise.
 client_module.MetadataRequest = LookingOnly
 admin_module.MetadataRequest = LookingOnly
+fetcher_module.PartitionRecords = PassingOver
 
 
 def quiet() -> None:

@@ -15,6 +15,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import ConnectionGroup
+from aiokafka.consumer import fetcher
 from aiokafka.errors import (
     ConsumerStoppedError,
     IllegalOperation,
@@ -24,6 +25,9 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 from aiokafka.producer.message_accumulator import MessageBatch
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from aiokafka.record.memory_records import MemoryRecords
+from structlog.testing import capture_logs
 
 from evcharge.net import kafka_topics
 from evcharge.net.kafka import KafkaSettings
@@ -105,6 +109,49 @@ async def test_the_parts_of_a_client_that_are_used_to_give_it_up_are_there() -> 
     assert callable(consumer.stop)
     await producer.stop()
     await consumer.stop()
+
+
+class NotText(str):
+    """Text that is other bytes on the wire."""
+
+    __slots__ = ()
+
+    def encode(self, *_given: Any, **_more: Any) -> bytes:
+        return b"\xff\xfe"
+
+
+def batch(base_offset: int, headers: list[list[tuple[str, bytes]]]) -> bytes:
+    """As a producer makes it, with a message for each element, which has these headers."""
+    builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 65_536)
+    for number, each in enumerate(headers):
+        builder.append(number, 1, None, b"value", each)
+    made = builder.build()
+    made[0:8] = base_offset.to_bytes(8, "big")
+    return bytes(made)
+
+
+def read_all(data: bytes, begin: int) -> tuple[list[int], int]:
+    """Offsets of what a consumer gives, and where it goes on."""
+    records = fetcher.PartitionRecords(
+        TopicPartition("t", 0), MemoryRecords(data), [], begin, None, None, True, fetcher.READ_COMMITTED
+    )
+    return [record.offset for record in records], records.next_fetch_offset
+
+
+def test_what_cannot_be_decoded_is_passed_over_with_its_batch() -> None:
+    well, bad = [("log", b"site")], [(NotText("ab"), b"1")]
+    behind = batch(2, [well, bad, well]) + batch(5, [well]) + batch(6, [bad]) + batch(7, [well])
+    data = batch(0, [well, well]) + behind
+    with capture_logs() as said:
+        assert read_all(data, 0) == ([0, 1, 2, 5, 7], 8)
+    assert [(each["event"], each["offset"], each["next_offset"]) for each in said] == [
+        ("kafka.passed_over", 3, 5),
+        ("kafka.passed_over", 6, 7),
+    ]
+    # Begun in its middle, behind the one that is to blame.
+    assert read_all(behind, 4) == ([5, 7], 8)
+    assert read_all(batch(0, [bad]), 0) == ([], 1)
+    assert read_all(batch(0, [well]), 0) == ([0], 1)
 
 
 @pytest.mark.parametrize("extra", ["kafka", "dev"])
