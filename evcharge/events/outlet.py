@@ -170,7 +170,8 @@ class Outlet:
         """Whether a broker answers. Raises nothing."""
         try:
             async with asyncio.timeout(ALIVE_S):
-                return bool(await self._producer.client.force_metadata_update())
+                with understood():
+                    return bool(await self._producer.client.force_metadata_update())
         except FAILURES:
             return False
 
@@ -244,4 +245,5 @@ def _check(results: Sequence[object], sent: Sequence[_Sent]) -> None:
         if is_too_large(error) and seqs:
             raise TooLarge(seqs) from error
     for error, _ in errors:
-        raise error
+        with understood():
+            raise error

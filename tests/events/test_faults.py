@@ -189,3 +189,19 @@ def test_one_fault_of_brokers_is_told_once_in_whatever_words(capsys: pytest.Capt
         assert isinstance(found, Trouble)
         board.came(found)
     assert capsys.readouterr().out.count("events.trouble") == 1
+
+
+async def test_nonsense_in_an_answer_ends_no_publisher() -> None:
+    """Neither where it is asked whether anybody is there, nor where what became of a piece is nonsense."""
+
+    async def confused() -> bool:
+        raise ValueError("a length of -7")
+
+    producer: Any = SimpleNamespace(client=SimpleNamespace(force_metadata_update=confused))
+    topics: Any = SimpleNamespace(events=SimpleNamespace(partitions=1))
+    settings = PublisherSettings(kafka=KafkaSettings(brokers=["kafka:9092"]))
+    kept: Any = None
+    assert await Outlet(settings, producer, topics, kept).alive() is False
+    future: asyncio.Future[Any] = asyncio.Future()
+    with pytest.raises(NoBroker, match="a length of -7"):
+        _check([ValueError("a length of -7")], [((1,), future)])
