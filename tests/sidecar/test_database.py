@@ -139,7 +139,9 @@ async def test_a_lock_that_was_lost_is_taken_again_or_ends_the_process(database:
         """As a restart of the server does."""
         async with other.writing() as connection:
             mine = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
-            await connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({mine}) AS holders"))
+            # With a limit it waits until they have ended: until then they have their locks.
+            ended = await connection.execute(text(f"SELECT pg_terminate_backend(pid, 10000) FROM ({mine}) AS holders"))
+            assert ended.scalars().all() == [True]
 
     other = Database.open(url)
     async with database.held():
