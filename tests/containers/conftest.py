@@ -17,12 +17,17 @@ _TIMES = pytest.StashKey[dict[str, float]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder have the mark."""
+    """All tests of this folder have the mark; those that are the last of their file come last, also in random order."""
     here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.containers)
-            item.add_marker(pytest.mark.timeout(LIMIT_S))
+    places = [place for place, item in enumerate(items) if item.path.is_relative_to(here)]
+    ours = [items[place] for place in places]
+    for item in ours:
+        item.add_marker(pytest.mark.containers)
+        item.add_marker(pytest.mark.timeout(LIMIT_S))
+    files = list(dict.fromkeys(item.path for item in ours))
+    ours.sort(key=lambda item: (files.index(item.path), item.get_closest_marker("last") is not None))
+    for place, item in zip(places, ours, strict=True):
+        items[place] = item
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,7 @@ def test_every_daemon_answers_both_questions(site: Site, url: str) -> None:
     assert "answers 200" in said
 
 
+@pytest.mark.last
 def test_stopped_one_after_the_other_each_drains_and_ends_with_0(site: Site) -> None:
     """Central before the peers, so that these have to end without it."""
     for role in ("driver", "central", "monitor", "cp", "sidecar"):
