@@ -102,7 +102,8 @@ class Child:
         self.stopping = True
         self._signal(signal.SIGTERM)
         try:
-            return await asyncio.wait_for(self.wait(), grace_s)
+            async with asyncio.timeout(grace_s):
+                return await self.wait()
         except TimeoutError:
             self._signal(signal.SIGKILL)
             return await self.wait()

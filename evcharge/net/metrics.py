@@ -131,7 +131,8 @@ class Asked(Generic[T]):
             # Of one that nobody waits for any more nothing is said when it fails.
             self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         try:
-            self.known = await asyncio.wait_for(asyncio.shield(self._asking), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                self.known = await asyncio.shield(self._asking)
             self.answers = True
         except self._failures:
             self.answers = False

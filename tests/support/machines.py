@@ -143,7 +143,9 @@ class Machines:
         )
         (ticket,) = self.history.tickets(session.session_id)
         assert told["energy_wh"] == ticket.energy_wh >= session.meter_wh - session.start_meter_wh
-        assert self.watts() == 0
+        # Its own trace is written after each tick, so it may come later than the ticket; but not what it tells.
+        until(lambda: self.watts() == 0, self.machine("B").tail)
+        assert self.power()[-1][0] <= ticket.end_ms, "it drew power beyond the end of its session"
         until(lambda: self.history.shown("CP-1") is Shown.ACTIVATED, self.machine("B").tail)
 
     def updates(self) -> list[dict[str, object]]:

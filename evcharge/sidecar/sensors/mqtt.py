@@ -79,6 +79,7 @@ class MqttSource:
                 await self._listen()
             except aiomqtt.MqttError as error:
                 self._lost(_why(error))
+            _end_if_asked()
             await self._sleep(reconnect_delay(self._failures, self._random()))
             self._failures += 1
 
@@ -103,6 +104,7 @@ class MqttSource:
                 if any(isinstance(code, ReasonCode) and code.is_failure for code in codes):
                     for sensor in sensors:
                         self._book.failed(sensor.key, f"The broker does not let this client read {topic}.")
+            _end_if_asked()
             self._failures = 0
             self._said = ""
             log.info("sensors.broker_connected", host=host, port=port)
@@ -135,6 +137,17 @@ class _Newest(asyncio.Queue[aiomqtt.Message]):
         if self.full():
             self.get_nowait()
         super().put_nowait(item)
+
+
+def _end_if_asked() -> None:
+    """Raises CancelledError when the task was told to end and the library kept that to itself.
+
+    It waits for the broker with ``asyncio.wait_for``, which before Python 3.12 forgets the one when the other comes in
+    the same turn of the loop.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _properties() -> Properties:

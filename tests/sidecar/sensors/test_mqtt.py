@@ -202,6 +202,27 @@ async def test_a_wrong_password_is_said_once_and_never_quoted(
     assert "the-wrong-one" not in repr(logs) + repr(rig.sensors.readings())
 
 
+@pytest.mark.parametrize("password", [PASSWORD, "the-wrong-one"])
+async def test_it_ends_although_the_broker_answers_in_the_same_turn(
+    broker: Mosquitto, make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """Before Python 3.12 ``asyncio.wait_for``, with which the library waits, forgets then that it was cancelled."""
+    wait_for = aiomqtt.Client._wait_for
+    told: list[asyncio.Task[Any]] = []
+
+    async def cancelled_meanwhile(client: aiomqtt.Client, future: Any, timeout: float | None) -> Any:
+        task = asyncio.current_task()
+        if isinstance(future, asyncio.Future) and task is not None and not told:
+            told.append(task)
+            future.add_done_callback(lambda _: task.cancel())
+        return await wait_for(client, future, timeout)
+
+    monkeypatch.setattr(aiomqtt.Client, "_wait_for", cancelled_meanwhile)
+    make_rig(solar(broker), environ={"BROKER_PASSWORD": password})
+    await eventually(lambda: told != [] and told[0].done())
+    assert told[0].cancelled()
+
+
 async def test_a_password_that_is_not_there(broker: Mosquitto) -> None:
     with pytest.raises(LackingSecret, match="BROKER_PASSWORD"):
         Rig(solar(broker), environ={})
