@@ -45,6 +45,19 @@ def test_no_flag_is_the_name_of_another_option(module: str) -> None:
         assert all(flag == name or flag not in names.values() for flag, name in names.items()), one.name
 
 
+@pytest.mark.parametrize("module", COMMANDS)
+def test_help_shows_what_each_verb_does_as_a_whole_sentence(module: str) -> None:
+    command = import_module(f"evcharge.cli.{module}").cli
+    for context, one in all_commands(command, "X"):
+        if isinstance(one, click.Group):
+            shown = " ".join(one.get_help(context).split())
+            for verb in one.list_commands(context):
+                found = one.get_command(context, verb)
+                assert found is not None and found.help is not None
+                sentence = " ".join(found.help.split("\n\n")[0].split()).partition(". ")[0].rstrip(".")
+                assert f" {verb} {sentence}" in shown
+
+
 @click.group(name="evcharge-kiosk", cls=Group, context_settings=CONTEXT)
 @config_option
 def kiosk() -> None:

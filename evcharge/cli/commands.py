@@ -13,6 +13,8 @@ from weakref import WeakSet
 
 import click
 
+# Longest first sentence of a verb that is shown with the others, in characters.
+SENTENCE = 400
 # Options whose variable was named here: with another prefix it is another one.
 _BY_FLAG: WeakSet[click.Parameter] = WeakSet()
 
@@ -60,6 +62,15 @@ class Group(click.Group):
     context_class = SettingsContext
     command_class = Command
     group_class = type
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each verb with its whole first sentence, over as many lines as it needs; click cuts them at one."""
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [
+            (name, one.get_short_help_str(SENTENCE)) for name, one in commands if one is not None and not one.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def settings_of(command: click.Command) -> dict[str, str]:

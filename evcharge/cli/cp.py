@@ -39,7 +39,7 @@ from evcharge.cli.peer import (
     stop_on_signals,
     token_option,
 )
-from evcharge.cli.probes import health_option, probed
+from evcharge.cli.probes import health_option, probed, while_connected
 from evcharge.cp.console import on_terminal
 from evcharge.cp.engine import EngineCore
 from evcharge.cp.health import HealthServer
@@ -50,7 +50,6 @@ from evcharge.cp.script import Action, Schedule, ScriptError, read_script
 from evcharge.cp.store import StoreError
 from evcharge.net.client import Client, Refusal
 from evcharge.net.clock import SystemClock
-from evcharge.net.readiness import Readiness, channels
 from evcharge.net.registry_client import RegistryCallFailed, register
 from evcharge.net.timers import TimerWheel
 from evcharge.net.witness import Witness
@@ -235,7 +234,7 @@ async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, i
             raise Failed(f"cannot listen for monitors on {where}: {why}; choose another --health-listen.") from error
         try:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            async with probed("cp", settings.probes, readiness_of(hosts, stop)) as served:
+            async with probed("cp", settings.probes, while_connected(hosts, stop)) as served:
                 ready("cp", health=shown, charge_points=len(hosts), **served)
                 if on_terminal():
                     async with LiveView(fleet, stop):
@@ -245,16 +244,6 @@ async def serve(settings: Settings, clock: SystemClock) -> dict[str, dict[str, i
         finally:
             await server.close()
         return fleet.meters()
-
-
-def readiness_of(hosts: list[Host], stop: asyncio.Event) -> Readiness:
-    """Ready with a channel to Central; without one it goes on charging, so ``/healthz`` does not ask for it."""
-
-    def unready() -> str | None:
-        up = sum(host.channel is not None and host.channel.connected for host in hosts)
-        return "draining" if stop.is_set() else channels(up, len(hosts))
-
-    return Readiness(unready=unready)
 
 
 def make_host(

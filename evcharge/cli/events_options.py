@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 import msgspec
 
 from evcharge.events import settings as s
-from evcharge.net.kafka import KafkaSettings
+from evcharge.events.message import Format
+from evcharge.net.kafka import KafkaSettings, Mechanism, Security
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,13 +20,13 @@ _OF_KAFKA = (
     ),
     click.option(
         "--security",
-        type=click.Choice(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
+        type=click.Choice(get_args(Security)),
         default="PLAINTEXT",
         help="What the brokers' listener speaks.",
     ),
     click.option(
         "--mechanism",
-        type=click.Choice(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        type=click.Choice(get_args(Mechanism)),
         default="SCRAM-SHA-512",
         help="Of SASL.",
     ),
@@ -42,10 +43,8 @@ _OF_TOPICS = (
     click.option(
         "--log", "log_name", default=s.LOG_NAME, metavar="NAME", help="What Central's log is called on the topics."
     ),
-    click.option("--format", type=click.Choice(["json", "msgpack"]), default="json", help="Of the values."),
-    click.option(
-        "--compression", type=click.Choice(["lz4", "zstd", "snappy", "gzip", "none"]), default="lz4", help="Of batches."
-    ),
+    click.option("--format", type=click.Choice(get_args(Format)), default="json", help="Of the values."),
+    click.option("--compression", type=click.Choice(get_args(s.Compression)), default="lz4", help="Of batches."),
     click.option(
         "--partitions", type=click.IntRange(1, 10_000), default=s.PARTITIONS, help="Of a new topic of events."
     ),

@@ -30,7 +30,7 @@ from evcharge.cli.peer import (
     read_credentials,
     stop_on_signals,
 )
-from evcharge.cli.probes import health_option, probed
+from evcharge.cli.probes import health_option, probed, while_connected
 from evcharge.cp.console import Keyboard, on_terminal, say
 from evcharge.cp.health import Probe
 from evcharge.cp.monitor import MonitorCore
@@ -38,7 +38,6 @@ from evcharge.cp.monitor_runner import MonitorHost, Watch
 from evcharge.cp.script import MonitorAction, Schedule, ScriptError, read_script
 from evcharge.net.client import Client, Refusal
 from evcharge.net.clock import SystemClock
-from evcharge.net.readiness import Readiness, channels
 from evcharge.net.timers import TimerWheel
 from protocol.credentials import Credential, Role
 
@@ -127,22 +126,12 @@ async def serve(
         )
         hosts.append(host)
     watch = Watch(clock, hosts, Schedule(actions, clock.site_ms()))
-    async with probed("monitor", probes, readiness_of(hosts, stop)) as served:
+    async with probed("monitor", probes, while_connected(hosts, stop)) as served:
         ready("monitor", monitors=len(hosts), **served)
         with Keyboard(lambda key: press(key, watch, stop)) if keys else nullcontext():
             if keys:
                 say(HELP)
             await watch.run(stop)
-
-
-def readiness_of(hosts: list[MonitorHost], stop: asyncio.Event) -> Readiness:
-    """Ready with a channel to Central. What it thinks of its engines is for Central, not for who runs the monitor."""
-
-    def unready() -> str | None:
-        up = sum(host.channel is not None and host.channel.connected for host in hosts)
-        return "draining" if stop.is_set() else channels(up, len(hosts))
-
-    return Readiness(unready=unready)
 
 
 def press(key: str, watch: Watch, stop: asyncio.Event) -> None:

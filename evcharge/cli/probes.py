@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 from evcharge.cli.common import Failed, parse_address
-from evcharge.net.readiness import Readiness
+from evcharge.net.readiness import Readiness, channels
 
 if TYPE_CHECKING:
     from evcharge.net.exposition import Address
@@ -41,6 +42,34 @@ def health_option(function: F) -> F:
         callback=_read,
         help="Serve /healthz and /readyz there, as evcharge-health and orchestrators ask them; port 0: any free one.",
     )(function)
+
+
+class Channel(Protocol):
+    """To Central."""
+
+    @property
+    def connected(self) -> bool: ...
+
+
+class HasChannel(Protocol):
+    """One of the peers of a process."""
+
+    @property
+    def channel(self) -> Channel | None: ...
+
+
+def while_connected(hosts: Sequence[HasChannel], stop: asyncio.Event) -> Readiness:
+    """Ready with a channel to Central.
+
+    Without one an engine goes on charging, and what a monitor thinks of its engine is for Central and not for who runs
+    the monitor: so ``/healthz`` asks for neither.
+    """
+
+    def unready() -> str | None:
+        up = sum(host.channel is not None and host.channel.connected for host in hosts)
+        return "draining" if stop.is_set() else channels(up, len(hosts))
+
+    return Readiness(unready=unready)
 
 
 @asynccontextmanager

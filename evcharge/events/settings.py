@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from evcharge.events.message import Format
 from evcharge.net.kafka import KafkaSettings
 
 # Kafka's own rule for names of topics; no name of a log has another sign, so that `/` between two names is unambiguous.
@@ -26,6 +27,7 @@ RETENTION_DAYS = 7
 # then costs the brokers four small transactions a second at most, and a record is seen well within a second.
 PACE_S = 0.25
 
+Compression = Literal["lz4", "zstd", "snappy", "gzip", "none"]
 TopicName = Annotated[str, Meta(pattern=NAME, min_length=1, max_length=249)]
 LogName = Annotated[str, Meta(pattern=NAME, min_length=1, max_length=64)]
 
@@ -53,8 +55,8 @@ class PublisherSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     positions_topic: TopicName = POSITIONS_TOPIC
     log_name: LogName = LOG_NAME
     """What Central's log is called on the topics: another log on the same topics needs another name."""
-    format: Literal["json", "msgpack"] = "json"
-    compression: Literal["lz4", "zstd", "snappy", "gzip", "none"] = "lz4"
+    format: Format = "json"
+    compression: Compression = "lz4"
     topics: TopicSettings = TopicSettings()
     after_seq: int | None = None
     """Begin behind this record where no position is known."""

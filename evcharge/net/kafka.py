@@ -22,6 +22,8 @@ PASSWORD_CHARS = 4_096
 # The highest there is: what is above it would come out as another one, where another program may hear the password.
 MOST_PORT = 65_535
 
+Security = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 Broker = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$", max_length=300)]
 
 
@@ -34,8 +36,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     brokers: Annotated[list[Broker], Meta(min_length=1, max_length=64)]
     """``HOST:PORT`` of some of them; they tell of the others."""
-    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    security: Security = "PLAINTEXT"
+    mechanism: Mechanism = "SCRAM-SHA-512"
     """Of SASL."""
     username: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     password_file: str | None = None
