@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from evcharge.net.answers import RequestFailed, reply_of
+from evcharge.net.backoff import CAP_S
 from evcharge.net.client import Client, Listener
 from evcharge.net.clock import Clock
 from evcharge.net.witness import Witness
@@ -37,6 +38,7 @@ class ClientMaker(Protocol):
         boot_id: bytes,
         give_up: bool,
         witness: Witness | None,
+        longest_s: float,
     ) -> Client: ...
 
 
@@ -58,8 +60,9 @@ class Asking:
         make_client: ClientMaker = Client,
         give_up: bool = True,
         witness: Witness | None = None,
+        longest_s: float = CAP_S,
     ) -> None:
-        """``witness`` keeps Central's newest log checkpoint."""
+        """``witness`` keeps Central's newest log checkpoint; ``longest_s`` is the longest wait between two attempts."""
         self.credential = credential
         self.address = (host, port)
         self._clock = clock
@@ -68,6 +71,7 @@ class Asking:
         self._make_client = make_client
         self._give_up = give_up
         self._witness = witness
+        self._longest_s = longest_s
         self._client = self._new_client()
         self._runner: asyncio.Task[None] | None = None
 
@@ -162,4 +166,5 @@ class Asking:
             boot_id=self._boot_id,
             give_up=self._give_up,
             witness=self._witness,
+            longest_s=self._longest_s,
         )

@@ -112,8 +112,12 @@ class Client:
         limits: Limits = _LIMITS,
         timers: TimerWheel | None = None,
         witness: Witness | None = None,
+        longest_s: float = CAP_S,
     ) -> None:
-        """``witness`` keeps Central's newest log checkpoint; by default it forgets with the program."""
+        """``witness`` keeps Central's newest log checkpoint; by default it forgets with the program.
+
+        ``longest_s``: between two attempts it waits no longer than that, whatever it drew.
+        """
         self.timers = TimerWheel(clock) if timers is None else timers
         self._credential = credential
         self._host = host
@@ -133,6 +137,7 @@ class Client:
         self._conn_no = 0
         self._use_next = False
         self._attempt = 0
+        self._longest_s = longest_s
         self._requests: dict[int, asyncio.Future[Message]] = {}
         self._last_id = 0
 
@@ -237,7 +242,7 @@ class Client:
 
     def _judge(self, visit: _Visit) -> float:
         """How long to wait before the next attempt. Raises Refusal."""
-        delay_s = reconnect_delay(self._attempt, self._rng())
+        delay_s = min(self._longest_s, reconnect_delay(self._attempt, self._rng()))
         self._attempt += 1
         adapter, code = visit.adapter, visit.refused
         log.info("central.left", host=self._host, port=self._port, why=visit.why)

@@ -21,6 +21,9 @@ log = structlog.get_logger()
 
 # How long Central's answer may take, in seconds: below the 10 s after which common HTTP clients give up.
 ANSWER_S = 5.0
+# Longest wait between two attempts to connect, in seconds. A site has few gateways, and people look through them: they
+# see the site again within five seconds of Central's return, however long it was away.
+LONGEST_S = 3.0
 
 
 class CentralLink:
@@ -50,6 +53,7 @@ class CentralLink:
             make_client=make_client,
             # A refusal is waited out, because the registry must go on serving.
             give_up=False,
+            longest_s=LONGEST_S,
         )
 
     @property

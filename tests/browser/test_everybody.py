@@ -78,6 +78,8 @@ def test_with_the_keyboard_alone(screen: Screen) -> None:
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
+    # While one is open no key goes anywhere.
+    expect(page.get_by_role("dialog")).to_have_count(0)
     page.keyboard.press("g")
     page.keyboard.press("h")
     expect(page.locator("main")).to_have_attribute("data-page", "History")

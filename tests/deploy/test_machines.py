@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
-from aiohttp.test_utils import unused_port
 
 from tests.support.machine import ROOT, steps
+from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.shared import lacking
 
@@ -153,7 +153,7 @@ def test_started_is_a_sidecar_that_serves(tmp_path: Path) -> None:
     unit = (UNITS / "evcharge-sidecar.service").read_text(encoding="utf-8")
     (waits,) = re.findall(r"^ExecStartPost=-(.+)$", unit, re.MULTILINE)
     words = shlex.split(waits.replace("/opt/evcharge/bin/evcharge-health", f"{sys.executable} -m evcharge.cli.health"))
-    port, metrics = unused_port(), unused_port()
+    port, metrics = free_port(), free_port()
     (address,) = re.findall(r"^Environment=EVCHARGE_HEALTH=(.+)$", unit, re.MULTILINE)
     asked = {**os.environ, "EVCHARGE_HEALTH": address.replace(":9411/", f":{metrics}/"), "PYTHONPATH": str(ROOT)}
     assert asked["EVCHARGE_HEALTH"] == f"http://127.0.0.1:{metrics}/readyz"

@@ -16,9 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import unused_port
 
 from evcharge.sidecar.provision.certificates import authority, new_key, server
+from tests.support.ports import free_port
 from tests.support.processes import until
 from tests.support.shared import lacking
 
@@ -73,7 +73,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HTTPSConnection]
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
     behind[0].socket = context.wrap_socket(behind[0].socket, server_side=True)
-    port = unused_port()
+    port = free_port()
     text = CONFIGURATION.read_text()
     for old, new in {
         "/tmp/": f"{folder}/",

@@ -12,6 +12,14 @@ from tests.support.processes import Timeline
 from tests.support.site import Loopback, Site
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever is the first of its file waits for six processes that start; on a busy machine that is a minute."""
+    folder = Path(__file__).parent
+    for item in items:
+        if folder in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300))
+
+
 @pytest.fixture(scope="module")
 def http_site(made_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpSite]:
     """Registry, Central, two charge points, and a sidecar that is connected."""

@@ -25,7 +25,7 @@ from evcharge.net.metrics import COMMON
 from protocol import messages as m
 from protocol.credentials import Role
 from protocol.errors import RefuseCode
-from tests.metrics.support import Told, check_metrics, get
+from tests.metrics.support import LIMIT_S, Told, check_metrics, get
 from tests.support.central import Site, until
 from tests.support.clock import ManualClock
 
@@ -43,7 +43,9 @@ charge_points = ["CP-2"]
 
 @pytest.fixture(autouse=True)
 def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of what a busy machine says late: it is waited for."""
     monkeypatch.setattr(exposition, "FRESH_S", 0.0)
+    monkeypatch.setattr("evcharge.net.metrics.PATIENCE_S", LIMIT_S)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from evcharge.cli.sidecar import cli as sidecar_cli
 from evcharge.net.metrics import COMMON
 from evcharge.sidecar import metrics as sidecar_metrics
 from tests.metrics.support import Told, check_metrics, get
-from tests.support.processes import Process, Timeline
+from tests.support.processes import Process, Timeline, until
 from tests.support.site import Loopback, Site
 
 pytestmark = pytest.mark.process
+
+# Longer than a test has one of the default ports, seconds.
+KEPT_S = 30.0
 
 
 @pytest.fixture
@@ -57,19 +61,27 @@ def test_an_address_that_was_asked_for_and_is_taken_is_exit_1(site: Site) -> Non
         assert "in use" in sentence and "--metrics" in sentence and "Traceback" not in process.errors
 
 
+def held(port: int) -> socket.socket | None:
+    """The port, when nobody else has it."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
+    except OSError:
+        holder.close()
+        return None
+    return holder
+
+
 def test_a_default_that_is_taken_is_a_warning(site: Site, tmp_path: Path) -> None:
     """Whoever has the two ports, the daemons serve: with metrics or without."""
     holders = []
     for port in (9410, 9411):
-        holder = socket.socket()
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            holder.bind(("127.0.0.1", port))
-            holder.listen()
-        except OSError:
-            # Taken by somebody else, which is as good.
-            pass
-        holders.append(holder)
+        # A daemon of another test may have it for a while, and would give it back while ours start. Who keeps it is as
+        # good as we.
+        with suppress(AssertionError):
+            holders.append(until(lambda port=port: held(port), deadline_s=KEPT_S))
     config = tmp_path / "settings.toml"
     config.write_text('log_level = "info"\n')
     words: list[object] = ["run", "--data-dir", site.registry, "--port", 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -13,13 +14,21 @@ from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric as Family
 
 from evcharge.cli import health
+from evcharge.net import exposition as exposing
 from evcharge.net.exposition import CONNECTIONS, PER_SOURCE, Address, Exposition
 from evcharge.net.metrics import COMMON, Asked, counter, gauge, histogram
 from evcharge.net.readiness import NO_CHANNEL, Readiness, channels
 from evcharge.tally import OTHER, Bounded, Buckets, Rising
-from tests.metrics.support import Told, check_metrics
+from tests.metrics.support import LIMIT_S, Told, check_metrics
 
 VALUE = gauge("a_value", "What it is", "kW", "where")
+
+
+@pytest.fixture(autouse=True)
+def on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it stands still between two lines, an answer is fresh and a question is waited for."""
+    monkeypatch.setattr(exposing, "FRESH_S", math.inf)
+    monkeypatch.setattr("evcharge.net.metrics.PATIENCE_S", LIMIT_S)
 
 
 class Source:
@@ -284,7 +293,6 @@ async def test_after_close_nobody_answers_and_the_port_is_free(source: Source) -
 
 
 async def test_what_does_not_answer_leaves_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evcharge.net.metrics.PATIENCE_S", 0.01)
     open_questions: list[asyncio.Future[int]] = []
 
     def question() -> asyncio.Future[int]:
@@ -298,6 +306,8 @@ async def test_what_does_not_answer_leaves_what_was_known(monkeypatch: pytest.Mo
     open_questions[0].set_result(7)
     await looking
     assert (asked.known, asked.answers) == (7, True)
+    # Only from here on an answer is too late.
+    monkeypatch.setattr("evcharge.net.metrics.PATIENCE_S", 0.01)
     await asked.look()
     await asked.look()
     assert (asked.known, asked.answers, len(open_questions)) == (7, False, 2), "one question at a time"

@@ -52,6 +52,14 @@ def served(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     thread.join()
 
 
+@contextmanager
+def nobody() -> Iterator[int]:
+    """A port where nobody listens, and nobody else can meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
 def asked(port: int, *more: str) -> tuple[int, str]:
     return check([f"http://127.0.0.1:{port}/readyz", *more], {})
 
@@ -67,9 +75,8 @@ def test_200_is_well_and_everything_else_is_not() -> None:
 
 
 def test_nobody_there_is_one_sentence() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    code, sentence = asked(port)
+    with nobody() as port:
+        code, sentence = asked(port)
     assert code == 1 and sentence.endswith("cannot be asked: Connection refused.")
 
 
@@ -232,15 +239,13 @@ def test_the_variable_is_asked_and_the_argument_before_it() -> None:
 
 
 def test_without_both_whoever_listens_on_the_usual_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        nobody = server.getsockname()[1]
-    with served(answered(b"ok\n")) as well, served(answered(b"no\n", b"503 No")) as ill:
-        for ports, code in (((nobody,), 1), ((nobody, well), 0), ((well, ill), 1)):
+    with nobody() as free, served(answered(b"ok\n")) as well, served(answered(b"no\n", b"503 No")) as ill:
+        for ports, code in (((free,), 1), ((free, well), 0), ((well, ill), 1)):
             monkeypatch.setattr(health, "USUAL", ports)
             found, _ = check([], {})
             assert found == code
-    monkeypatch.setattr(health, "USUAL", (nobody,))
-    assert "EVCHARGE_HEALTH" in check([], {})[1]
+        monkeypatch.setattr(health, "USUAL", (free,))
+        assert "EVCHARGE_HEALTH" in check([], {})[1]
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon", "1e9"])
@@ -283,7 +288,10 @@ print([name for name in {HEAVY} if name in sys.modules])
             [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, cwd=here, check=False
         )
         assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("answers 200: ok.\n")
-    done = subprocess.run([*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, cwd=here, check=False)
+    with nobody() as port:
+        done = subprocess.run(
+            [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, cwd=here, check=False
+        )
     assert (done.returncode, done.stdout) == (1, "") and "Connection refused" in done.stderr
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=here, check=False)
     assert done.returncode == 0 and all(

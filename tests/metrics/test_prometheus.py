@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import signal
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -21,14 +20,16 @@ from typing import Any
 import pytest
 
 from tests.metrics.support import PROMETHEUS, get, of_the_system
+from tests.support.ports import free_port
 from tests.support.processes import Timeline, until
 from tests.support.site import CP, OTHER_DRIVER, Loopback, Site
 from tools import dashboards
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
-# What a rate is taken over, instead of Grafana's $__rate_interval; scrapes are a second apart.
-WINDOW = "20s"
+# What a rate is taken over, instead of Grafana's $__rate_interval: longer than any run of these tests, because some
+# things happen once, as a plan does, which stands for minutes when nothing changes.
+WINDOW = "1h"
 # What needs parts that this site does not have: followers of the log and a history. A part that comes takes its name
 # away from here.
 SITE = """
@@ -63,9 +64,7 @@ class Prometheus:
     """One on a free port, with the site's own configuration but for addresses and pace."""
 
     def __init__(self, directory: Path, targets: dict[str, str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         text = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
         for was, now in targets.items():
             assert was in text

@@ -31,6 +31,7 @@ from tests.cp.test_process import line_of, process, write_credentials
 from tests.metrics.support import LIMIT_S
 from tests.support.central import Site, until
 from tests.support.fake_central import FakeCentral
+from tests.support.ports import free_port
 from tests.support.wire import credential
 
 
@@ -239,8 +240,7 @@ async def test_an_automated_driver_that_waits_for_central_ends_on_sigterm_too(tm
     (tmp_path / "anna.json").write_bytes(credential(Role.DRIVER).to_json())
     (tmp_path / "points").write_text("CP-1\n")
     where = ("--central", "127.0.0.1:1", "--credentials", str(tmp_path / "anna.json"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     async with process("driver", "auto", *where, "--health", address, str(tmp_path / "points")) as driver:
         while True:
             try:

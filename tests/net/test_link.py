@@ -11,7 +11,7 @@ import pytest
 
 from evcharge.net.answers import BadAnswer, CentralAway, RequestRefused, TooManyRequests, Unanswered
 from evcharge.net.client import MAX_REQUESTS, Client
-from evcharge.net.link import ANSWER_S, CentralLink
+from evcharge.net.link import ANSWER_S, LONGEST_S, CentralLink
 from protocol import messages as m
 from protocol.credentials import Role
 from protocol.errors import CloseCode
@@ -122,3 +122,18 @@ async def test_whoever_has_to_repeat_something_hears_of_each_channel() -> None:
 
             await until(again)
         assert told == ["connected"] * 3
+
+
+async def test_however_long_central_was_away_it_is_tried_again_soon() -> None:
+    """People look through a gateway: what it drew for its eighth attempt is half a minute."""
+    async with a_site() as site, FlakyLink(("127.0.0.1", site.port)) as wire, linked(site, wire.port) as link:
+        client = link._asking._client
+        wire.refuse = True
+        wire.cut()
+        for failed in range(1, 9):
+            await until(lambda failed=failed: client._attempt == failed)
+            site.clock.advance(LONGEST_S)
+        await until(lambda: client._attempt == 9)
+        wire.refuse = False
+        site.clock.advance(LONGEST_S)
+        await until(lambda: link.state == "connected")

@@ -23,7 +23,7 @@ from evcharge.sidecar.sensors.settings import SimulatedSensor
 from evcharge.sidecar.services import Services
 from evcharge.sidecar.weather.settings import Place, WeatherSettings
 from evcharge.sidecar.web.tally import UNMATCHED
-from tests.metrics.support import Told, check_metrics
+from tests.metrics.support import LIMIT_S, Told, check_metrics
 from tests.sidecar.conftest import HandClock
 
 
@@ -55,6 +55,12 @@ class _One:
 
     def collect(self) -> Any:
         yield self._family
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is only busy is waited for."""
+    monkeypatch.setattr("evcharge.net.metrics.PATIENCE_S", LIMIT_S)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+
+from tests.support.ports import free_port
 
 # Where Debian puts the servers, newest last; elsewhere they are on the path.
 DEBIAN = Path("/usr/lib/postgresql")
@@ -55,7 +56,8 @@ class Postgres:
         name = url.rpartition("/")[2]
         await self._order(
             name,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            # With a limit it waits until they have ended: until then they have their locks, also that of a sidecar.
+            f"SELECT pg_terminate_backend(pid, {START_S * 1000}) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()",
             "DROP SCHEMA public CASCADE",
             "CREATE SCHEMA public",
@@ -89,9 +91,6 @@ def running() -> Iterator[Postgres]:
         owner = pwd.getpwnam(USER)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         prefix = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
 
     def run(*command: str) -> None:
         done = subprocess.run(
@@ -102,6 +101,7 @@ def running() -> Iterator[Postgres]:
     run(str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", USER, "--no-sync", "--locale=C", "-E", "UTF8")
     control = str(programs / "pg_ctl")
     log = str(folder / "log")
+    port = free_port()
     options = f"{OPTIONS} -p {port} -c unix_socket_directories={folder}"
     run(control, "-D", str(data), "-l", log, "-w", "-o", options, "start")
     try:
