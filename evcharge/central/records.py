@@ -79,6 +79,11 @@ class KeptRecords:
             if len(self._verified) > MAX_VERIFIED:
                 self._verified.popitem(last=False)
 
+    def overtaken(self, record: RegistryRecord) -> bool:
+        """Whether this process has verified a newer revision already; what a file says is not asked."""
+        known = self._verified.get(record.username)
+        return known is not None and known.rev > record.rev
+
     def verify(self, signed: SignedRecord) -> RegistryRecord:
         """The record. Raises BadRecord when the pinned registry did not sign it."""
         return open_record(signed, self._registry_public_key)

@@ -293,7 +293,9 @@ class RegistryClient:
             self._denied.clear()
         # Told first: a revocation acts even when the disk keeps nothing.
         for record, _ in verified:
-            self._tell(record, after=followed.rev)
+            # By what a look-up brought while this answer was under way its peer is in; the feed tells of that next.
+            if not self._kept.overtaken(record):
+                self._tell(record, after=followed.rev)
         for record, signed in verified:
             self._kept.put(record, signed)
         if verified:

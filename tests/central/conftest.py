@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evcharge.central import allocation, deadlines, planning, registry, service
+from evcharge.central import allocation, deadlines, planning, registry, room, service
 from tests.support.central import Site
 
 
@@ -19,6 +19,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadlines, "_MAX_SLEEP_S", 0.005)
     monkeypatch.setattr(registry, "RETRY_S", 0.005)
     monkeypatch.setattr(service, "FLUSH_S", 0.005)
+    # A test says itself how much room there is.
+    monkeypatch.setattr(room, "LOOK_S", 3_600.0)
 
 
 @pytest.fixture

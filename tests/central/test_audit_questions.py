@@ -23,6 +23,7 @@ from evcharge.audit.pages import Found
 from evcharge.audit.record import MAX_BODY, Record, encode
 from evcharge.audit.segments import list_segments
 from evcharge.audit.tree import TreeDamaged
+from evcharge.central import service
 from evcharge.central.translate import audit
 from evcharge.cli.audit import cli
 from evcharge.domain import commands as c
@@ -39,9 +40,10 @@ FITS = max_body(MAX_FRAME)
 
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few records each, so that every log here has several."""
+    """A few records each, so that every log here has several; and no marks between a question and a look at the log."""
     assert recovery.recover.__kwdefaults__ is not None
     monkeypatch.setitem(recovery.recover.__kwdefaults__, "segment_bytes", 2_048)
+    monkeypatch.setattr(service, "MARK_AFTER_S", 3_600.0)
 
 
 async def page(peer: WirePeer, **fields: Any) -> m.AuditView:
@@ -77,8 +79,12 @@ async def proof(peer: WirePeer, seq: int) -> m.ProofView:
 async def signed(site: Site) -> None:
     """Everything so far is durable and signed: those who wait for a second need not."""
     await site.settled()
-    await until(lambda: site.central._attestor.tree.size == site.central._journal.last)
-    site.central._attestor.checkpoints.make(0.0)
+    journal, attestor = site.central._journal, site.central._attestor
+    with journal._wake:
+        # The writer signs, to whom the checkpoints belong: only its second is not waited for.
+        attestor.checkpoints._made_s = float("-inf")
+        journal._wake.notify()
+    await until(lambda: attestor.tree.size == journal.last and not attestor.checkpoints.unsigned)
 
 
 def size_of(note: bytes) -> int:

@@ -111,6 +111,8 @@ async def test_a_plan_that_does_not_come_is_said_and_no_other_thread_is_taken(mo
     monkeypatch.setattr(planning, "LATE_S", 0.05)
     await rig.planning._plan(MAIN)
     assert [type(said) for said in rig.said] == [c.FailPlan]
+    # Its thread may begin after it was given up.
+    await until(lambda: begun)
     await rig.planning._plan(MAIN)
     assert len(begun) == 1, "the first one has not come back yet"
     since_s = rig.planning.failing[MAIN]

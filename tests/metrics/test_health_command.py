@@ -52,14 +52,6 @@ def served(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     thread.join()
 
 
-@contextmanager
-def nobody() -> Iterator[int]:
-    """A port where nobody listens, and nobody else can meanwhile."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
-
-
 def asked(port: int, *more: str) -> tuple[int, str]:
     return check([f"http://127.0.0.1:{port}/readyz", *more], {})
 
@@ -75,7 +67,7 @@ def test_200_is_well_and_everything_else_is_not() -> None:
 
 
 def test_nobody_there_is_one_sentence() -> None:
-    with nobody() as port:
+    with closed_port() as port:
         code, sentence = asked(port)
     assert code == 1 and sentence.endswith("cannot be asked: Connection refused.")
 
@@ -239,7 +231,7 @@ def test_the_variable_is_asked_and_the_argument_before_it() -> None:
 
 
 def test_without_both_whoever_listens_on_the_usual_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    with nobody() as free, served(answered(b"ok\n")) as well, served(answered(b"no\n", b"503 No")) as ill:
+    with closed_port() as free, served(answered(b"ok\n")) as well, served(answered(b"no\n", b"503 No")) as ill:
         for ports, code in (((free,), 1), ((free, well), 0), ((well, ill), 1)):
             monkeypatch.setattr(health, "USUAL", ports)
             found, _ = check([], {})
@@ -276,6 +268,7 @@ def test_as_a_process_it_needs_little_and_keeps_to_its_exit_codes() -> None:
     program = f"""
 import sys
 from evcharge.cli import health
+from tests.support.ports import closed_port
 health.check(["http://127.0.0.1:1"], {{}})
 print([name for name in {HEAVY} if name in sys.modules])
 """
@@ -288,7 +281,7 @@ print([name for name in {HEAVY} if name in sys.modules])
             [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, cwd=here, check=False
         )
         assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("answers 200: ok.\n")
-    with nobody() as port:
+    with closed_port() as port:
         done = subprocess.run(
             [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, cwd=here, check=False
         )

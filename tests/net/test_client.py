@@ -18,14 +18,8 @@ from protocol.credentials import Role, public_key
 from protocol.errors import CloseCode, LocalProtocolError, RefuseCode
 from tests.net.support import Ear, Site, a_site, until
 from tests.support.link import FlakyLink
+from tests.support.ports import closed_port
 from tests.support.wire import BOOT_ID, CENTRAL_KEY, credential
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def turns() -> None:
@@ -72,8 +66,7 @@ async def test_it_comes_back_after_a_cut_with_what_it_has_learned() -> None:
 
 async def test_back_off_doubles_while_nobody_answers_and_starts_again_after_a_channel() -> None:
     site = Site()
-    site.port = free_port()
-    with capture_logs() as logs:
+    with closed_port() as site.port, capture_logs() as logs:
         client, _ = site.client()
         for attempt, delay_s in enumerate([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0], 1):
             await until(lambda attempt=attempt: len(logs) == attempt)
@@ -83,7 +76,7 @@ async def test_back_off_doubles_while_nobody_answers_and_starts_again_after_a_ch
             assert len(logs) == attempt, "not before its time"
             site.clock.advance(0.12)
         await until(lambda: len(logs) == 10)
-    await site.start()
+        await site.start()
     site.clock.advance(31)
     await until(lambda: client.connected)
     site.desk.up[-1].close(CloseCode.NORMAL)
@@ -400,10 +393,10 @@ async def test_cancelled_it_closes_the_channel_cleanly_and_tells_its_listener() 
 
 async def test_cancelled_while_it_waits_it_just_ends() -> None:
     site = Site()
-    site.port = free_port()
-    client, ear = site.client()
-    await turns()
-    await site.stop()
+    with closed_port() as site.port:
+        client, ear = site.client()
+        await turns()
+        await site.stop()
     assert not ear.ups and not ear.downs
     with pytest.raises(RuntimeError, match="no channel yet"):
         client.channel_ms()

@@ -29,6 +29,7 @@ from protocol.credentials import Credential, Role
 from tests.support.clock import ManualClock
 from tests.support.fake_registry import FakeRegistry
 from tests.support.history import History
+from tests.support.ports import closed_port
 from tests.support.wire import CENTRAL
 from tests.support.wire_peers import EnginePeer, WirePeer, turns, until
 
@@ -97,7 +98,9 @@ class Site:
         self.disk = DiskInHand()
         self.central: Central
         self.peers: list[WirePeer] = []
-        self._settings = {"port": 0, "drain_s": 0.0, "capacity_kw": 22.0, "ballast_mib": 0} | settings
+        # A registry in this process that is slow to answer is not away.
+        kept = {"port": 0, "drain_s": 0.0, "capacity_kw": 22.0, "ballast_mib": 0, "lookup_s": 9.0}
+        self._settings = kept | settings
         self._running = False
 
     async def __aenter__(self) -> Site:
@@ -169,7 +172,8 @@ class Site:
         self._settings["port"] = self.central.port
         if self._running:
             await (self.kill() if killed else self.stop())
-        await self.start()
+        with closed_port(self.central.port):
+            await self.start()
 
     # --- peers ----------------------------------------------------------------------------------------------------
 
@@ -286,6 +290,11 @@ class Site:
             if record.seq <= seq and logged is not None:
                 evolve(state, logged.event, logged.stamp)
         return state
+
+    def state_behind(self, kind: type[e.Event]) -> State:
+        """The state that the log tells up to its newest event of this kind: whatever has come since."""
+        found = [(record.seq, decode(record.body)) for record in self.history.records]
+        return self.state_at(max(seq for seq, it in found if it is not None and isinstance(it.event, kind)))
 
     async def line(self, kind: type[E], **fields: object) -> E:
         """Wait until the log has an event of this kind with these fields."""

@@ -1,9 +1,11 @@
-"""Ports for programs that have to be told one: nobody else is given it between the choice and its use."""
+"""Ports of loopback that nobody else takes: while nobody listens there, or until a program that is told one does."""
 
 from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # The kernel gives out ports from the first of these two on to whoever does not ask for one.
@@ -13,8 +15,20 @@ FIRST = 20_000
 ENOUGH = 4_000
 
 
+@contextmanager
+def closed_port(port: int = 0) -> Iterator[int]:
+    """This port, or a free one: nobody listens there, and no other program is given it meanwhile.
+
+    A server that reuses addresses may be started there.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", port))
+        yield holder.getsockname()[1]
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 where nobody listens, and which the kernel gives to nobody by itself.
+    """A port where nobody listens, and which the kernel gives to nobody by itself.
 
     Port 0 is better where a program says what it was given. Where the kernel gives out nearly all of them, it is any.
     """
@@ -22,11 +36,8 @@ def free_port() -> int:
     chance = random.SystemRandom()
     while True:
         port = chance.randrange(FIRST, end) if end - FIRST >= ENOUGH else 0
-        with socket.socket() as probe:
-            # Also where a connection of before lingers.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        try:
+            with closed_port(port) as free:
+                return free
+        except OSError:
+            continue

@@ -26,7 +26,7 @@ from tools.bench.wire import Scale, measure
 from tools.fleet import ChargePoint, Driver, Fleet, read_credentials
 
 # Few connections, parts of a second: the shape is looked at, not the figures.
-TINY = Scale((2, 4), 4, 1, 0.05, 0.1, 0.4, 0.1, 0.05, 0.0, points=2)
+TINY = Scale((2, 4), 4, 1, 0.05, 0.5, 0.4, 0.1, 0.05, 0.0, points=2)
 # Longest wait for a fact, seconds.
 LIMIT_S = 20.0
 # Kinds of records that are of connections, not of sessions.
