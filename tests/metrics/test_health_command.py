@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from evcharge.cli import health
 from evcharge.cli.health import MAX_ANSWER, SHOWN, BadUrl, Target, check, target_of
+from tests.support.ports import closed_port
 
 
 def answered(body: bytes, status: bytes = b"200 OK") -> Callable[[socket.socket], None]:
@@ -268,7 +269,6 @@ def test_as_a_process_it_needs_little_and_keeps_to_its_exit_codes() -> None:
     program = f"""
 import sys
 from evcharge.cli import health
-from tests.support.ports import closed_port
 health.check(["http://127.0.0.1:1"], {{}})
 print([name for name in {HEAVY} if name in sys.modules])
 """
