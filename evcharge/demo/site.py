@@ -22,7 +22,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine, Iterable, Sequence
+import sys
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +102,15 @@ class Site:
 
     async def open(self) -> None:
         """Start everything, in order. Raises ChildFailed or SiteFailed."""
-        self.port = free_port(self._options.port)
-        sidecar_port = free_port(self._options.sidecar_port)
-        self.sidecar_url = f"http://{HOST}:{sidecar_port}"
-        await self._open_registry(sidecar_port)
+        # Each has to know the other's address before that one listens, seconds later.
+        with held_port(self._options.port) as self.port, held_port(self._options.sidecar_port) as sidecar_port:
+            self.sidecar_url = f"http://{HOST}:{sidecar_port}"
+            await self._open_registry(sidecar_port)
+            await self._open_central()
+        await self._open_charge_points()
+        await self._open_drivers()
+
+    async def _open_central(self) -> None:
         site_file = self.directory / "site.toml"
         if self._options.site_toml:
             site_file.write_text(self._options.site_toml, encoding="utf-8")
@@ -132,8 +139,6 @@ class Site:
         )
         await self._central.wait_ready()
         self.log_folder = str(self._central.ready["log"])
-        await self._open_charge_points()
-        await self._open_drivers()
 
     async def close(self) -> None:
         """Stop everything in order: each part may still hand its last words to the next."""
@@ -318,8 +323,12 @@ class Site:
         return await self._crew.spawn(name, f"evcharge.cli.{module}", arguments, finishes=finishes)
 
 
-def free_port(wanted: int) -> int:
-    """``wanted`` if it is free, for 0 one that the system chooses. Raises SiteFailed."""
+@contextmanager
+def held_port(wanted: int) -> Iterator[int]:
+    """``wanted`` if it is free, for 0 one that the system chooses; while entered nobody is given it who takes any port.
+
+    Whoever asks for this very port and may use an address again (as servers do) can listen there. Raises SiteFailed.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -330,7 +339,10 @@ def free_port(wanted: int) -> int:
                 "choose another one (0: any free one)."
             ) from error
         port: int = probe.getsockname()[1]
-        return port
+        if sys.platform != "linux":
+            # Elsewhere a socket that is bound keeps the address from everybody.
+            probe.close()
+        yield port
 
 
 def _keep_secret(file: Path, content: bytes) -> None:

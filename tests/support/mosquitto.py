@@ -10,10 +10,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-from aiohttp.test_utils import unused_port
-
+from evcharge.demo.site import held_port
 from tests.support.shared import lacking
 
 # Longest wait for a fact, in seconds; a broker starts in tenths of one, on a busy machine in a few.
@@ -42,7 +42,9 @@ class Mosquitto:
         if program is None or passwords is None:
             lacking("Mosquitto is not installed; make system-deps installs it")
         self._program = program
-        self.port = unused_port()
+        # Until it listens for the first time; beside this run other tests take ports too.
+        self._held = ExitStack()
+        self.port = self._held.enter_context(held_port(0))
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "mosquitto.log"
         password_file, acl_file = folder / "passwords", folder / "acl"
@@ -81,10 +83,12 @@ class Mosquitto:
                     await asyncio.sleep(LOOK_S)
                 else:
                     writer.close()
+                    self._held.close()
                     return
 
     def stop(self) -> None:
         """End it; what is retained is on disk."""
+        self._held.close()
         if self._process is not None:
             self._process.terminate()
             self._process.wait(DEADLINE_S)

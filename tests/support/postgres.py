@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+
+from evcharge.demo.site import held_port
 
 # Where Debian puts the servers, newest last; elsewhere they are on the path.
 DEBIAN = Path("/usr/lib/postgresql")
@@ -89,9 +90,6 @@ def running() -> Iterator[Postgres]:
         owner = pwd.getpwnam(USER)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         prefix = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
 
     def run(*command: str) -> None:
         done = subprocess.run(
@@ -102,8 +100,10 @@ def running() -> Iterator[Postgres]:
     run(str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", USER, "--no-sync", "--locale=C", "-E", "UTF8")
     control = str(programs / "pg_ctl")
     log = str(folder / "log")
-    options = f"{OPTIONS} -p {port} -c unix_socket_directories={folder}"
-    run(control, "-D", str(data), "-l", log, "-w", "-o", options, "start")
+    # Beside this run other tests take ports too.
+    with held_port(0) as port:
+        options = f"{OPTIONS} -p {port} -c unix_socket_directories={folder}"
+        run(control, "-D", str(data), "-l", log, "-w", "-o", options, "start")
     try:
         yield Postgres(port)
     finally:
