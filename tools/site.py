@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sqlite3
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import create_engine, insert
 from sqlalchemy.engine import URL
 
+from evcharge.net.ports import held_port
 from evcharge.sidecar.bootstrap import DATABASE
 from evcharge.sidecar.registry.rules import SECRET_BYTES
 from evcharge.sidecar.registry.store import credentials_table, keys_table
@@ -109,24 +109,25 @@ class Site:
         site._cpu = central_cpu
         (folder / "site.toml").write_text("".join(_site_lines(names, substations, capacity_kw)), encoding="utf-8")
         arguments = ["-m", "evcharge.cli.sidecar", "run", "--data-dir", str(registry), "--host", HOST, "--port", "0"]
-        if linked:
-            # Central asks the registry before it can serve, so the sidecar has to know the port first.
-            site.port = _free_port()
-            arguments += ["--central", f"{HOST}:{site.port}"]
-        arguments += sidecar_args
-        try:
-            site.sidecar = await Daemon.start("sidecar", arguments, folder / "sidecar.log", cpu=sidecar_cpu)
-            site.sidecar_url = str(site.sidecar.ready["url"])
-            site._central_args = [
-                *("--credentials", str(registry / "central.json"), "--data-dir", str(site.data_dir)),
-                *("--host", HOST, "--registry", site.sidecar_url, "--site", str(folder / "site.toml")),
-                *("--log-level", "warning", "--drain-s", "0", *central_args),
-            ]
-            await site._start_central()
-            await site._followed()
-        except BaseException:
-            await site.close()
-            raise
+        with ExitStack() as until_it_listens:
+            if linked:
+                # Central asks the registry before it can serve, so the sidecar has to know the port first.
+                site.port = until_it_listens.enter_context(held_port(HOST))
+                arguments += ["--central", f"{HOST}:{site.port}"]
+            arguments += sidecar_args
+            try:
+                site.sidecar = await Daemon.start("sidecar", arguments, folder / "sidecar.log", cpu=sidecar_cpu)
+                site.sidecar_url = str(site.sidecar.ready["url"])
+                site._central_args = [
+                    *("--credentials", str(registry / "central.json"), "--data-dir", str(site.data_dir)),
+                    *("--host", HOST, "--registry", site.sidecar_url, "--site", str(folder / "site.toml")),
+                    *("--log-level", "warning", "--drain-s", "0", *central_args),
+                ]
+                await site._start_central()
+                await site._followed()
+            except BaseException:
+                await site.close()
+                raise
         return site
 
     async def kill_central(self) -> None:
@@ -210,12 +211,6 @@ def _site_lines(names: Sequence[str], substations: int, capacity_kw: float) -> I
     for number in range(substations):
         own = ", ".join(f'"{name}"' for name in names[number::substations])
         yield f"[substations.s{number:03}]\ncapacity_kw = {capacity_kw:.3f}\ncharge_points = [{own}]\n\n"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _kept_rev(path: Path) -> int:

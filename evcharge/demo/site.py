@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from evcharge.demo.scenario import (
     deal,
     json_lines,
 )
+from evcharge.net.ports import held_port
 from evcharge.net.registry_client import RegistryCallFailed, register
 
 HOST = "127.0.0.1"
@@ -100,10 +101,15 @@ class Site:
 
     async def open(self) -> None:
         """Start everything, in order. Raises ChildFailed or SiteFailed."""
-        self.port = free_port(self._options.port)
-        sidecar_port = free_port(self._options.sidecar_port)
-        self.sidecar_url = f"http://{HOST}:{sidecar_port}"
-        await self._open_registry(sidecar_port)
+        # Each has to know the other's address before that one listens, seconds later.
+        with _held(self._options.port) as self.port, _held(self._options.sidecar_port) as sidecar_port:
+            self.sidecar_url = f"http://{HOST}:{sidecar_port}"
+            await self._open_registry(sidecar_port)
+            await self._open_central()
+        await self._open_charge_points()
+        await self._open_drivers()
+
+    async def _open_central(self) -> None:
         site_file = self.directory / "site.toml"
         if self._options.site_toml:
             site_file.write_text(self._options.site_toml, encoding="utf-8")
@@ -132,8 +138,6 @@ class Site:
         )
         await self._central.wait_ready()
         self.log_folder = str(self._central.ready["log"])
-        await self._open_charge_points()
-        await self._open_drivers()
 
     async def close(self) -> None:
         """Stop everything in order: each part may still hand its last words to the next."""
@@ -318,19 +322,18 @@ class Site:
         return await self._crew.spawn(name, f"evcharge.cli.{module}", arguments, finishes=finishes)
 
 
-def free_port(wanted: int) -> int:
-    """``wanted`` if it is free, for 0 one that the system chooses. Raises SiteFailed."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def _held(wanted: int) -> Iterator[int]:
+    """This port, or for 0 a free one, until a child listens there. Raises SiteFailed."""
+    with ExitStack() as stack:
         try:
-            probe.bind((HOST, wanted))
+            port = stack.enter_context(held_port(HOST, wanted))
         except OSError as error:
             raise SiteFailed(
                 f"port {wanted} of {HOST} cannot be used ({error.strerror}); stop what listens there, or "
                 "choose another one (0: any free one)."
             ) from error
-        port: int = probe.getsockname()[1]
-        return port
+        yield port
 
 
 def _keep_secret(file: Path, content: bytes) -> None:

@@ -250,7 +250,7 @@ class DriverClient:
         rows = await self.queue()
         known = self._places.newest(waiting_id)
         if any(row.waiting_id == waiting_id for row in rows) or known is None or known.state == LEFT:
-            self._places.compare(waiting_id, rows)
+            self._places.compare(waiting_id, rows, after)
             return
         listed = [view.session_id for row in await self.charge_points() for view in row.connectors]
         tickets = {ticket.session_id: ticket for ticket in await self.tickets()}

@@ -57,10 +57,19 @@ class Places:
         if known is None or known.state == WAITING or view.state != WAITING:
             self.take(view)
 
-    def compare(self, waiting_id: str, rows: list[WaitingView]) -> None:
-        """Central's list of all own places: one that is missing there is over."""
+    def compare(self, waiting_id: str, rows: list[WaitingView], after: str | None = None) -> None:
+        """Central's list of all own places: one that is missing there is over.
+
+        An offer or an end that came right behind the list was handled first, and stays; ``after``: an offer of which it
+        is known that it was missed, and that does not.
+        """
         for row in rows:
-            self.take(row)
+            known = self._newest.get(row.waiting_id)
+            newer = known is not None and (
+                known.state == LEFT or (known.state == OFFERED and known.session_id != after)
+            )
+            if row.state != WAITING or not newer:
+                self.take(row)
         if all(row.waiting_id != waiting_id for row in rows):
             self.over(waiting_id, None)
 

@@ -22,11 +22,11 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-from aiohttp.test_utils import unused_port
 
 from evcharge.sidecar.services import load_services
 from tests.containers.engine import ROOT, Engine, Image
 from tests.support.machine import steps
+from tests.support.ports import free_port
 from tests.support.processes import until
 from tests.support.shared import lacking
 
@@ -87,7 +87,7 @@ class Site:
     def __init__(self, engine: Engine, image: Image) -> None:
         self.engine = engine
         self.project = f"evcharge-test-{os.getpid()}"
-        self.port = unused_port()
+        self.port = free_port()
         self.image = image.name
         self._next_s = 0.0
         self.backup = Path()

@@ -144,6 +144,6 @@ def test_two_engines_and_the_link_between_them(machines: Machines) -> None:
     machines.history.check()
 
     # Each came from its own machine: no engine hid its address behind that of its own network.
-    sources = {logged.stamp.actor: logged.stamp.source for logged in machines.history.logged if logged.stamp.source}
+    sources = machines.sources()
     outside = {actor: sources[actor] for actor in ("engine:CP-1", "monitor:CP-1", "driver:anna")}
     assert set(outside.values()) == {machines.network.address("b")}

@@ -104,7 +104,10 @@ async def test_kill_9_in_mid_session_loses_nothing_that_was_on_disk_and_the_moni
             assert saved.meter_wh(1) >= told_wh
             await central.until(lambda: bool(central.got(Fault)))
             assert central.got(Fault) == [Fault(code="engine_silent")]
-            assert sum(not health.engine_ok for health in central.got(Health)) == 3
+            # On a busy machine one was missed earlier, or one more since; those in a row until then are the fault.
+            before = central.received[: central.received.index(Fault(code="engine_silent"))]
+            looks = [message.engine_ok for message in before if isinstance(message, Health)]
+            assert looks[-4:] in ([False] * 3, [True] + [False] * 3)
 
             heir = await watching.enter_async_context(process(*cp, "--health-listen", health))
             assert (await line_of(heir))["health"] == health

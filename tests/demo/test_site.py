@@ -8,15 +8,16 @@ import socket
 import pytest
 
 from evcharge.demo.day import _first
-from evcharge.demo.site import HOST, SiteFailed, _all, free_port
+from evcharge.demo.site import HOST, SiteFailed, _all, _held
 
 
 def test_a_free_port_is_found_and_a_taken_one_is_told() -> None:
-    with socket.create_server((HOST, free_port(0))) as taken:
+    with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SiteFailed, match=f"port {port} of {HOST} cannot be used"):
-            free_port(port)
-    assert free_port(port) == port
+        with pytest.raises(SiteFailed, match=f"port {port} of {HOST} cannot be used"), _held(port):
+            pytest.fail("it was held")
+    with _held(port) as again:
+        assert again == port
 
 
 async def test_the_first_failure_of_several_steps_ends_the_others() -> None:

@@ -14,6 +14,7 @@ from evcharge.cli.driver_text import local_time
 from evcharge.cli.driver_view import LiveShow
 from evcharge.domain.words import LeftCause, ReservationEnd
 from evcharge.driver import client as client_module
+from evcharge.driver.places import Places
 from evcharge.net.client import RequestRefused
 from protocol import messages as m
 from tests.driver.conftest import Notes, driver
@@ -53,6 +54,22 @@ class TestClient:
             place = await client.charge_or_wait("CP-1")
             assert isinstance(place, m.WaitingView)
             assert (await client.turn(place.waiting_id)).state == "OFFERED"
+
+    async def test_an_offer_right_behind_the_list_of_places_is_not_lost(
+        self, central: FakeCentral, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who missed an offer asks whether he keeps his place; his next turn comes right behind the answer."""
+        monkeypatch.setattr(client_module, "ASK_AGAIN_S", 1_000.0)
+        busy(central)
+        async with driver(central) as client:
+            await client.charge_or_wait("CP-1")
+            client.follow("w0", central.offer("w0"))
+            central.miss("w0")
+            assert (await client.outcome("w0")).ticket is None
+            central.on_queue = lambda: [central.offer("w0", "w0.2")].clear()
+            assert await client.still_waiting("w0") is not None
+            async with asyncio.timeout(30):
+                assert (await client.turn("w0", after="w0")).session_id == "w0.2"
 
     async def test_a_free_charge_point_is_not_waited_for(self, central: FakeCentral) -> None:
         async with driver(central) as client:
@@ -171,6 +188,21 @@ class TestClient:
 PLACE = m.WaitingView(
     waiting_id="w0", state="WAITING", cp_id="CP-1", connector=2, place=2, eta_ms=T0_MS, inputs_age_ms=90_000
 )
+
+
+def test_a_list_that_is_older_than_the_news_does_not_undo_it() -> None:
+    offered = msgspec.structs.replace(PLACE, state="OFFERED", session_id="w0.2")
+    for newest, after, stays in (
+        (offered, None, True),
+        (offered, "w0", True),
+        (offered, "w0.2", False),
+        (msgspec.structs.replace(PLACE, state="LEFT", reason="no_show"), "w0", True),
+        (msgspec.structs.replace(PLACE, place=3), None, False),
+    ):
+        places = Places()
+        places.take(newest)
+        places.compare("w0", [PLACE], after)
+        assert places.newest("w0") == (newest if stays else PLACE)
 
 
 def test_the_live_view_of_a_place() -> None:

@@ -22,7 +22,8 @@ from tests.metrics.support import Told, get
 
 pytestmark = pytest.mark.process
 
-# A morning at a site of six: at 2,400-fold time four hours last six seconds.
+# A morning at a site of six: at 1,200-fold time its three hours last nine seconds, and the shortest stay three: a
+# process that a busy machine keeps waiting for a second still comes before the car has gone.
 MORNING = datetime(2026, 3, 4, 7, 0, tzinfo=UTC)
 STAYS = [
     # station, minutes after seven, minutes of stay, kWh
@@ -38,9 +39,9 @@ STAYS = [
     ("D", 50, 60, 2.0),
     ("B", 110, 70, 3.0),
     # More than its stay can give: it leaves before it has what it asked for.
-    ("C", 120, 30, 40.0),
+    ("C", 120, 60, 40.0),
 ]
-FAST = ["--speed", "2400", "--capacity-kw", "25"]
+FAST = ["--speed", "1200", "--capacity-kw", "25"]
 # Enough of a site for what is tested beside the day itself.
 SMALL = ["--processes", "1", "--capacity-kw", "25"]
 
@@ -139,8 +140,8 @@ async def test_a_morning_from_request_to_ticket(tmp_path: Path, sessions: Path) 
     assert day["started"] == len(STAYS)
     assert day["energy_wh_tickets"] == day["energy_wh_meters"]
     asked_wh = sum(round(kwh * 1000) for *_, kwh in STAYS[:-1])
-    # What fitted was delivered, and to the last car no more than half an hour at an outlet gives.
-    assert 0.85 * asked_wh < day["energy_wh_tickets"] < asked_wh + 7360 // 2
+    # What fitted was delivered, and to the last car no more than an hour at an outlet gives.
+    assert 0.85 * asked_wh < day["energy_wh_tickets"] < asked_wh + 7360
     assert 0 < day["peak_w"] <= day["capacity_w"] == 25_000
     assert day["amount_minor"] > 0 and day["wall_s"] > 0
     assert "bay taken: 1." in err
@@ -156,8 +157,11 @@ async def test_a_morning_from_request_to_ticket(tmp_path: Path, sessions: Path) 
 
 
 async def test_a_tight_day_has_plans_a_line_and_reasons(tmp_path: Path) -> None:
-    """Seven cars come at once where two have room for their smallest current, at two prices."""
-    sessions = write(tmp_path / "crowd.csv", [(name, at, 240, 1.2) for at, name in enumerate("ABCDEFG")])
+    """Seven cars come where two have room for their smallest current, at two prices."""
+    # One after the other, a fraction of a second each, and all before the first has what it needs (24 minutes at 4 kW
+    # are 1.6 kWh, and two share them): whoever is the fourth finds two that charge.
+    crowd = [(name, 4 * number, 240, 1.2) for number, name in enumerate("ABCDEFG")]
+    sessions = write(tmp_path / "crowd.csv", crowd)
     row = {"effective_start": "01-01", "effective_end": "12-31", "dow_mask": "ALL", "demand_charge": 1}
     tariff = tmp_path / "tariff.json"
     tariff.write_text(json.dumps({"schedule": [{**row, "times": [0, 8, 9], "tariffs": [0.1, 0.4, 0.1]}]}))
@@ -165,11 +169,13 @@ async def test_a_tight_day_has_plans_a_line_and_reasons(tmp_path: Path) -> None:
     code, out, err = await run(
         directory,
         *("--sessions", str(sessions), "--tariff", str(tariff), "--queue", "--surroundings"),
-        *("--capacity-kw", "4", "--speed", "1200", "--processes", "1", "--exit", "--json"),
+        *("--capacity-kw", "4", "--speed", "900", "--processes", "1", "--exit", "--json"),
     )
     assert code == 0, err
     day = json.loads(out.splitlines()[-1])
-    assert day["sessions"] == 7 == day["authorized"] + day["refused"]
+    # An offer stands for two seconds of real time: a car that begins as its own ends has a session more.
+    assert 7 <= day["sessions"] == day["authorized"] + day["refused"]
+    assert day["started"] == day["tickets"]
     assert day["energy_wh_tickets"] == day["energy_wh_meters"] > 0
     assert day["peak_w"] <= day["capacity_w"] == 4_000
     assert day["plans"] >= 1
@@ -193,7 +199,7 @@ async def test_a_tight_day_has_plans_a_line_and_reasons(tmp_path: Path) -> None:
 
 async def test_it_stays_up_for_others_who_join_with_the_spare_credentials(tmp_path: Path, short: Path) -> None:
     directory = tmp_path / "data"
-    async with demo(directory, "--sessions", str(short), *SMALL, "--speed", "1200", "--json") as running:
+    async with demo(directory, "--sessions", str(short), *SMALL, "--speed", "600", "--json") as running:
         await running.line("The day is over")
         join = json.loads((directory / "demo.json").read_text())
         ticket = await charge_with_the_spares(tmp_path, join)

@@ -27,8 +27,9 @@ pytestmark = [pytest.mark.netns, pytest.mark.tool]
 ROOT = Path(__file__).parents[2]
 CARS = 6
 LIMIT_W = CARS * 3_300
-# Longest time that the small edition may take, seconds: clients that found nobody for 40 s may stay away for 64 s.
-DRILL_S = 280
+# Longest time that the small edition may take, seconds: clients that found nobody for 40 s may stay away for 64 s,
+# twice, and beside a busy run it takes half as long again.
+DRILL_S = 400
 
 
 @pytest.fixture(autouse=True)
@@ -144,11 +145,11 @@ def talk(network: Switched, one: str, other: str) -> bool:
 def test_a_switch_joins_all_and_a_cut_parts_one() -> None:
     with Switched(["a", "b", "c"]) as network:
         until(lambda: talk(network, "a", "b"), "a and b never met")
-        assert talk(network, "c", "b")
+        until(lambda: talk(network, "c", "b"), "c and b never met")
         network.cut("b")
         assert not talk(network, "a", "b")
         assert not talk(network, "b", "a")
-        assert talk(network, "a", "c")
+        until(lambda: talk(network, "a", "c"), "a and c were parted too")
         network.mend("b")
         until(lambda: talk(network, "a", "b"), "b never came back")
         names = [network.name(host) for host in network.hosts]

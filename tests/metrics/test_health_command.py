@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from evcharge.cli import health
 from evcharge.cli.health import MAX_ANSWER, SHOWN, BadUrl, Target, check, target_of
-from tests.support.ports import closed_port
+from evcharge.net.ports import held_port
 
 
 def answered(body: bytes, status: bytes = b"200 OK") -> Callable[[socket.socket], None]:
@@ -68,7 +68,7 @@ def test_200_is_well_and_everything_else_is_not() -> None:
 
 
 def test_nobody_there_is_one_sentence() -> None:
-    with closed_port() as port:
+    with held_port("127.0.0.1") as port:
         code, sentence = asked(port)
     assert code == 1 and sentence.endswith("cannot be asked: Connection refused.")
 
@@ -232,7 +232,7 @@ def test_the_variable_is_asked_and_the_argument_before_it() -> None:
 
 
 def test_without_both_whoever_listens_on_the_usual_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    with closed_port() as free, served(answered(b"ok\n")) as well, served(answered(b"no\n", b"503 No")) as ill:
+    with held_port("127.0.0.1") as free, served(answered(b"ok\n")) as well, served(answered(b"no\n", b"503 No")) as ill:
         for ports, code in (((free,), 1), ((free, well), 0), ((well, ill), 1)):
             monkeypatch.setattr(health, "USUAL", ports)
             found, _ = check([], {})
@@ -281,7 +281,7 @@ print([name for name in {HEAVY} if name in sys.modules])
             [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, cwd=here, check=False
         )
         assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("answers 200: ok.\n")
-    with closed_port() as port:
+    with held_port("127.0.0.1") as port:
         done = subprocess.run(
             [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, cwd=here, check=False
         )

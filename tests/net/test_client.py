@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 from evcharge.net.answers import BadAnswer, CentralAway, RequestRefused, TooManyRequests, Unanswered
 from evcharge.net.client import MAX_REQUESTS, REVOKED_S, Client, Refusal
 from evcharge.net.clock import SystemClock
+from evcharge.net.ports import held_port
 from protocol import messages as m
 from protocol.credentials import Role, public_key
 from protocol.errors import CloseCode, LocalProtocolError, RefuseCode
 from tests.net.support import Ear, Site, a_site, until
 from tests.support.link import FlakyLink
-from tests.support.ports import closed_port
 from tests.support.wire import BOOT_ID, CENTRAL_KEY, credential
 
 
@@ -66,7 +66,7 @@ async def test_it_comes_back_after_a_cut_with_what_it_has_learned() -> None:
 
 async def test_back_off_doubles_while_nobody_answers_and_starts_again_after_a_channel() -> None:
     site = Site()
-    with closed_port() as site.port, capture_logs() as logs:
+    with held_port("127.0.0.1") as site.port, capture_logs() as logs:
         client, _ = site.client()
         for attempt, delay_s in enumerate([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0], 1):
             await until(lambda attempt=attempt: len(logs) == attempt)
@@ -393,7 +393,7 @@ async def test_cancelled_it_closes_the_channel_cleanly_and_tells_its_listener() 
 
 async def test_cancelled_while_it_waits_it_just_ends() -> None:
     site = Site()
-    with closed_port() as site.port:
+    with held_port("127.0.0.1") as site.port:
         client, ear = site.client()
         await turns()
         await site.stop()

@@ -23,13 +23,13 @@ from evcharge.domain.evolve import evolve
 from evcharge.domain.state import ChargePoint, Session, State, shown_state
 from evcharge.domain.words import Shown
 from evcharge.ids import ChargePointId, SessionId
+from evcharge.net.ports import held_port
 from evcharge.net.timers import TimerWheel
 from protocol import messages as m
 from protocol.credentials import Credential, Role
 from tests.support.clock import ManualClock
 from tests.support.fake_registry import FakeRegistry
 from tests.support.history import History
-from tests.support.ports import closed_port
 from tests.support.wire import CENTRAL
 from tests.support.wire_peers import EnginePeer, WirePeer, turns, until
 
@@ -172,7 +172,7 @@ class Site:
         self._settings["port"] = self.central.port
         if self._running:
             await (self.kill() if killed else self.stop())
-        with closed_port(self.central.port):
+        with held_port("127.0.0.1", self.central.port):
             await self.start()
 
     # --- peers ----------------------------------------------------------------------------------------------------

@@ -102,8 +102,14 @@ class Machines:
 
     def charge(self, kwh: float) -> None:
         """Anna asks for a charge on C, in the background; returns when it is supplied with all of its power."""
+        # Its own trace is written after each tick: a ticket may be there while it still shows the charge before.
+        until(lambda: self.watts() == 0, self.machine("B").tail)
         self.machine("C").type(f"{self._driver.format(f'charge CP-1 --energy-kwh {kwh} --wait --json')} &")
         until(lambda: self.watts() == FULL_W, self.machine("B").tail)
+
+    def sources(self) -> dict[str, str]:
+        """Who is in Central's log, and from where each came."""
+        return {logged.stamp.actor: logged.stamp.source for logged in self.history.logged if logged.stamp.source}
 
     def offline(self) -> Session | None:
         """The session whose charge point is away."""

@@ -12,8 +12,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from aiohttp.test_utils import unused_port
-
+from tests.support.ports import free_port
 from tests.support.shared import lacking
 
 # Longest wait for a fact, in seconds; a broker starts in tenths of one, on a busy machine in a few.
@@ -42,7 +41,7 @@ class Mosquitto:
         if program is None or passwords is None:
             lacking("Mosquitto is not installed; make system-deps installs it")
         self._program = program
-        self.port = unused_port()
+        self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "mosquitto.log"
         password_file, acl_file = folder / "passwords", folder / "acl"

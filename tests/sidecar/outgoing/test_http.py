@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 
 from evcharge.sidecar.outgoing.http import FetchFailed, Http
 from evcharge.sidecar.outgoing.secrets import LackingSecret, check_url, is_loopback, secret
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ async def test_silence_ends(base: str) -> None:
 
 async def test_nobody_there_and_a_certificate_that_is_none(http: Http, base: str) -> None:
     with pytest.raises(FetchFailed, match="reached"):
-        await http.get(f"http://127.0.0.1:{unused_port()}/?key=secret")
+        await http.get(f"http://127.0.0.1:{free_port()}/?key=secret")
     with pytest.raises(FetchFailed) as caught:
         await http.get(base.replace("http://", "https://") + "/fits?key=secret", tls=ssl.create_default_context())
     assert caught.value.kind in ("certificate", "unreachable")

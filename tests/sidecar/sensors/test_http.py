@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 
 from evcharge.sidecar.outgoing.http import Http
 from evcharge.sidecar.outgoing.secrets import LackingSecret
@@ -19,6 +19,7 @@ from evcharge.sidecar.sensors.concern import Sensors
 from evcharge.sidecar.sensors.settings import HttpSensor, SensorsSettings, SimulatedSensor
 from evcharge.sidecar.sensors.sources import HttpSource
 from tests.support.driven import DrivenClock, settle
+from tests.support.ports import free_port
 
 SECRET = "the-secret-of-the-roof"
 ENVIRON = {"ROOF_KEY": SECRET}
@@ -141,7 +142,7 @@ async def test_a_server_that_fails_is_asked_less_often_and_its_last_word_ages(de
 
 
 async def test_nobody_there(device: Device) -> None:
-    rig = Rig(solar(device, url=f"http://127.0.0.1:{unused_port()}/"))
+    rig = Rig(solar(device, url=f"http://127.0.0.1:{free_port()}/"))
     await rig.sources[0].poll()
     assert rig.look()["solar_w"] == ("missing", None, "The server cannot be reached.")
     await rig.http.close()

@@ -13,7 +13,6 @@ from typing import Any
 import aiomqtt
 import pytest
 import structlog
-from aiohttp.test_utils import unused_port
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,6 +28,7 @@ from evcharge.sidecar.sensors.settings import Broker, MqttSensor, SensorsSetting
 from tests.support.clock import START_MS
 from tests.support.driven import DrivenClock
 from tests.support.mosquitto import PASSWORD, USER, Mosquitto, eventually
+from tests.support.ports import free_port
 
 NOW_S = START_MS // 1000
 
@@ -179,7 +179,7 @@ async def test_a_broker_that_restarts(broker: Mosquitto, make_rig: MakeRig) -> N
 
 
 async def test_attempts_become_rarer(make_rig: MakeRig) -> None:
-    nowhere = Broker(host="127.0.0.1", port=unused_port())
+    nowhere = Broker(host="127.0.0.1", port=free_port())
     rig = make_rig(MqttSensor(name="solar_w", topic="x", broker=nowhere))
     with structlog.testing.capture_logs() as logs:
         await eventually(lambda: 30.0 in rig.waits)

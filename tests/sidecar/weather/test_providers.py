@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +22,7 @@ from evcharge.sidecar.weather.settings import WeatherSettings
 from tests.sidecar.weather import samples
 from tests.support.clock import START_MS
 from tests.support.driven import DrivenClock
+from tests.support.ports import free_port
 from tests.support.shared import real
 
 KEY = "0123456789abcdef-the-key"
@@ -222,7 +223,7 @@ async def test_each_refusal_of_openweather_is_its_own(server: Server, http: Http
 
 
 async def test_a_server_that_is_away_is_said_without_the_key(server: Server, http: Http) -> None:
-    server.base = f"http://127.0.0.1:{unused_port()}"
+    server.base = f"http://127.0.0.1:{free_port()}"
     with structlog.testing.capture_logs() as logs, pytest.raises(ProviderFailed) as caught:
         await provider(server, http, "openweather").fetch(BERLIN)
     assert caught.value.trouble == "unreachable"
