@@ -18,7 +18,8 @@ ENOUGH = 4_000
 def free_port() -> int:
     """A port where nobody listens, and which the kernel gives to nobody by itself.
 
-    Port 0 is better where a program says what it was given. Where the kernel gives out nearly all of them, or does not tell, it is any.
+    Port 0 is better where a program says what it was given. Where the kernel gives out nearly all of them, or does not
+    tell, it is any.
     """
     end = int(GIVEN_OUT.read_text().split()[0]) if GIVEN_OUT.exists() else 0
     chance = random.SystemRandom()
