@@ -22,6 +22,7 @@ from yarl import URL
 
 from evcharge.central.records import Kept, KeptRecords
 from evcharge.net.clock import Clock
+from evcharge.net.ending import heeding_its_end
 from protocol.credentials import KEY_SIZE, Credential, Role, b64url, b64url_decode
 from protocol.records import RegistryRecord, SignedRecord
 
@@ -262,7 +263,8 @@ class RegistryClient:
         try:
             while True:
                 try:
-                    await self._poll()
+                    with heeding_its_end():
+                        await self._poll()
                     if away:
                         log.info("registry.back", url=str(self._access.url))
                     away = False

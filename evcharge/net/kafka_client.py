@@ -20,6 +20,7 @@ from aiokafka.conn import create_conn
 from aiokafka.consumer import fetcher as fetcher_module
 from aiokafka.protocol.metadata import MetadataRequest
 
+from evcharge.net.ending import heeding_its_end
 from evcharge.net.kafka_faults import FAILURES, understood
 from evcharge.net.kafka_records import PassingOver
 
@@ -81,22 +82,25 @@ async def in_time(within_s: float) -> AsyncIterator[None]:
     """Ask a client something, ``within_s`` seconds at most.
 
     A client that ends while it is asked says that the task was cancelled. Nobody asked for that, and a task that took
-    it for its own end would be missed by nobody: so it is one of ``FAILURES`` here.
+    it for its own end would be missed by nobody: so it is one of ``FAILURES`` here. And while it ends tasks of its own
+    it keeps to itself that this one is to end, which is heeded here.
 
     Raises:
         TimeoutError
         KafkaConnectionError: the client ended.
+        CancelledError: the task is to end, whatever the client made of that.
     """
     task = asyncio.current_task()
     assert task is not None
     before = task.cancelling()
-    try:
-        async with asyncio.timeout(within_s):
-            yield
-    except asyncio.CancelledError as error:
-        if task.cancelling() > before:
-            raise
-        raise errors.KafkaConnectionError("the client has ended") from error
+    with heeding_its_end():
+        try:
+            async with asyncio.timeout(within_s):
+                yield
+        except asyncio.CancelledError as error:
+            if task.cancelling() > before:
+                raise
+            raise errors.KafkaConnectionError("the client has ended") from error
 
 
 def unasked(future: asyncio.Future[Any]) -> None:

@@ -17,9 +17,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aiohttp.test_utils import unused_port
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+
+from tests.support.ports import free_port
 
 VERSION = "3.9.1"
 HERE = Path(__file__).parent
@@ -106,7 +107,7 @@ class Broker:
         ``protocol``: what clients speak, PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
         """
         self.folder = folder
-        self.port = port or unused_port()
+        self.port = port or free_port()
         self.log = folder / "broker.log"
         self._libs = fetch_jars()
         self._protocol = protocol
@@ -212,7 +213,7 @@ class Broker:
         return True
 
     def _own(self) -> dict[str, str]:
-        control = unused_port()
+        control = free_port()
         return {
             "process.roles": "broker,controller",
             "node.id": "1",

@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import unused_port
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.kafka.conftest import MakeBroker
+from tests.support.ports import free_port
 
 FILE = Path(__file__).parents[2] / "deploy" / "compose" / "kafka.properties"
 
@@ -22,7 +22,7 @@ def settings() -> dict[str, str]:
 
 @pytest.mark.timeout(180)
 async def test_a_broker_runs_with_it(make_broker: MakeBroker, tmp_path: Path) -> None:
-    client, control = unused_port(), unused_port()
+    client, control = free_port(), free_port()
     # Only where it is reached and where it writes is another: here there is neither that network nor that volume.
     moved = {
         "listeners": f"CLIENTS://127.0.0.1:{client},CONTROLLER://localhost:{control}",

@@ -15,13 +15,20 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
+from evcharge.net.kafka import client_arguments
 from evcharge.net.kafka_client import give_up, in_time, unasked
+from evcharge.sidecar.authority.kafka.cluster import Cluster
+from evcharge.sidecar.authority.kafka.fate import Message
+from evcharge.sidecar.authority.kafka.settings import QueueKafka
 from tests.kafka.authority.conftest import until
 from tests.kafka.broker import Broker
 from tests.kafka.conftest import MakeBroker, new_broker
 from tests.kafka.noise import silence
 
 WITHIN_S = 0.5
+# Longest end of all parts together, in seconds, on a machine that has something else to do for a while. Without being
+# given up a producer would go on for ever, and a consumer for its request's 40 s.
+SOON_S = 15.0
 PARTITIONS = 3
 
 
@@ -102,9 +109,9 @@ async def test_a_producer_with_messages_under_way(site: Site, fault: str, transa
         else:
             await until(lambda: bool(_batches(producer)))
         ending = [asyncio.create_task(producer.commit_transaction())] if transactions else []
-        async with asyncio.timeout(4 * WITHIN_S):
+        async with asyncio.timeout(SOON_S):
             await give_up(producer, WITHIN_S)
-        async with asyncio.timeout(4 * WITHIN_S):
+        async with asyncio.timeout(SOON_S):
             await asyncio.wait([sending, *ending])
             failed = [task.exception() for task in (sending, *ending)]
             if failed[0] is None:
@@ -149,7 +156,7 @@ async def test_a_consumer(site: Site, fault: str, group: str | None) -> None:
         await consumer.start()
         await consumer.getmany(timeout_ms=300)
         FAULTS[fault](site.broker)
-        async with asyncio.timeout(6 * WITHIN_S):
+        async with asyncio.timeout(SOON_S):
             await give_up(consumer, WITHIN_S)
 
     async with silence():
@@ -186,3 +193,44 @@ async def test_a_client_that_ends_is_a_failure_and_an_end_that_is_asked_for_is_o
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+@pytest.mark.parametrize("kind", ["producer", "consumer", "administrator"])
+async def test_who_is_to_end_ends_although_its_client_ends_in_the_same_turn(site: Site, kind: str) -> None:
+    """The client takes what ends its caller for the end of a task of its own."""
+    address = {"bootstrap_servers": site.broker.address}
+    client: Any
+    match kind:
+        case "producer":
+            client = site.producer()
+            await client.start()
+            own = client.client._sync_task
+        case "consumer":
+            client = AIOKafkaConsumer(site.topic, **address)
+            await client.start()
+            own = client._fetcher._fetch_task
+        case _:
+            client = AIOKafkaAdminClient(**address)
+            await client.start()
+            own = client._client._sync_task
+    async with silence():
+        ending = asyncio.create_task(give_up(client, WITHIN_S))
+        own.add_done_callback(lambda _: ending.cancel())
+        await asyncio.wait([ending])
+        assert ending.cancelled()
+        await nothing_runs()
+
+
+async def test_both_clients_are_given_up_although_the_first_ends_in_the_same_turn(site: Site) -> None:
+    settings = QueueKafka(brokers=[site.broker.address], topic=site.topic, dead_topic=f"{site.topic}.dead")
+    async with silence():
+        cluster = Cluster(settings, client_arguments(settings, {}, "test"))
+        await cluster.look()
+        assert (await cluster.send(site.topic, [Message(key=b"k", value=b"x")])).done == [0]
+        assert cluster._producer is not None and cluster._admin is not None
+        ending = asyncio.create_task(cluster.close())
+        cluster._producer.client._sync_task.add_done_callback(lambda _: ending.cancel())
+        await asyncio.wait([ending])
+        assert ending.cancelled()
+        del cluster
+        await nothing_runs()

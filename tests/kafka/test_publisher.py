@@ -124,6 +124,10 @@ async def delete_topic(address: str, name: str) -> None:
     await admin.start()
     try:
         await admin.delete_topics([name])
+        # The controller has said so; what the broker takes until it knows would be gone with the topic.
+        async with asyncio.timeout(DEADLINE_S):
+            while name in await admin.list_topics():
+                await asyncio.sleep(LOOK_S)
     finally:
         await admin.close()
 
@@ -133,6 +137,7 @@ def own_topics(name: str) -> list[str]:
     return ["--topic", f"{name}.events", "--positions-topic", f"{name}.positions"]
 
 
+@pytest.mark.timeout(240)
 async def test_killed_again_and_again_each_record_comes_once(stand: Stand, make_broker: MakeBroker) -> None:
     broker = make_broker()
     await broker.start()
@@ -211,12 +216,15 @@ async def test_a_broker_that_is_away_or_frozen_is_told_once(stand: Stand, make_b
     await stand.until(lambda: stand.number(publisher, "evcharge_events_lag_records") == -1)
     await broker.start()
     await stand.published(publisher)
+    # A busy machine's broker is slow too while it starts.
+    slow = sum(line["kind"] == "kafka_slow" for line in publisher.logged("events.trouble"))
+    mended = len(publisher.logged("events.mended"))
     broker.freeze()
     stand.log.grow(100)
-    await stand.told(publisher, "kafka_slow")
+    await stand.told(publisher, "kafka_slow", slow + 1)
     broker.thaw()
     await stand.published(publisher)
-    await stand.until(lambda: len(publisher.logged("events.mended")) == 2)
+    await stand.until(lambda: len(publisher.logged("events.mended")) == mended + 1)
     check_exactly_once(await stand.read(broker.address), 200)
     await stand.stop(publisher)
 
@@ -249,6 +257,7 @@ async def test_of_a_record_that_a_topic_does_not_take_a_stand_in_comes(stand: St
     await stand.stop(whole)
 
 
+@pytest.mark.timeout(240)
 async def test_a_topic_that_is_deleted_is_made_again(stand: Stand, broker: Broker) -> None:
     stand.log.grow(50)
     publisher = stand.publisher(broker.address, *own_topics("gone"))
@@ -305,11 +314,16 @@ async def test_two_with_a_topic_of_positions_each_publish_each_record_once(stand
     stand.log.grow(200)
     await stand.until(lambda: max(stand.number(each, "evcharge_events_sequence") for each in both) >= 200)
     # Whoever did not write them is told so as soon as it is turned away, or wants to write.
-    await stand.until(lambda: any(each.logged("events.trouble") for each in both))
+    await stand.until(lambda: any(_waits(each) for each in both))
     stand.log.grow(200)
     await stand.until(lambda: max(stand.number(each, "evcharge_events_sequence") for each in both) >= 400)
     check_exactly_once(await stand.read(broker.address, "both.events"), 400)
-    (waits,) = (each for each in both if each.logged("events.trouble"))
+    (waits,) = (each for each in both if _waits(each))
     assert "another --positions-topic" in await stand.told(waits, "position_lost")
     for each in both:
         await stand.stop(each)
+
+
+def _waits(publisher: Process) -> bool:
+    """It found records that it has not published. That brokers are slow may be told of any of them."""
+    return any(line["kind"] == "position_lost" for line in publisher.logged("events.trouble"))

@@ -15,6 +15,8 @@ import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
+from evcharge.net.ending import heeding_its_end
+
 log = structlog.get_logger()
 
 # How often the JWKS is fetched when nothing asks for it, and at least how long lies between two fetches, seconds.
@@ -75,7 +77,8 @@ class ExternalKeys:
     async def refresh(self) -> None:
         """Fetch the JWKS; one that cannot be had leaves the keys as they are."""
         try:
-            keys = parse(await self._fetch())
+            with heeding_its_end():
+                keys = parse(await self._fetch())
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             if not self._failed:
                 log.warning("oauth.external_keys_failed", url=self._url, kind=type(error).__name__)

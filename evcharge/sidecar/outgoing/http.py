@@ -13,6 +13,8 @@ from typing import Final, Literal
 import aiohttp
 import msgspec
 
+from evcharge.net.ending import heeding_its_end
+
 # Time for a whole exchange, in seconds: a weather provider answers in tenths of one.
 TIMEOUT_S: Final = 10.0
 # Largest body that is read, in bytes: weather has 1 KiB, the status page of a large inverter some ten.
@@ -95,16 +97,17 @@ class Http:
         tls: ssl.SSLContext | None,
     ) -> Fetched:
         try:
-            async with self._open().request(
-                method,
-                url,
-                params=params,
-                data=form,
-                headers=headers,
-                allow_redirects=False,
-                ssl=True if tls is None else tls,
-            ) as response:
-                return Fetched(response.status, await self._read(response), _retry_after(response.headers))
+            with heeding_its_end():
+                async with self._open().request(
+                    method,
+                    url,
+                    params=params,
+                    data=form,
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=True if tls is None else tls,
+                ) as response:
+                    return Fetched(response.status, await self._read(response), _retry_after(response.headers))
         except TimeoutError:
             raise FetchFailed("timeout") from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError):

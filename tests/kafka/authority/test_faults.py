@@ -130,10 +130,12 @@ async def test_a_member_that_is_given_nothing_says_so_once_and_goes_on(
         calls += 1
         return await (fault if calls <= 3 else getmany)(consumer, *more, **named)
 
-    with structlog.testing.capture_logs() as lines:
-        async with member.working():
-            first = await member.request()
-            await member.until_logged(first, callback="delivered")
+    async with member.working():
+        first = await member.request()
+        await member.until_logged(first, callback="delivered")
+        # To become a member may take longer than such a patience, and then that is said too.
+        await state(member, "connected")
+        with structlog.testing.capture_logs() as lines:
             monkeypatch.setattr(AIOKafkaConsumer, "getmany", failing)
             request_id = await member.request()
             await until(lambda: calls > 3)
@@ -208,7 +210,7 @@ async def test_what_is_no_broker_ends_nothing(make_member: MakeMember, answer: b
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    member = await make_member(Topic(address), patience_s=PATIENCE_S)
+    member = await make_member(Topic(address))
     async with server, member.working():
         request_id = await member.request()
         await asyncio.gather(*(until(lambda at=at: _times(member, at)) for at in ("relay", "reading")))

@@ -214,7 +214,9 @@ async def test_whatever_is_acknowledged_is_decided_once_and_told(tmp_path: Path,
 
 
 async def survive(tmp_path: Path, database_url: str | None, more: str = "", kills: int = KILLS) -> set[str]:
-    """Requests, kills, and what has to be true after them; ``more`` settings than those of here. Who was decided."""
+    """Requests, kills, and what has to be true after them; ``more`` settings than those of here. Who was decided, which
+    a life that is killed right behind its decision has not written into its log.
+    """
     seed = random.SystemRandom().getrandbits(32)
     timeline = Timeline(f"{REQUESTS} requests, {kills} kills, seed {seed}")
     facts = Facts(seed)
@@ -270,4 +272,5 @@ async def survive(tmp_path: Path, database_url: str | None, more: str = "", kill
     for name, statuses in facts.callbacks.items():
         assert set(statuses) == {by_name[name]["status"]}, "all that was told is the one decision"
     assert set(decided.values()) == {1}, "no life decided what another had decided"
-    return set(decided)
+    assert set(decided) <= set(by_name)
+    return set(by_name)

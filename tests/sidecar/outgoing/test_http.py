@@ -6,9 +6,11 @@ import asyncio
 import gzip
 import ssl
 from collections.abc import AsyncIterator
+from socket import AF_INET, socket
 
 import pytest
-from aiohttp import web
+from aiohttp import ThreadedResolver, web
+from aiohttp.abc import ResolveResult
 from aiohttp.test_utils import TestServer
 
 from evcharge.sidecar.outgoing.http import FetchFailed, Http
@@ -78,6 +80,33 @@ async def test_silence_ends(base: str) -> None:
     with pytest.raises(FetchFailed, match="in time"):
         await http.get(f"{base}/silent")
     await http.close()
+
+
+async def test_who_is_to_end_ends_although_the_second_address_answers_in_the_same_turn(
+    http: Http, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client takes what ends its caller for the end of its attempt at the first address."""
+    loop = asyncio.get_running_loop()
+    connect = loop.sock_connect
+
+    async def resolve(_self: object, host: str, port: int = 0, **_more: object) -> list[ResolveResult]:
+        both = ("127.0.0.2", "127.0.0.1")
+        return [ResolveResult(hostname=host, host=one, port=port, family=AF_INET, proto=0, flags=0) for one in both]
+
+    async def silent_first(sock: socket, address: tuple[str, int]) -> None:
+        if address[0] == "127.0.0.1":
+            await connect(sock, address)
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            asking.cancel()
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
+    monkeypatch.setattr(loop, "sock_connect", silent_first)
+    asking = asyncio.create_task(http.get(base.replace("127.0.0.1", "both.example") + "/fits"))
+    await asyncio.wait([asking])
+    assert asking.cancelled()
 
 
 async def test_nobody_there_and_a_certificate_that_is_none(http: Http, base: str) -> None:

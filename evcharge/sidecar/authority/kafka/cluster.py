@@ -182,10 +182,12 @@ class Cluster:
     async def _drop(self) -> None:
         producer, self._producer = self._producer, None
         admin, self._admin = self._admin, None
-        if producer is not None:
-            await give_up(producer, CLOSE_S)
-        if admin is not None:
-            await give_up(admin, CLOSE_S)
+        try:
+            if producer is not None:
+                await give_up(producer, CLOSE_S)
+        finally:
+            if admin is not None:
+                await give_up(admin, CLOSE_S)
 
     async def close(self) -> None:
         """Give both back."""
