@@ -79,10 +79,10 @@ class KeptRecords:
             if len(self._verified) > MAX_VERIFIED:
                 self._verified.popitem(last=False)
 
-    def overtaken(self, record: RegistryRecord) -> bool:
-        """Whether this process has verified a newer revision already; what a file says is not asked."""
+    def newest(self, record: RegistryRecord) -> RegistryRecord:
+        """The newest revision that this process has verified: this one, or another; what a file says is not asked."""
         known = self._verified.get(record.username)
-        return known is not None and known.rev > record.rev
+        return record if known is None or known.rev <= record.rev else known
 
     def verify(self, signed: SignedRecord) -> RegistryRecord:
         """The record. Raises BadRecord when the pinned registry did not sign it."""

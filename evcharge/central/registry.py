@@ -295,9 +295,13 @@ class RegistryClient:
             self._denied.clear()
         # Told first: a revocation acts even when the disk keeps nothing.
         for record, _ in verified:
-            # By what a look-up brought while this answer was under way its peer is in; the feed tells of that next.
-            if not self._kept.overtaken(record):
+            newest = self._kept.newest(record)
+            if newest is record:
                 self._tell(record, after=followed.rev)
+            else:
+                # A look-up brought it while this answer was under way, and peers are in by it; the feed tells of it
+                # again. What others were told of lies between the two, so the position of that stays.
+                self._changed(newest)
         for record, signed in verified:
             self._kept.put(record, signed)
         if verified:

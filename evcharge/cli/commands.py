@@ -69,8 +69,9 @@ class Group(click.Group):
         rows = [
             (name, one.get_short_help_str(SENTENCE)) for name, one in commands if one is not None and not one.hidden
         ]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
 
 def settings_of(command: click.Command) -> dict[str, str]:

@@ -66,9 +66,10 @@ class Places:
         for row in rows:
             known = self._newest.get(row.waiting_id)
             newer = known is not None and (
-                known.state == LEFT or (known.state == OFFERED and known.session_id != after)
+                known.state == LEFT
+                or (known.state == OFFERED and known.session_id != after and row.session_id in (None, after))
             )
-            if row.state != WAITING or not newer:
+            if not newer:
                 self.take(row)
         if all(row.waiting_id != waiting_id for row in rows):
             self.over(waiting_id, None)

@@ -62,7 +62,7 @@ class Asking:
         witness: Witness | None = None,
         longest_s: float = CAP_S,
     ) -> None:
-        """``witness`` keeps Central's newest log checkpoint; ``longest_s`` is the longest wait between two attempts."""
+        """``witness`` keeps Central's newest log checkpoint; ``longest_s`` is the longest wait where nobody listens."""
         self.credential = credential
         self.address = (host, port)
         self._clock = clock

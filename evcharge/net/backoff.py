@@ -10,9 +10,9 @@ CAP_S = 60.0
 _CAPPED_AT = 7
 
 
-def reconnect_delay(attempt: int, random: float) -> float:
+def reconnect_delay(attempt: int, random: float, cap_s: float = CAP_S) -> float:
     """Seconds before attempt ``attempt`` + 1, where 0 is the first that failed; ``random`` in [0, 1).
 
     Full jitter, so that peers that lost Central at the same moment do not come back at the same moment.
     """
-    return random * min(CAP_S, BASE_S * (1 << min(attempt, _CAPPED_AT)))
+    return random * min(cap_s, BASE_S * (1 << min(attempt, _CAPPED_AT)))

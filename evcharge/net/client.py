@@ -116,7 +116,7 @@ class Client:
     ) -> None:
         """``witness`` keeps Central's newest log checkpoint; by default it forgets with the program.
 
-        ``longest_s``: between two attempts it waits no longer than that, whatever it drew.
+        ``longest_s``: it waits no longer than that before the next attempt where there was nobody to connect to.
         """
         self.timers = TimerWheel(clock) if timers is None else timers
         self._credential = credential
@@ -216,6 +216,8 @@ class Client:
         except OSError as error:
             late = isinstance(error, TimeoutError) and error.errno is None
             visit.why = f"no answer in {CONNECT_S:g} s" if late else error.strerror or str(error)
+            # uvloop asks for it before it connects.
+            visit.adapter = None
             self._visit = None
             return visit
         finally:
@@ -242,9 +244,11 @@ class Client:
 
     def _judge(self, visit: _Visit) -> float:
         """How long to wait before the next attempt. Raises Refusal."""
-        delay_s = min(self._longest_s, reconnect_delay(self._attempt, self._rng()))
-        self._attempt += 1
         adapter, code = visit.adapter, visit.refused
+        # Whoever takes the connection and does not let this peer in is not asked more often: each time may be a record
+        # in Central's log.
+        delay_s = reconnect_delay(self._attempt, self._rng(), self._longest_s if adapter is None else CAP_S)
+        self._attempt += 1
         log.info("central.left", host=self._host, port=self._port, why=visit.why)
         if adapter is None:
             return delay_s

@@ -14,6 +14,9 @@ def heeding_its_end() -> Iterator[None]:
     Where a library ends a task of its own and waits for that, it takes what ends its caller for the end of its own one:
     aiokafka when a client is closed, aiohttp when the second of two addresses answers before the first.
 
+    Nothing inside may end the task for a reason of its own, unless it always takes that back, as ``asyncio.timeout``
+    does and aiohttp's time limits do not.
+
     Raises:
         CancelledError: the task was told to end meanwhile, whatever the library made of that.
     """

@@ -21,8 +21,8 @@ log = structlog.get_logger()
 
 # How long Central's answer may take, in seconds: below the 10 s after which common HTTP clients give up.
 ANSWER_S = 5.0
-# Longest wait between two attempts to connect, in seconds. A site has few gateways, and people look through them: they
-# see the site again within five seconds of Central's return, however long it was away.
+# Longest wait for the next attempt where nobody listens, in seconds (SPEC §5.3). A site has few gateways, and people
+# look through them: they see the site again within five seconds of Central's return, however long it was away.
 LONGEST_S = 3.0
 
 

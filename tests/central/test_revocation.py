@@ -131,6 +131,27 @@ async def test_a_change_that_a_look_up_has_overtaken_ends_no_channel(site: Site,
     assert not driver.downs and not site.logged(e.PeerRevoked)
 
 
+@pytest.mark.parametrize("newer", ["revoked too", "made anew"])
+async def test_a_revocation_that_a_look_up_has_overtaken_is_not_put_off(site: Site, newer: str) -> None:
+    """The feed brings the old one, and is away again behind it."""
+    engine = await site.engine()
+    await site.followed()
+    await site.lost_the_feed()
+    name = engine.credential.username
+    site.registry.revoke(name)
+    late = {"rev": site.registry.rev, "records": [msgspec.to_builtins(site.registry.signed(name))]}
+    if newer == "revoked too":
+        site.registry.change(name)
+        assert await verdict(site, engine.credential) is RefuseCode.REVOKED
+    else:
+        # It is let in, and never says that it is ready.
+        await (await RawPeer.at(site, site.registry.register(Role.CP, "CP-1"))).up_to_session()
+    site.registry.answer = web.json_response(late)
+    site.registry.come_back()
+    site.registry.away_behind = True
+    assert "REVOKED" in await engine.down()
+
+
 async def test_a_revocation_that_comes_while_a_look_up_waits_in_vain(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,18 +191,22 @@ PLACE = m.WaitingView(
 
 
 def test_a_list_that_is_older_than_the_news_does_not_undo_it() -> None:
-    offered = msgspec.structs.replace(PLACE, state="OFFERED", session_id="w0.2")
-    for newest, after, stays in (
-        (offered, None, True),
-        (offered, "w0", True),
-        (offered, "w0.2", False),
-        (msgspec.structs.replace(PLACE, state="LEFT", reason="no_show"), "w0", True),
-        (msgspec.structs.replace(PLACE, place=3), None, False),
+    first, second = (msgspec.structs.replace(PLACE, state="OFFERED", session_id=each) for each in ("w0", "w0.2"))
+    left = msgspec.structs.replace(PLACE, state="LEFT", reason="no_show")
+    for newest, row, after, stays in (
+        (second, PLACE, None, True),
+        (second, PLACE, "w0", True),
+        (second, PLACE, "w0.2", False),
+        (second, first, "w0", True),
+        (first, second, "w0", False),
+        (left, PLACE, "w0", True),
+        (left, first, "w0", True),
+        (msgspec.structs.replace(PLACE, place=3), PLACE, None, False),
     ):
         places = Places()
         places.take(newest)
-        places.compare("w0", [PLACE], after)
-        assert places.newest("w0") == (newest if stays else PLACE)
+        places.compare("w0", [row], after)
+        assert places.newest("w0") == (newest if stays else row)
 
 
 def test_the_live_view_of_a_place() -> None:

@@ -288,6 +288,18 @@ async def test_the_next_key_is_tried_when_the_pinned_one_fails_and_then_kept(ann
         assert site.desk.auths[1][1].conn_no == 3, "no attempt with the old key in between"
 
 
+async def test_where_nobody_listens_nothing_is_learned_of_keys() -> None:
+    site = Site()
+    with held_port("127.0.0.1") as site.port:
+        client, _ = site.client(msgspec.structs.replace(credential(Role.DRIVER), central_next=public_key(b"\x07" * 32)))
+        await until(lambda: client._attempt == 1)
+        await site.start()
+    site.clock.advance(1)
+    await until(lambda: site.desk.auths)
+    assert site.server.counts.accepted == 1
+    await site.stop()
+
+
 async def test_a_credential_of_central_is_misuse() -> None:
     async with a_site() as site:
         who = msgspec.structs.replace(credential(Role.DRIVER), role=Role.CENTRAL)

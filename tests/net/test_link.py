@@ -10,8 +10,10 @@ from functools import partial
 import pytest
 
 from evcharge.net.answers import BadAnswer, CentralAway, RequestRefused, TooManyRequests, Unanswered
+from evcharge.net.backoff import CAP_S
 from evcharge.net.client import MAX_REQUESTS, Client
 from evcharge.net.link import ANSWER_S, LONGEST_S, CentralLink
+from evcharge.net.ports import held_port
 from protocol import messages as m
 from protocol.credentials import Role
 from protocol.errors import CloseCode
@@ -124,16 +126,33 @@ async def test_whoever_has_to_repeat_something_hears_of_each_channel() -> None:
         assert told == ["connected"] * 3
 
 
-async def test_however_long_central_was_away_it_is_tried_again_soon() -> None:
-    """People look through a gateway: what it drew for its eighth attempt is half a minute."""
+async def test_however_long_nobody_listened_it_is_tried_again_soon() -> None:
+    """People look through such a channel: what it would draw for its eighth attempt is half a minute."""
+    site = Site()
+    with held_port("127.0.0.1") as site.port:
+        client, _ = site.client(longest_s=LONGEST_S)
+        for failed in range(1, 9):
+            await until(lambda failed=failed: client._attempt == failed)
+            site.clock.advance(LONGEST_S)
+        await until(lambda: client._attempt == 9)
+        await site.start()
+    site.clock.advance(LONGEST_S)
+    await until(lambda: client.connected)
+    await site.stop()
+
+
+async def test_who_takes_the_connection_and_lets_nobody_in_is_not_asked_more_often() -> None:
+    """Each time may be a record in Central's log, as where its key is not the one that this program knows."""
     async with a_site() as site, FlakyLink(("127.0.0.1", site.port)) as wire, linked(site, wire.port) as link:
         client = link._asking._client
         wire.refuse = True
         wire.cut()
         for failed in range(1, 9):
             await until(lambda failed=failed: client._attempt == failed)
-            site.clock.advance(LONGEST_S)
+            site.clock.advance(CAP_S)
         await until(lambda: client._attempt == 9)
-        wire.refuse = False
         site.clock.advance(LONGEST_S)
-        await until(lambda: link.state == "connected")
+        await turns()
+        assert client._attempt == 9
+        site.clock.advance(CAP_S)
+        await until(lambda: client._attempt == 10)

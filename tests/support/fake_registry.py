@@ -40,6 +40,8 @@ class FakeRegistry:
         self.tamper: Callable[[SignedRecord], SignedRecord] = lambda signed: signed
         self.answer: web.Response | None = None
         """Instead of any other answer."""
+        self.away_behind = False
+        """True: behind that one the change feed is away."""
         self._changed = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
@@ -157,6 +159,7 @@ class FakeRegistry:
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response({"error": "unauthorized"}, status=401)
         answer, self.answer = self.answer, None
+        self.feed_away |= self.away_behind and answer is not None
         return answer
 
 

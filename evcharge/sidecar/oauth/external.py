@@ -90,10 +90,12 @@ class ExternalKeys:
         self._keys = keys
 
     async def _fetch(self) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=FETCH_S)
         async with (
-            # As it is: a compressed answer may be small and its content without end.
-            aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False) as session,
+            asyncio.timeout(FETCH_S),
+            # As it is: a compressed answer may be small and its content without end. Of limits see heeding_its_end.
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None), trust_env=False, auto_decompress=False
+            ) as session,
             session.get(self._url, allow_redirects=False, headers={"Accept-Encoding": "identity"}) as answer,
         ):
             if answer.status != 200:

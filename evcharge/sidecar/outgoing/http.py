@@ -6,6 +6,7 @@ the whole URL into some of them, and a weather provider's key stands in it.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -55,7 +56,7 @@ class Http:
     """One pool of connections for all outgoing calls; ``close`` it at the end."""
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S, max_bytes: int = MAX_BYTES) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout_s = timeout_s
         self._max_bytes = max_bytes
         self._session: aiohttp.ClientSession | None = None
 
@@ -98,15 +99,18 @@ class Http:
     ) -> Fetched:
         try:
             with heeding_its_end():
-                async with self._open().request(
-                    method,
-                    url,
-                    params=params,
-                    data=form,
-                    headers=headers,
-                    allow_redirects=False,
-                    ssl=True if tls is None else tls,
-                ) as response:
+                async with (
+                    asyncio.timeout(self._timeout_s),
+                    self._open().request(
+                        method,
+                        url,
+                        params=params,
+                        data=form,
+                        headers=headers,
+                        allow_redirects=False,
+                        ssl=True if tls is None else tls,
+                    ) as response,
+                ):
                     return Fetched(response.status, await self._read(response), _retry_after(response.headers))
         except TimeoutError:
             raise FetchFailed("timeout") from None
@@ -128,7 +132,8 @@ class Http:
         # Made at the first call: a session belongs to the loop that runs then.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=self._timeout,
+                # The whole exchange has its limit, and nobody waits for the client's own (see heeding_its_end).
+                timeout=aiohttp.ClientTimeout(total=None),
                 connector=aiohttp.TCPConnector(limit_per_host=PER_HOST),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 # What is compressed may be a thousand times as large as what is counted.
