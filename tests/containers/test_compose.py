@@ -38,6 +38,8 @@ COMMAND_S = 240.0
 FACT_S = 90.0
 # The sidecar answers a client 120 such questions a minute.
 ASK_S = 0.6
+# How long an access token is used, seconds: below the 900 s that it lasts, and a slow machine takes longer than those.
+TOKEN_S = 600.0
 # What `init` may do that nobody else may.
 INIT_CAPABILITIES = {"CHOWN", "DAC_READ_SEARCH", "SETGID", "SETUID"}
 # Asks for a token with a wrong secret, and says of itself what a proxy would say of it.
@@ -90,6 +92,7 @@ class Site:
         self.port = free_port()
         self.image = image.name
         self._next_s = 0.0
+        self._asked_s, self._told = float("-inf"), ""
         self.backup = Path()
         self.environment = {
             **engine.environment,
@@ -187,9 +190,11 @@ class Site:
     def context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=self.compose("exec", "-T", "proxy", "cat", "/run/evcharge/ca.pem"))
 
-    @cached_property
+    @property
     def _token(self) -> str:
-        return self.ask_token()
+        if time.monotonic() > self._asked_s + TOKEN_S:
+            self._asked_s, self._told = time.monotonic(), self.ask_token()
+        return self._told
 
     def ask_token(self) -> str:
         """A new access token of the site's admin, whose secret is in a volume."""
