@@ -12,7 +12,8 @@ def heeding_its_end() -> Iterator[None]:
     """Around a call of a library by a task that works for ever: nobody cancels it a second time.
 
     Where a library ends a task of its own and waits for that, it takes what ends its caller for the end of its own one:
-    aiokafka when a client is closed, aiohttp when the second of two addresses answers before the first.
+    aiokafka when a client is closed, aiohttp when the second of two addresses answers before the first. And before
+    Python 3.12 ``asyncio.wait_for``, with which aiomqtt waits, forgets it when the answer comes in the same turn.
 
     Nothing inside may end the task for a reason of its own, unless it always takes that back, as ``asyncio.timeout``
     does and aiohttp's time limits do not.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import aiomqtt
@@ -19,6 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from evcharge.net.backoff import reconnect_delay
 from evcharge.net.clock import Clock
+from evcharge.net.ending import heeding_its_end
 from evcharge.sidecar.sensors.book import Book
 from evcharge.sidecar.sensors.settings import Broker, MqttSensor
 from evcharge.sidecar.sensors.sources import Sleep, note
@@ -76,17 +78,18 @@ class MqttSource:
         """Part of ``Source``."""
         while True:
             try:
-                await self._listen()
+                # To take leave is to wait for the library, too.
+                with heeding_its_end():
+                    await self._listen()
             except aiomqtt.MqttError as error:
                 self._lost(_why(error))
-            _end_if_asked()
             await self._sleep(reconnect_delay(self._failures, self._random()))
             self._failures += 1
 
     async def _listen(self) -> None:
         """Until the connection ends. Raises MqttError."""
         host, port = self._broker.address
-        async with aiomqtt.Client(
+        client = aiomqtt.Client(
             host,
             port,
             username=self._broker.username,
@@ -98,18 +101,25 @@ class MqttSource:
             tls_context=self._tls,
             keepalive=KEEPALIVE_S,
             timeout=ANSWER_S,
-        ) as client:
-            for topic, sensors in self._topics.items():
-                codes = await client.subscribe(topic)
-                if any(isinstance(code, ReasonCode) and code.is_failure for code in codes):
-                    for sensor in sensors:
-                        self._book.failed(sensor.key, f"The broker does not let this client read {topic}.")
-            _end_if_asked()
+        )
+        async with AsyncExitStack() as stack:
+            # Of its own: what succeeds although this task is to end would be listened to for ever.
+            with heeding_its_end():
+                await stack.enter_async_context(client)
+                await self._subscribe(client)
             self._failures = 0
             self._said = ""
             log.info("sensors.broker_connected", host=host, port=port)
             async for message in client.messages:
                 self._take(message)
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        """Raises MqttError."""
+        for topic, sensors in self._topics.items():
+            codes = await client.subscribe(topic)
+            if any(isinstance(code, ReasonCode) and code.is_failure for code in codes):
+                for sensor in sensors:
+                    self._book.failed(sensor.key, f"The broker does not let this client read {topic}.")
 
     def _take(self, message: aiomqtt.Message) -> None:
         data = message.payload
@@ -137,17 +147,6 @@ class _Newest(asyncio.Queue[aiomqtt.Message]):
         if self.full():
             self.get_nowait()
         super().put_nowait(item)
-
-
-def _end_if_asked() -> None:
-    """Raises CancelledError when the task was told to end and the library kept that to itself.
-
-    It waits for the broker with ``asyncio.wait_for``, which before Python 3.12 forgets the one when the other comes in
-    the same turn of the loop.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _properties() -> Properties:
